@@ -1,0 +1,138 @@
+"""Graph-based visual saliency in closed form.
+
+Harel, Koch, Perona, "Graph-Based Visual Saliency", NIPS 2006. Every feature map becomes a graph whose nodes are the cells of a
+small lattice and whose edges join unlike cells that are near each other; a random walk on it dwells where a cell differs from its
+surroundings. The weights here are symmetric, and the stationary distribution of a random walk on a symmetric graph is the nodes'
+degree (row sum), so that no eigenvector is needed and gradients are finite.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from kornia.color import rgb_to_lab
+from torch import Tensor
+
+from .interface import SaliencyModel
+from .pictures import blur, divide_by_maximum, filter_rows_and_columns, fit_size, resize, shrink
+from .registry import Entry
+
+_GABOR_PERIOD = 7.0  # pixels
+_GABOR_SIGMA = 7.0 / 3  # pixels, as in Itti-Koch implementations: about one octave
+
+
+def gabor_energy(intensity: Tensor, angles: tuple[float, ...] = (0.0, 45.0, 90.0, 135.0)) -> Tensor:
+    """Return how strongly each place has an edge or line of each orientation.
+
+    A Gabor filter is a Gaussian times a plane wave, and the wave of a sum is a sum of products, so that each is separable.
+
+    Args:
+        intensity: (B, 1, H, W).
+        angles: of the wave's direction, degrees.
+
+    Returns:
+        (B, len(angles), H, W): the magnitude of the quadrature pair, smooth at 0.
+    """
+    half = math.ceil(2.5 * _GABOR_SIGMA)
+    envelope = [math.exp(-(i * i) / (2 * _GABOR_SIGMA**2)) for i in range(-half, half + 1)]
+    total = sum(envelope)
+    intensity = intensity - blur(intensity, 2 * _GABOR_SIGMA)  # no response to brightness itself
+
+    def taps(frequency: float, wave: Callable[[float], float]) -> list[float]:
+        return [weight / total * wave(frequency * i) for i, weight in zip(range(-half, half + 1), envelope, strict=True)]
+
+    energies = []
+    for angle in angles:
+        across = 2 * math.pi / _GABOR_PERIOD * math.cos(math.radians(angle))
+        down = 2 * math.pi / _GABOR_PERIOD * math.sin(math.radians(angle))
+        cc = filter_rows_and_columns(intensity, taps(down, math.cos), taps(across, math.cos))
+        ss = filter_rows_and_columns(intensity, taps(down, math.sin), taps(across, math.sin))
+        sc = filter_rows_and_columns(intensity, taps(down, math.sin), taps(across, math.cos))
+        cs = filter_rows_and_columns(intensity, taps(down, math.cos), taps(across, math.sin))
+        energies.append(torch.sqrt((cc - ss) ** 2 + (sc + cs) ** 2 + 1e-8) - 1e-4)
+    return torch.cat(energies, dim=1)
+
+
+def node_degrees(features: Tensor, sigma: float) -> Tensor:
+    """Return each lattice cell's degree in the graph with the weights ``|a_i - a_j| exp(-d_ij^2 / (2 sigma^2))``.
+
+    Args:
+        features: (N, h, w), one graph each.
+        sigma: reach of an edge, in cells.
+
+    Returns:
+        (N, h, w), at least 0; exactly 0 for a constant feature.
+    """
+    height, width = features.shape[-2:]
+    rows = torch.arange(height, device=features.device, dtype=features.dtype)
+    columns = torch.arange(width, device=features.device, dtype=features.dtype)
+    near_rows = torch.exp(-((rows[:, None] - rows) ** 2) / (2 * sigma * sigma))
+    near_columns = torch.exp(-((columns[:, None] - columns) ** 2) / (2 * sigma * sigma))
+    near = torch.kron(near_rows, near_columns)
+    flat = features.reshape(-1, height * width)
+    # One graph at a time: a lattice of 32 x 32 cells has a million edges, which should stay in the cache.
+    degrees = [((values[:, None] - values[None, :]).abs() * near).sum(1) for values in flat]
+    return torch.stack(degrees).reshape(features.shape)
+
+
+class GraphBasedSaliency(SaliencyModel):
+    """Graph-based visual saliency of Lab colours and orientations, degree form.
+
+    Args:
+        lattice: longer side of the graph's lattice, cells.
+        sigma: reach of the edges, as a part of the lattice's mean side.
+        power: exponent of the summed map; larger concentrates it.
+        blur_fraction: sigma of the final blur, as a part of the mean side.
+    """
+
+    name = "graph-based"
+    kind = "bottom-up"
+
+    _working_side = 128  # pixels, the finest level: level 2 of a picture of 512
+
+    def __init__(self, lattice: int = 32, sigma: float = 0.15, power: float = 1.5, blur_fraction: float = 0.02) -> None:
+        super().__init__()
+        if lattice < 2 or sigma <= 0 or power <= 0 or blur_fraction < 0:
+            raise ValueError(
+                f"Graph-based saliency needs lattice >= 2, sigma > 0, power > 0, blur_fraction >= 0; "
+                f"got {lattice}, {sigma}, {power}, {blur_fraction}."
+            )
+        self.lattice, self.sigma, self.power, self.blur_fraction = lattice, sigma, power, blur_fraction
+
+    def predict(self, pictures: Tensor) -> Tensor:
+        """Return (B, 1, h, w) maps on a grid of twice the lattice; the maximum of each is 1."""
+        features = self._features(shrink(pictures, self._working_side))
+        batch, channels, height, width = features.shape
+        mean_side = (height + width) / 2
+        degrees = node_degrees(features.flatten(0, 1), self.sigma * mean_side).reshape(batch, channels, height, width)
+        # A stationary distribution sums to 1. The floor keeps a feature without contrast (the colours of a grey picture) at 0:
+        # it is the mean degree of a feature whose cells differ by about a thousandth of its range.
+        floor = 1e-3 * self.sigma**2 * mean_side**2 * 2 * math.pi
+        walks = degrees / (degrees.mean(dim=(-2, -1), keepdim=True) + floor)
+        total = walks.mean(dim=1, keepdim=True) + 1e-4
+        concentrated = blur(resize(total**self.power, fit_size((height, width), 2 * self.lattice)), 2 * self.blur_fraction * mean_side)
+        return divide_by_maximum(concentrated)
+
+    def _features(self, pictures: Tensor) -> Tensor:
+        """Return (B, 21, h, w): Lab and four orientations at three scales, on the lattice, in about unit range."""
+        lattice = fit_size((pictures.shape[-2], pictures.shape[-1]), self.lattice)
+        lattice = (min(lattice[0], pictures.shape[-2]), min(lattice[1], pictures.shape[-1]))
+        level = rgb_to_lab(pictures) / 100
+        found = []
+        for _ in range(3):
+            found.append(resize(torch.cat([level, gabor_energy(level[:, :1])], dim=1), lattice))
+            level = resize(level, ((level.shape[-2] + 1) // 2, (level.shape[-1] + 1) // 2))
+        return torch.cat(found, dim=1)
+
+
+ENTRIES = [
+    Entry(
+        name="graph-based",
+        kind="bottom-up",
+        description="Graph-based visual saliency (Harel, Koch, Perona 2006) of colour and orientation. Nothing to download.",
+        licence="Apache-2.0",
+        build=GraphBasedSaliency,
+    )
+]

@@ -1,0 +1,149 @@
+"""The one list of saliency predictors: what there is, what a weights file is, and how to make either.
+
+A new predictor is one new file in this folder with an ``ENTRIES`` list; nothing else changes.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .interface import KINDS, Kind, SaliencyModel
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where the weights of a learned predictor are.
+
+    Attributes:
+        where: for a person: the page, repository or drive that has them.
+        size: for a person, as "290 MB, 72.5 M parameters".
+        licence: of the weights.
+        filename: the name the file is stored under in ``models/saliency``, or the folder's for a transformers model.
+        url: direct address that can be downloaded when the user asks for it; None where there is none.
+        sha256: of the file at ``url``, where published.
+        bytes: of the file at ``url``, where known.
+    """
+
+    where: str
+    size: str
+    licence: str
+    filename: str
+    url: str | None = None
+    sha256: str | None = None
+    bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One predictor of the registry.
+
+    Attributes:
+        name: what users choose and what workflows store; never changes.
+        kind: what its maps mean.
+        description: one or two sentences for a person choosing.
+        licence: of the method's implementation here and, where it has weights, see ``weights.licence``.
+        build: ``build(**options) -> SaliencyModel`` without weights; ``build(weights, operations=torch.nn, **options)`` with:
+            ``weights`` is a state dict (or, for models of the transformers library, the path of their folder) and
+            ``operations`` a namespace with ``Linear``, ``Conv2d``... (``comfy.ops.manual_cast`` under ComfyUI).
+        weights: where its weights are; None for a predictor that needs none.
+        recognises: ``recognises(state) -> bool`` from a state dict's keys (and shapes); None for one without a weights file.
+        folder: True when its weights are a folder (transformers), not a file.
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    licence: str
+    build: Callable[..., SaliencyModel]
+    weights: Weights | None = None
+    recognises: Callable[[Mapping[str, Tensor]], bool] | None = None
+    folder: bool = False
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether something must be downloaded before it works."""
+        return self.weights is not None
+
+
+@functools.cache
+def _entries() -> dict[str, Entry]:
+    package = importlib.import_module(__package__ or "")
+    found: dict[str, Entry] = {}
+    for module in sorted(info.name for info in pkgutil.iter_modules(package.__path__)):
+        for entry in getattr(importlib.import_module(f".{module}", package.__name__), "ENTRIES", ()):
+            if entry.name in found or entry.kind not in KINDS:
+                raise ValueError(f"{module}.py registers {entry.name!r} a second time, or with the unknown kind {entry.kind!r}.")
+            found[entry.name] = entry
+    return found
+
+
+def available() -> list[Entry]:
+    """Return all predictors: those that need no download first, ``default`` at their head, then by name."""
+    return sorted(_entries().values(), key=lambda entry: (entry.needs_weights, entry.name != "default", entry.name))
+
+
+def find(name: str) -> Entry:
+    """Return the entry called ``name``.
+
+    Raises:
+        ValueError: there is none; the sentence lists the names.
+    """
+    try:
+        return _entries()[name]
+    except KeyError:
+        names = ", ".join(entry.name for entry in available())
+        raise ValueError(f"There is no saliency predictor called {name!r}. Choose one of: {names}.") from None
+
+
+def recognise(state: Mapping[str, Tensor]) -> Entry | None:
+    """Return the entry whose weights have the keys (and shapes) of ``state``, or None."""
+    for entry in available():
+        if entry.recognises is not None and entry.recognises(state):
+            return entry
+    return None
+
+
+def load(name: str, weights: str | Path | Mapping[str, Tensor] | None = None, **options: Any) -> SaliencyModel:
+    """Make the predictor called ``name``.
+
+    Args:
+        name: as in ``available()``.
+        weights: the path of its weights (a file, or a folder for transformers models), or a state dict; None for predictors without.
+        options: of the predictor, see its class; for learned ones also ``operations``.
+
+    Returns:
+        The predictor, in evaluation mode, its parameters not requiring gradients.
+
+    Raises:
+        ValueError: unknown name, weights missing or given to a predictor without any, a file that is not this predictor's.
+        TypeError: an option that this predictor does not have.
+    """
+    entry = find(name)
+    if entry.weights is None:
+        if weights is not None:
+            raise ValueError(f"The saliency predictor {name!r} computes without weights; leave the weights out.")
+        model = entry.build(**options)
+    elif weights is None:
+        raise ValueError(
+            f"The saliency predictor {name!r} needs its weights ({entry.weights.size}, {entry.weights.licence}): get them from "
+            f"{entry.weights.where} and put them into ComfyUI's models/saliency folder as {entry.weights.filename}."
+        )
+    else:
+        model = entry.build(weights if isinstance(weights, Mapping) else _read(entry, Path(weights)), **options)
+    return model.eval().requires_grad_(False)
+
+
+def _read(entry: Entry, path: Path) -> Path | Mapping[str, Tensor]:
+    if entry.folder:
+        return path
+    from .weights import read_state_dict
+
+    return read_state_dict(path)

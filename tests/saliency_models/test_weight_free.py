@@ -1,0 +1,174 @@
+"""What every predictor without weights must be, tested for each of them in the registry."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sgool.saliency_models import registry
+from skimage import data
+from torch import Tensor
+
+NAMES = [entry.name for entry in registry.available() if not entry.needs_weights]
+CONSTANT = {"centre-prior"}  # does not look at the picture
+
+
+def photograph(name: str) -> Tensor:
+    picture = torch.from_numpy(getattr(data, name)()).float() / 255
+    return (picture[..., None] if picture.dim() == 2 else picture).permute(2, 0, 1)[None]
+
+
+def some(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 2), (3, 5), (8, 8), (64, 17), (5, 300)])
+def test_any_size_gives_a_finite_map_of_that_size(name: str, size: tuple[int, int]) -> None:
+    maps = registry.load(name)(some(2, 3, *size))
+    assert maps.shape == (2, 1, *size)
+    assert torch.isfinite(maps).all()
+    assert maps.min() >= 0
+    assert maps.max() <= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_huge_picture_works_on_a_small_copy(name: str) -> None:
+    maps = registry.load(name)(photograph("chelsea").repeat(1, 1, 2, 10)[:, :, :600, :4096])
+    assert maps.shape == (1, 1, 600, 4096)
+    assert torch.isfinite(maps).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=15, deadline=None)
+@given(st.tuples(st.integers(1, 3), st.sampled_from([1, 3, 4]), st.integers(1, 40), st.integers(1, 40)), st.integers(0, 1000))
+def test_each_picture_of_a_batch_is_predicted_alone(name: str, shape: tuple[int, int, int, int], seed: int) -> None:
+    model = registry.load(name)
+    pictures = some(*shape, seed=seed)
+    together = model(pictures)
+    alone = torch.cat([model(picture[None]) for picture in pictures])
+    assert together.shape == (shape[0], 1, *shape[2:])
+    assert 0 <= together.min() <= together.max() <= 1
+    torch.testing.assert_close(together, alone, atol=2e-5, rtol=2e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_a_flat_picture_has_nothing_that_stands_out(name: str, value: float) -> None:
+    picture = torch.full((1, 3, 48, 64), value, requires_grad=True)
+    maps = registry.load(name)(picture)
+    (gradient,) = torch.autograd.grad(maps.mean(), picture)
+    assert torch.isfinite(maps).all()
+    assert torch.isfinite(gradient).all()
+    if name not in CONSTANT and not name.startswith("default"):
+        assert maps.max() - maps.min() < 1e-3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_grey_pictures_are_predicted_as_their_rgb_copies(name: str) -> None:
+    model = registry.load(name)
+    grey = photograph("camera")
+    expected = model(grey.repeat(1, 3, 1, 1))
+    assert torch.equal(model(grey), expected)
+    opaque = torch.cat([grey.repeat(1, 3, 1, 1), torch.ones_like(grey)], dim=1)
+    assert torch.equal(model(opaque), expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_pixels_that_are_no_numbers_are_refused(name: str, value: float) -> None:
+    pictures = some(2, 3, 16, 16)
+    pictures[1, 0, 3, 3] = value
+    with pytest.raises(ValueError, match=r"Pictures \[1\] of the batch hold NaN or infinite"):
+        registry.load(name)(pictures)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "sentence"),
+    [
+        (torch.zeros(0, 3, 8, 8), "batch of pictures is empty"),
+        (torch.zeros(1, 3, 0, 8), "have no pixels"),
+        (torch.zeros(3, 8, 8), "Add a batch dimension"),
+        (torch.zeros(1, 8, 8, 3), "channels-last"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r"pictures\.float\(\) / 255"),
+    ],
+)
+def test_what_is_no_batch_of_pictures_is_refused(pictures: Tensor, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        registry.load("graph-based")(pictures)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_dtypes_come_back(name: str, dtype: torch.dtype) -> None:
+    model = registry.load(name)
+    maps = model(photograph("chelsea").to(dtype))
+    assert maps.dtype == dtype
+    reference = model(photograph("chelsea").to(dtype).float()).double()
+    assert (maps.double() - reference).abs().max() < 1e-2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_picture_twice_gives_the_same_bits(name: str) -> None:
+    picture = photograph("coffee").requires_grad_()
+    weights = some(1, 1, 400, 600)
+    runs = []
+    for _ in range(2):
+        maps = registry.load(name)(picture)
+        runs.append((maps.detach(), torch.autograd.grad((maps * weights).sum(), picture)[0]))
+    assert torch.equal(runs[0][0], runs[1][0])
+    assert torch.equal(runs[0][1], runs[1][1])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [(7, 9), (20, 16)])
+def test_gradients_agree_with_differences(name: str, size: tuple[int, int]) -> None:
+    model = registry.load(name)
+    picture = (0.1 + 0.8 * some(1, 3, *size, dtype=torch.float64)).requires_grad_()
+    weights = some(1, 1, *size, seed=1, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((model(picture) * weights).sum(), picture)
+    for seed in range(3):
+        direction = some(1, 3, *size, seed=10 + seed, dtype=torch.float64) - 0.5
+        step = 1e-6
+        with torch.no_grad():
+            above, below = ((model(picture + sign * step * direction) * weights).sum() for sign in (1, -1))
+        torch.testing.assert_close((gradient * direction).sum(), (above - below) / (2 * step), atol=1e-7, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradcheck(name: str) -> None:
+    picture = (0.1 + 0.8 * some(2, 3, 4, 5, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(registry.load(name), (picture,), eps=1e-7, atol=1e-4, rtol=1e-3, fast_mode=True)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - CONSTANT))
+@pytest.mark.parametrize("subject", ["astronaut", "camera", "rocket"])
+def test_photographs_have_useful_pixel_gradients(name: str, subject: str) -> None:
+    picture = photograph(subject).requires_grad_()
+    maps = registry.load(name)(picture)
+    across = torch.linspace(0, 1, maps.shape[-1])
+    (gradient,) = torch.autograd.grad((maps * across).mean(), picture)
+    assert torch.isfinite(gradient).all()
+    assert (gradient != 0).float().mean() > 0.5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_learned_and_nothing_asks_for_gradients(name: str) -> None:
+    model = registry.load(name)
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert not model.needs_weights
+    assert model.name == name
+    assert model.kind == registry.find(name).kind
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_works_inside_inference_mode_and_afterwards(name: str) -> None:
+    model = registry.load(name)
+    picture = some(1, 3, 24, 24)
+    with torch.inference_mode():
+        inside = model(picture)
+    outside = model(picture.clone().requires_grad_())
+    torch.testing.assert_close(inside, outside.detach())
+    assert outside.requires_grad
