@@ -1,0 +1,141 @@
+"""A ComfyUI sampler's run, as a differentiable function from noise to latent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import comfy.model_patcher
+import comfy.samplers
+import torch
+from torch import Tensor
+
+from ..latent_optimization.autograd_mode import GradientMode
+from ..latent_optimization.checkpointed_calls import CheckpointedCalls, JacobianSchedule
+
+# These choose their steps from the state, by comparing numbers: autograd sees the steps taken, not how they were chosen.
+APPROXIMATE = frozenset({"dpm_adaptive_function", "sample_dpm_adaptive"})
+
+
+def gradient_is_approximate(sampler: comfy.samplers.Sampler) -> bool:
+    """Whether the gradient through ``sampler`` is known not to be exact (it chooses its steps from the state)."""
+    return getattr(getattr(sampler, "sampler_function", None), "__name__", "") in APPROXIMATE
+
+
+@dataclass
+class NoiseToLatent:
+    """One sampler's run on a model that is loaded: ``noise -> latent``, both as ComfyUI hands them to ``Sampler.sample``.
+
+    Attributes:
+        sampler: the SAMPLER whose run this is.
+        model: the guider, which a sampler calls as its denoiser.
+        sigmas: ``(steps + 1,)``.
+        extra_args: what ComfyUI passes on to the model (``model_options``, ``seed``); copied for each run, since samplers write into it.
+        latent_image: the latent that noise is added to, or ``None``.
+        denoise_mask: where it is changed, or ``None``.
+        schedule: which model calls carry their Jacobian.
+        use_checkpoint: recompute each model call in backward instead of keeping its activations.
+        copy_constants: see :class:`GradientMode`.
+        before_call: run before each model call and each recomputation of one.
+        calls: model calls of all runs so far, without recomputations.
+    """
+
+    sampler: comfy.samplers.Sampler
+    model: Any
+    sigmas: Tensor
+    extra_args: dict[str, Any]
+    latent_image: Tensor | None = None
+    denoise_mask: Tensor | None = None
+    schedule: JacobianSchedule = field(default_factory=JacobianSchedule)
+    use_checkpoint: bool = True
+    copy_constants: bool = False
+    before_call: Callable[[], None] | None = None
+    calls: int = 0
+
+    def __post_init__(self) -> None:
+        self._random_state = _RandomState(self.sigmas.device)
+        self._calls_per_run: int | None = None
+
+    def plain(self, noise: Tensor, callback: Callable[..., None] | None = None, disable_pbar: bool = True) -> Tensor:
+        """Run the sampler as ComfyUI would have, without any of our machinery in between."""
+        self._random_state.restore()
+        return self._sample(self.model, noise, callback, disable_pbar)
+
+    def __call__(self, noise: Tensor) -> Tensor:
+        """Run the sampler; differentiable in ``noise`` where it requires a gradient.
+
+        Call it outside inference mode. Draws the same random numbers each time, also where a sampler uses the global generators.
+        """
+        self._random_state.restore()
+        if not noise.requires_grad:
+            counted = _Counted(self.model, self.before_call)
+            with torch.no_grad():
+                latent = self._sample(counted, noise, None, True)
+            self._finished(counted.calls)
+            return latent.clone() if latent.is_inference() else latent
+        mode = GradientMode(keep_history=True, copy_constants=self.copy_constants)
+        calls = CheckpointedCalls(
+            self.model, self.schedule, self._expected_calls(noise), mode, self.before_call, self.use_checkpoint
+        )
+        with torch.enable_grad(), mode:
+            latent = self._sample(calls, noise.clone(), None, True)  # a clone, since a leaf may not be written to
+        self._finished(calls.calls)
+        return latent
+
+    def _finished(self, calls: int) -> None:
+        self.calls += calls
+        self._calls_per_run = calls
+
+    def _expected_calls(self, noise: Tensor) -> int:
+        """How many model calls a run makes: what the last one made, else what the sampler makes of a model that answers zero."""
+        if self.schedule.choice == "all":
+            return 0
+        if self._calls_per_run is None:
+            silent = _Counted(self.model, None, answer=torch.zeros_like)
+            with torch.no_grad():
+                self._sample(silent, noise.detach(), None, True)
+            self._random_state.restore()
+            self._calls_per_run = silent.calls
+        return self._calls_per_run
+
+    def _sample(self, model: Any, noise: Tensor, callback: Callable[..., None] | None, disable_pbar: bool) -> Tensor:
+        extra_args = dict(self.extra_args)
+        if "model_options" in extra_args:
+            extra_args["model_options"] = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
+        return self.sampler.sample(  # type: ignore[call-arg]
+            model, self.sigmas, extra_args, callback, noise, self.latent_image, self.denoise_mask, disable_pbar
+        )
+
+
+class _Counted:
+    """A sampler's model that counts its calls."""
+
+    def __init__(self, model: Any, before_call: Callable[[], None] | None, answer: Callable[[Tensor], Tensor] | None = None) -> None:
+        self._model = model
+        self._before_call = before_call
+        self._answer = answer
+        self.calls = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        self.calls += 1
+        if self._before_call is not None:
+            self._before_call()
+        return self._model(x, *args, **kwargs) if self._answer is None else self._answer(x)
+
+
+class _RandomState:
+    """The global generators as they were, so that each run of a sampler that draws from them draws the same."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cpu = torch.get_rng_state()
+        self._cuda_device = device if device.type == "cuda" else None
+        self._cuda = torch.cuda.get_rng_state(device) if self._cuda_device is not None else None
+
+    def restore(self) -> None:
+        torch.set_rng_state(self._cpu)
+        if self._cuda is not None and self._cuda_device is not None:
+            torch.cuda.set_rng_state(self._cuda, self._cuda_device)
