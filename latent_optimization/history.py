@@ -1,0 +1,166 @@
+"""What happened in a run, in numbers: enough to draw every plot and to say what it cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class Cost:
+    """What had been spent when a row was written, since the start of the run.
+
+    Attributes:
+        sampler_runs: times the sampler ran, for the whole batch.
+        sampler_backwards: times a gradient was taken through the sampler, for the whole batch.
+        evaluations: times the objective scored one picture.
+        model_calls: evaluations of the diffusion model as counted by whoever makes ``generate``; ``None`` if nobody counts.
+        seconds: wall-clock time.
+    """
+
+    sampler_runs: int = 0
+    sampler_backwards: int = 0
+    evaluations: int = 0
+    model_calls: int | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class Row:
+    """One iteration. Lists have one entry per picture; NaN where nothing was measured (a picture that had stopped).
+
+    Attributes:
+        iteration: 0 is the noise the run started from; the last row has a loss but no gradient and no step.
+        loss: the objective's, without the regulariser.
+        parts: the objective's parts by name.
+        regularizer: the regulariser's value, before its weight.
+        gradient_norm: Euclidean norm of the gradient in the noise, of all that is minimised.
+        step_norm: Euclidean distance to the next noise, renormalisation included.
+        noise_norm: Euclidean norm of the noise that the loss belongs to.
+        step_factor: factor of the picture's steps, halved by each failure.
+        active: whether the picture was still being optimised when the iteration began.
+        finite: whether its loss and gradient were finite.
+        cost: spent by the end of the iteration.
+    """
+
+    iteration: int
+    loss: list[float]
+    parts: dict[str, list[float]]
+    regularizer: list[float]
+    gradient_norm: list[float]
+    step_norm: list[float]
+    noise_norm: list[float]
+    step_factor: list[float]
+    active: list[bool]
+    finite: list[bool]
+    cost: Cost
+
+
+@dataclass
+class Candidate:
+    """One noise tried before the first iteration (``best_of``): its loss for each picture. Number 0 is the noise that was given."""
+
+    number: int
+    loss: list[float]
+    cost: Cost
+
+
+@dataclass
+class Rescored:
+    """One iterate of one picture scored anew."""
+
+    picture: int
+    iteration: int
+    loss: float
+    cost: Cost
+
+
+@dataclass
+class History:
+    """All of a run's numbers.
+
+    Attributes:
+        pictures: batch size.
+        elements: elements of one picture's noise; norms divided by its square root are in units of the noise's standard deviation.
+        settings: the settings of the run, as plain values.
+        candidates, rows, rescored: before, during and after the iterations, in the order they happened.
+        chosen: for each picture, which candidate it started from.
+        stopped: for each picture, why it stopped before the last iteration, or ``None``.
+        returned_iteration: for each picture, which iterate was returned.
+        cost: of the whole run.
+    """
+
+    pictures: int
+    elements: int
+    settings: dict[str, Any] = field(default_factory=dict)
+    candidates: list[Candidate] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    rescored: list[Rescored] = field(default_factory=list)
+    chosen: list[int] = field(default_factory=list)
+    stopped: list[str | None] = field(default_factory=list)
+    returned_iteration: list[int] = field(default_factory=list)
+    cost: Cost = field(default_factory=Cost)
+
+    def losses(self, picture: int) -> list[tuple[int, float]]:
+        """The loss curve of one picture: pairs of iteration and loss, where it was measured and finite."""
+        return [(row.iteration, row.loss[picture]) for row in self.rows if math.isfinite(row.loss[picture])]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain lists, numbers and strings that JSON takes: numbers that are not finite become ``None``."""
+        plain = _plain(asdict(self))
+        assert isinstance(plain, dict)
+        return plain
+
+    def to_text(self) -> str:
+        """A table for each picture, to be read by people."""
+        blocks = [self._picture_text(picture) for picture in range(self.pictures)]
+        return "\n\n".join([*blocks, self._cost_text()])
+
+    def _picture_text(self, picture: int) -> str:
+        names = list(self.rows[0].parts) if self.rows else []
+        root = math.sqrt(self.elements)
+        table = [["iteration", "loss", *names, "gradient", "step rms", "noise rms", "factor"]]
+        for row in self.rows:
+            if not row.active[picture]:
+                continue
+            values = [row.loss[picture], *(row.parts.get(name, [math.nan] * self.pictures)[picture] for name in names)]
+            values += [row.gradient_norm[picture], row.step_norm[picture] / root, row.noise_norm[picture] / root, row.step_factor[picture]]
+            table.append([str(row.iteration), *(_number(value) for value in values)])
+        lines = [f"Picture {picture + 1}", *_aligned(table)] if len(table) > 1 else [f"Picture {picture + 1}: not scored"]
+        if len(self.candidates) > 1:
+            tried = ", ".join(_number(candidate.loss[picture]) for candidate in self.candidates)
+            lines.insert(1, f"started from noise {self.chosen[picture]} of losses {tried}")
+        for line in self.rescored:
+            if line.picture == picture:
+                lines.append(f"scored anew: iteration {line.iteration}, loss {_number(line.loss)}")
+        if self.stopped and self.stopped[picture]:
+            lines.append(f"stopped early: {self.stopped[picture]}")
+        if self.returned_iteration:
+            lines.append(f"returned: iteration {self.returned_iteration[picture]}")
+        return "\n".join(lines)
+
+    def _cost_text(self) -> str:
+        cost = self.cost
+        text = f"{cost.sampler_runs} sampler runs, {cost.sampler_backwards} of them differentiated, {cost.evaluations} evaluations"
+        return text if cost.model_calls is None else f"{text}, {cost.model_calls} model calls"
+
+
+def _number(value: float) -> str:
+    return f"{value:.5g}" if math.isfinite(value) else "-"
+
+
+def _aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in table]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,89 @@
+"""Everything that can be set about an optimisation, and the named sets of it.
+
+Where a number comes from is said at the rule or preset that has it, and in docs/method.md in one table.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from . import renormalize
+from .checkpointed_calls import JacobianSchedule
+from .regularizers import Regularizer
+from .stopping import Stopping
+from .update_rules import DOODLUpdate, NormalizedGradient, UpdateRule
+
+RETURNED = ("last", "best", "rescored")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the noise is optimised. Immutable; ``dataclasses.replace`` makes a changed copy, validated again.
+
+    Args:
+        iterations: updates of the noise, at least 0. With 0 nothing is optimised (but ``best_of`` still chooses).
+        rule: how a gradient becomes a step (update_rules.py).
+        renormalize: the norm that the noise keeps after each step: ``"initial"``, ``"shell"`` (sqrt of its size) or ``"none"``.
+        regularizer: a loss of the noise itself, added with its weight (regularizers.py); ``None`` for none.
+        best_of: start from the best of this many noises, the given one and fresh ones, chosen by the objective; 1 starts from the given.
+        stopping: early stop, and how many failures end a picture (stopping.py).
+        returned: which iterate is returned for each picture. ``"last"``; ``"best"``: of the lowest loss; ``"rescored"``: the best of
+            ``rescoring_candidates`` when scored anew with augmentations that the optimisation did not see.
+        rescoring_candidates: for ``"rescored"``, how many are scored anew: the last iterate and the lowest losses. At least 1.
+        rescoring_views: for ``"rescored"``, how many evaluations each score averages, at least 1; the same augmentations for every candidate.
+        jacobian: which of the sampler's model calls carry their Jacobian. Read by what makes ``generate``, not by the loop.
+
+    Raises:
+        ValueError: for a value outside its range, with what was expected.
+    """
+
+    iterations: int = 10
+    rule: UpdateRule = field(default_factory=NormalizedGradient)
+    renormalize: str = "initial"
+    regularizer: Regularizer | None = None
+    best_of: int = 1
+    stopping: Stopping = field(default_factory=Stopping)
+    returned: str = "last"
+    rescoring_candidates: int = 4
+    rescoring_views: int = 4
+    jacobian: JacobianSchedule = field(default_factory=JacobianSchedule)
+
+    def __post_init__(self) -> None:
+        self._at_least("iterations", 0)
+        self._at_least("best_of", 1)
+        self._at_least("rescoring_candidates", 1)
+        self._at_least("rescoring_views", 1)
+        self._one_of("renormalize", renormalize.MODES)
+        self._one_of("returned", RETURNED)
+
+    def _at_least(self, name: str, lowest: int) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+            raise ValueError(f"{name} is {value!r}; it has to be a whole number, at least {lowest}.")
+
+    def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
+        value = getattr(self, name)
+        if value not in choices:
+            raise ValueError(f"{name} is {value!r}; it has to be one of {', '.join(choices)}.")
+
+
+# DOODL as released (github.com/salesforce/DOODL, doodl.py): 50 updates, momentum, clipping, perturbation, the initial norm, no choice among
+# iterates. Its solver (EDICT, 50 steps, CFG 7.5) is the sampler's to choose, its cutouts and their minimum the objective's.
+DOODL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", returned="last")
+
+# The SGOOL paper (arXiv 2410.10257) builds on DOODL and leaves step, iterations and the choice of iterate open: this project takes
+# DOODL's for all of them. What sets the two apart is the objective, where SGOOL adds the salient term.
+SGOOL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", returned="last")
+
+# This project's own: few steps of a known length, since a scorer is fooled by large ones. Meant for an objective with augmentations.
+BALANCED = Settings(iterations=10, rule=NormalizedGradient(step_size=0.1, momentum=0.9), renormalize="initial", returned="last")
+
+PRESETS: dict[str, Settings] = {"balanced": BALANCED, "SGOOL": SGOOL, "DOODL": DOODL}
+DEFAULT_PRESET = "balanced"
+
+
+def preset(name: str) -> Settings:
+    """The settings of that name. Raises ``ValueError`` with the names there are, if there is none."""
+    if name not in PRESETS:
+        raise ValueError(f"There is no preset {name!r}. Presets: {', '.join(PRESETS)}.")
+    return PRESETS[name]

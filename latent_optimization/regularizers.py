@@ -1,0 +1,114 @@
+"""Losses of the noise itself, which keep it looking like noise while an objective pulls at it.
+
+Each is a frozen dataclass with its weight, called with ``noise (B, ...)`` and returning ``(B,)``, differentiable. The weight is applied by
+the loop, which reports the unweighted value.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .per_picture import norms
+
+_COARSEST = 8
+
+
+class Regularizer(Protocol):
+    """What the loop asks of a regulariser."""
+
+    @property
+    def weight(self) -> float:
+        """Factor of its value in what is minimised."""
+
+    def __call__(self, noise: Tensor) -> Tensor:
+        """How unlike Gaussian noise each picture of ``noise (B, ...)`` is, ``(B,)``."""
+
+
+def _check_weight(weight: float) -> None:
+    if not (math.isfinite(weight) and weight > 0):
+        raise ValueError(f"The weight of the noise regulariser is {weight}; it has to be above 0. To have none, leave the regulariser out.")
+
+
+@dataclass(frozen=True)
+class NormLikelihood:
+    """Negative log-likelihood of the noise's norm r under white noise of d elements: r^2 / 2 - (d - 1) log r, less its minimum.
+
+    Source: Samuel et al., "Norm-guided latent space exploration" (arXiv 2306.08687); ReNO (arXiv 2406.04312) adds it with weight 0.01.
+    Only the norm is seen, so it has nothing to do where the noise is renormalised after each step.
+
+    Raises:
+        ValueError: for a weight that is not above 0.
+    """
+
+    weight: float = 0.01
+
+    def __post_init__(self) -> None:
+        _check_weight(self.weight)
+
+    def __call__(self, noise: Tensor) -> Tensor:
+        """At least 0, and 0 where the norm is sqrt(d - 1). Infinite for a picture of zeros with more than one element."""
+        freedom = noise[0].numel() - 1
+        radius = norms(noise)
+        lowest = 0.5 * freedom - 0.5 * freedom * math.log(freedom) if freedom > 0 else 0.0
+        return 0.5 * radius**2 - freedom * radius.log() - lowest
+
+
+@dataclass(frozen=True)
+class WhiteNoise:
+    """No structure and unit variance: neighbours uncorrelated at every scale, and the values' mean and variance those of N(0, 1).
+
+    Correlation as in StyleGAN2 (arXiv 1912.04958, appendix D) and pix2pix-zero (arXiv 2302.03027, equation 3): at each level of an averaging
+    pyramid, down to 8 elements, the mean product of each channel with itself rolled by one along each spatial dimension, squared. Values as
+    in pix2pix-zero: the divergence KL(N(mean, variance) || N(0, 1)) of a picture's elements.
+
+    This project's own choice: both are in units of what white noise scores by chance. A squared correlation is multiplied by the number of its
+    products, and averaged over channels, dimensions and levels; the divergence by the number of elements. So white noise scores about 2
+    at any size (1 for each), and the weight means the same for 64 x 64 latents as for video.
+
+    Spatial dimensions are those after the channel, in ``(B, C, ...)``; in ``(B, d)`` the only one. Those of size 1 are left out.
+
+    Raises:
+        ValueError: for a weight that is not above 0.
+    """
+
+    weight: float = 0.001
+
+    def __post_init__(self) -> None:
+        _check_weight(self.weight)
+
+    def __call__(self, noise: Tensor) -> Tensor:
+        """At least 0; about 2 for white noise."""
+        return _correlation(noise) + _divergence(noise)
+
+
+def _divergence(noise: Tensor) -> Tensor:
+    flat = noise.flatten(1)
+    variance, mean = torch.var_mean(flat, dim=1, correction=0)
+    return 0.5 * flat.shape[1] * (variance + mean**2 - 1 - variance.log())
+
+
+def _correlation(noise: Tensor) -> Tensor:
+    level = noise if noise.ndim > 2 else noise.unsqueeze(1)
+    scores: list[Tensor] = []
+    while True:
+        dimensions = [dim for dim in range(2, level.ndim) if level.shape[dim] > 1]
+        for dim in dimensions:
+            products = (level * level.roll(1, dim)).flatten(2)
+            scores.append((products.mean(dim=2) ** 2 * products.shape[2]).mean(dim=1))
+        coarse = [dim for dim in dimensions if level.shape[dim] >= 2 * _COARSEST]
+        if not coarse:
+            break
+        for dim in coarse:
+            level = _halve(level, dim)
+    return torch.stack(scores).mean(dim=0) if scores else noise.new_zeros(len(noise))
+
+
+def _halve(x: Tensor, dim: int) -> Tensor:
+    """Sum of neighbours along one dimension over sqrt(2): half the size, and the variance of white noise stays 1. An odd last one is dropped."""
+    pairs = x.narrow(dim, 0, x.shape[dim] // 2 * 2).unflatten(dim, (-1, 2))
+    return pairs.sum(dim=dim + 1) / 2**0.5

@@ -1,0 +1,48 @@
+"""Keeping the noise as long as Gaussian noise is: a sampler knows no other.
+
+A Gaussian of many dimensions d lies almost wholly on a shell of radius sqrt(d); noise of another norm is outside what the model was
+trained on and comes out dull or overexposed.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .per_picture import norms, spread
+
+MODES = ("initial", "shell", "none")
+
+
+def target_norms(noise: Tensor, mode: str) -> Tensor | None:
+    """The norm that each picture of ``noise (B, ...)`` is to keep, ``(B,)``, or ``None`` for no renormalisation.
+
+    Args:
+        noise: the noise before the first update.
+        mode: ``"initial"``: its own norm (DOODL, arXiv 2303.13703, ``renormalize_latents``); ``"shell"``: sqrt(d), the radius of the
+            Gaussian shell, d the elements of one picture; ``"none"``.
+
+    Raises:
+        ValueError: for another mode, or noise of zeros in mode ``"initial"``, which could then never move.
+    """
+    if mode not in MODES:
+        raise ValueError(f"Unknown renormalisation {mode!r}. Expected one of {', '.join(MODES)}.")
+    if mode == "none":
+        return None
+    own = norms(noise)
+    if mode == "shell":
+        return own.new_full((len(noise),), noise[0].numel() ** 0.5)
+    empty = [index + 1 for index, norm in enumerate(own.tolist()) if norm == 0]
+    if empty:
+        raise ValueError(
+            f"The noise of picture {', '.join(map(str, empty))} is all zeros, so there is no norm to keep. "
+            "Give it noise, or set renormalisation to 'none' or 'shell'."
+        )
+    return own
+
+
+def renormalize(noise: Tensor, targets: Tensor | None) -> Tensor:
+    """``noise (B, ...)`` with each picture scaled to its target norm; without targets, and for a picture of zeros, as it is."""
+    if targets is None:
+        return noise
+    own = norms(noise)
+    return noise * spread((targets / own.where(own > 0, 1.0)).where(own > 0, 1.0), noise)
