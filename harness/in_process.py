@@ -20,8 +20,8 @@ def make_base(base: Path) -> Path:
 def prepare(comfyui: Path, base: Path, *, cpu: bool = True) -> None:
     """Let ``import comfy`` (and ``folder_paths``, ``nodes``...) find the ComfyUI in ``comfyui``.
 
-    Its models, inputs and outputs are looked for in ``base``, never in its own tree. ComfyUI reads the command line when it is first imported, so
-    that import happens here, with its own arguments in the place of this process's.
+    Its models, inputs and outputs are looked for in ``base``, never in its own tree. ComfyUI reads the command line when it is first
+    imported, so that import happens here, with its own arguments in the place of this process's.
     """
     stand_ins.install()
     make_base(base)
@@ -33,6 +33,6 @@ def prepare(comfyui: Path, base: Path, *, cpu: bool = True) -> None:
         import comfy.options
 
         comfy.options.enable_args_parsing()
-        import comfy.cli_args  # noqa: F401
+        import comfy.cli_args
     finally:
         sys.argv = ours

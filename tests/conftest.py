@@ -12,7 +12,8 @@ import pytest
 
 _PACK = Path(__file__).resolve().parent.parent / "harness" / "pack.py"
 _spec = importlib.util.spec_from_file_location("_sgool_pack_loader", _PACK)
-assert _spec is not None and _spec.loader is not None
+assert _spec is not None
+assert _spec.loader is not None
 _loader = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_loader)
 _loader.load_pack()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from sgool.harness import comfyui as comfyui_finder
+from sgool.harness.server import Server
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +16,20 @@ def comfyui() -> Path:
     folder = comfyui_finder.find()
     assert folder is not None  # tests/conftest.py skips the file otherwise
     return folder
+
+
+@pytest.fixture(scope="session")
+def server(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One real server with the pack, for all tests of the session. Its folders are under ``server.base``."""
+    with Server(comfyui, tmp_path_factory.mktemp("server")) as started:
+        yield started
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the end of the server's log to the report of a test that failed with it."""
+    report = yield
+    server = getattr(item, "funcargs", {}).get("server")
+    if report.failed and isinstance(server, Server):
+        report.sections.append(("end of the server's log", server.tail()))
+    return report

@@ -1,0 +1,170 @@
+"""Talk to a running ComfyUI over its HTTP and websocket interface."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from PIL import Image
+
+Graph = dict[str, dict[str, Any]]
+OnEvent = Callable[[str, dict[str, Any]], None]
+ENDS = ("execution_success", "execution_error", "execution_interrupted")
+
+
+class RunFailed(Exception):
+    """A graph that ComfyUI refused, that failed, or that was interrupted. The text is what the user would read.
+
+    Attributes: ``node_id`` and ``node_type`` of the node at fault where known, ``interrupted``, ``traceback`` (a list of lines).
+    """
+
+    def __init__(self, message: str, node_id: str = "", node_type: str = "", *, interrupted: bool = False, traceback: Any = ()) -> None:
+        super().__init__(message)
+        self.node_id = node_id
+        self.node_type = node_type
+        self.interrupted = interrupted
+        self.traceback = list(traceback)
+
+
+class Client:
+    """A ComfyUI server at ``url``, such as ``http://127.0.0.1:8188``."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self._id = uuid.uuid4().hex
+
+    def run(self, graph: Graph, *, timeout: float = 300.0, on_event: OnEvent | None = None) -> dict[str, dict[str, Any]]:
+        """Run an API-format graph to its end and return what its output nodes produced, by node id.
+
+        ``on_event(kind, data)`` sees every message that ComfyUI sends about this run (``progress``, ``executing``...) as it comes.
+        Raises RunFailed when the graph is refused, fails or is interrupted, TimeoutError after ``timeout`` seconds (the run is
+        interrupted then).
+        """
+        if on_event is None:
+            return self.wait(self.submit(graph), timeout=timeout)
+        return asyncio.run(self._run_and_follow(graph, timeout, on_event))
+
+    def run_expecting_error(self, graph: Graph, *, timeout: float = 300.0) -> str:
+        """Run a graph that must fail, and return the message that the user reads."""
+        try:
+            outputs = self.run(graph, timeout=timeout)
+        except RunFailed as failure:
+            return str(failure)
+        raise AssertionError(f"the graph was expected to fail, but gave {outputs}")
+
+    def submit(self, graph: Graph) -> str:
+        """Queue a graph and return the id of the run. Raises RunFailed when ComfyUI refuses it."""
+        request = {"prompt": graph, "client_id": self._id}
+        try:
+            return str(self.post("/prompt", request)["prompt_id"])
+        except urllib.error.HTTPError as error:
+            raise _refusal(json.loads(error.read() or b"{}")) from None
+
+    def wait(self, run: str, *, timeout: float = 300.0) -> dict[str, dict[str, Any]]:
+        """Wait for a queued run and return its outputs, as ``run`` does."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            outputs = self._finished(run)
+            if outputs is not None:
+                return outputs
+            time.sleep(0.05)
+        self.interrupt()
+        raise TimeoutError(f"the run did not end within {timeout:.0f} s")
+
+    def interrupt(self) -> None:
+        """Press the page's cancel button."""
+        self.post("/interrupt", {})
+
+    def object_info(self, node_id: str) -> dict[str, Any]:
+        """What the server tells the page about a node. Raises KeyError for a node it does not have."""
+        found: dict[str, Any] = self.get(f"/object_info/{urllib.parse.quote(node_id)}")
+        return dict(found[node_id])
+
+    def fetch(self, file: dict[str, Any]) -> bytes:
+        """The contents of a file named in an output: ``{"filename", "subfolder", "type"}``."""
+        query = urllib.parse.urlencode({key: file.get(key, "") for key in ("filename", "subfolder", "type")})
+        return self._open(f"/view?{query}")
+
+    def view(self, file: dict[str, Any]) -> Image.Image:
+        """A picture named in an output."""
+        picture = Image.open(io.BytesIO(self.fetch(file)))
+        picture.load()
+        return picture
+
+    def get(self, path: str) -> Any:
+        """Fetch a JSON document."""
+        return json.loads(self._open(path))
+
+    def post(self, path: str, document: Any) -> Any:
+        """Send a JSON document and return the JSON answer, or None where there is none."""
+        request = urllib.request.Request(self.url + path, json.dumps(document).encode(), {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            body = answer.read()
+        return json.loads(body) if body else None
+
+    def _open(self, path: str) -> bytes:
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
+            return bytes(answer.read())
+
+    def _finished(self, run: str) -> dict[str, dict[str, Any]] | None:
+        entry = self.get(f"/history/{run}").get(run)
+        if entry is None:
+            return None
+        status = entry.get("status") or {}
+        for kind, data in status.get("messages", ()):
+            if kind == "execution_error":
+                raise RunFailed(
+                    str(data["exception_message"]).strip(), data["node_id"], data["node_type"], traceback=data.get("traceback", ())
+                )
+            if kind == "execution_interrupted":
+                raise RunFailed("interrupted", data.get("node_id") or "", data.get("node_type") or "", interrupted=True)
+        return dict(entry["outputs"])
+
+    async def _run_and_follow(self, graph: Graph, timeout: float, on_event: OnEvent) -> dict[str, dict[str, Any]]:
+        import aiohttp
+
+        end = time.monotonic() + timeout
+        address = f"{self.url}/ws?clientId={self._id}"
+        async with aiohttp.ClientSession() as session, session.ws_connect(address, max_msg_size=0) as socket:
+            run = await asyncio.to_thread(self.submit, graph)
+            ended = False
+            while time.monotonic() < end:
+                try:
+                    message = await socket.receive(timeout=0.05 if ended else 1.0)
+                except asyncio.TimeoutError:  # nothing to read: perhaps the message about the end was lost
+                    outputs = await asyncio.to_thread(self._finished, run)
+                    if outputs is not None:
+                        return outputs
+                    continue
+                if message.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR):
+                    raise RunFailed("the server closed the connection")
+                event = json.loads(message.data) if message.type == aiohttp.WSMsgType.TEXT else {}
+                data = event.get("data") or {}
+                if data.get("prompt_id") == run:
+                    await asyncio.to_thread(on_event, event["type"], data)
+                    ended = ended or event["type"] in ENDS
+        self.interrupt()
+        raise TimeoutError(f"the run did not end within {timeout:.0f} s")
+
+
+def _refusal(answer: dict[str, Any]) -> RunFailed:
+    """Gather ComfyUI's answer to a graph that does not validate into one text."""
+    error = answer.get("error") or {}
+    first_id, first_type = "", ""
+    lines = [_sentence(error)] if isinstance(error, dict) else [str(error)]
+    for node_id, problem in (answer.get("node_errors") or {}).items():
+        first_id, first_type = first_id or node_id, first_type or problem.get("class_type", "")
+        lines += [f"{problem.get('class_type', node_id)}: {_sentence(item)}" for item in problem.get("errors", ())]
+    return RunFailed("\n".join(lines), first_id, first_type)
+
+
+def _sentence(item: dict[str, Any]) -> str:
+    return ": ".join(str(part) for part in (item.get("message"), item.get("details")) if part)
