@@ -10,7 +10,8 @@ from torch import Tensor
 
 def norms(x: Tensor) -> Tensor:
     """Euclidean norm of each picture of ``x (B, ...)``, as ``(B,)``."""
-    return torch.linalg.vector_norm(x.flatten(1), dim=1)
+    lengths: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    return lengths
 
 
 def spread(values: Tensor | Sequence[float] | Sequence[bool], like: Tensor) -> Tensor:

@@ -30,7 +30,8 @@ class Settings:
         returned: which iterate is returned for each picture. ``"last"``; ``"best"``: of the lowest loss; ``"rescored"``: the best of
             ``rescoring_candidates`` when scored anew with augmentations that the optimisation did not see.
         rescoring_candidates: for ``"rescored"``, how many are scored anew: the last iterate and the lowest losses. At least 1.
-        rescoring_views: for ``"rescored"``, how many evaluations each score averages, at least 1; the same augmentations for every candidate.
+        rescoring_views: for ``"rescored"``, how many evaluations each score averages, at least 1; all candidates get the same
+            augmentations.
         jacobian: which of the sampler's model calls carry their Jacobian. Read by what makes ``generate``, not by the loop.
 
     Raises:

@@ -40,7 +40,7 @@ def make_streams(generators: Sequence[torch.Generator] | None, batch: int) -> li
         raise ValueError(f"There are {len(generators)} generators for a batch of {batch}; give one for each picture.")
     for generator in generators:
         if generator.device.type != "cpu":
-            raise ValueError(f"A generator is on {generator.device}; generators have to be on the CPU, where seeds mean the same everywhere.")
+            raise ValueError(f"A generator is on {generator.device}; it has to be on the CPU, where a seed means the same everywhere.")
     return [Streams.from_generator(generator) for generator in generators]
 
 

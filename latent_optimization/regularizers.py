@@ -29,6 +29,17 @@ class Regularizer(Protocol):
         """How unlike Gaussian noise each picture of ``noise (B, ...)`` is, ``(B,)``."""
 
 
+def penalty(regularizer: Regularizer | None, noise: Tensor) -> tuple[list[float], Tensor]:
+    """A regulariser's value for each picture of ``noise (B, ...)``, and its gradient times its weight. NaN and zeros without one."""
+    if regularizer is None:
+        return [math.nan] * len(noise), torch.zeros_like(noise)
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = noise.clone().requires_grad_()
+        values = regularizer(leaf)
+        (gradient,) = torch.autograd.grad(values.sum(), leaf)
+    return [float(value) for value in values.detach()], regularizer.weight * gradient
+
+
 def _check_weight(weight: float) -> None:
     if not (math.isfinite(weight) and weight > 0):
         raise ValueError(f"The weight of the noise regulariser is {weight}; it has to be above 0. To have none, leave the regulariser out.")
@@ -62,13 +73,13 @@ class NormLikelihood:
 class WhiteNoise:
     """No structure and unit variance: neighbours uncorrelated at every scale, and the values' mean and variance those of N(0, 1).
 
-    Correlation as in StyleGAN2 (arXiv 1912.04958, appendix D) and pix2pix-zero (arXiv 2302.03027, equation 3): at each level of an averaging
-    pyramid, down to 8 elements, the mean product of each channel with itself rolled by one along each spatial dimension, squared. Values as
-    in pix2pix-zero: the divergence KL(N(mean, variance) || N(0, 1)) of a picture's elements.
+    Correlation as in StyleGAN2 (arXiv 1912.04958, appendix D) and pix2pix-zero (arXiv 2302.03027): at each level of an averaging
+    pyramid, down to 8 elements, the mean product of each channel with itself rolled by one along each spatial dimension, squared. Values
+    as in pix2pix-zero: the divergence KL(N(mean, variance) || N(0, 1)) of a picture's elements.
 
-    This project's own choice: both are in units of what white noise scores by chance. A squared correlation is multiplied by the number of its
-    products, and averaged over channels, dimensions and levels; the divergence by the number of elements. So white noise scores about 2
-    at any size (1 for each), and the weight means the same for 64 x 64 latents as for video.
+    This project's own choice: both are in units of what white noise scores by chance. A squared correlation is multiplied by the number
+    of its products, and averaged over channels, dimensions and levels; the divergence is multiplied by the number of elements. So white
+    noise scores about 2 at any size (1 for each), and the weight means the same for 64 x 64 latents as for video.
 
     Spatial dimensions are those after the channel, in ``(B, C, ...)``; in ``(B, d)`` the only one. Those of size 1 are left out.
 
@@ -109,6 +120,7 @@ def _correlation(noise: Tensor) -> Tensor:
 
 
 def _halve(x: Tensor, dim: int) -> Tensor:
-    """Sum of neighbours along one dimension over sqrt(2): half the size, and the variance of white noise stays 1. An odd last one is dropped."""
-    pairs = x.narrow(dim, 0, x.shape[dim] // 2 * 2).unflatten(dim, (-1, 2))
+    """Sum of neighbours along one dimension over sqrt(2): half the size, the variance of white noise stays 1. An odd last is dropped."""
+    half = x.shape[dim] // 2
+    pairs = x.narrow(dim, 0, 2 * half).reshape(*x.shape[:dim], half, 2, *x.shape[dim + 1 :])
     return pairs.sum(dim=dim + 1) / 2**0.5

@@ -51,10 +51,10 @@ class Scorer:
             leaf = one.clone().requires_grad_()
             losses, parts = self._call(leaf, index, iteration, generator)
             if not losses.requires_grad:
-                raise ValueError("The objective's loss does not depend on the picture in a way that can be differentiated; use another objective.")
+                raise ValueError("The objective's loss has no gradient in the picture, so it cannot be optimised; use another objective.")
             (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True)
         if gradient is None:
-            raise ValueError("The objective's loss does not depend on the picture; use another objective.")
+            raise ValueError("The objective's loss does not depend on the picture, so it cannot be optimised; use another objective.")
         return Score(float(losses.detach()[0]), _numbers(parts), gradient.detach())
 
     def _call(self, latent: Tensor, index: int, iteration: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:

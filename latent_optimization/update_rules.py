@@ -88,8 +88,8 @@ class DOODLUpdate:
 class NormalizedGradient:
     """Steps of one length, whatever the scale of the loss: each moves the noise by ``step_size`` of its standard deviation.
 
-    u = gradient / rms(gradient); m = momentum * m + u; noise -= step_size * m / rms(m), every rms over one picture's elements. This project's own
-    choice: CLIP losses of different encoders differ in gradient by orders of magnitude, and a length in units of the noise carries over.
+    u = gradient / rms(gradient); m = momentum * m + u; noise -= step_size * m / rms(m), every rms over one picture's elements. This
+    project's own choice: gradients of different encoders differ by orders of magnitude; a length in units of the noise carries over.
 
     Args:
         step_size: root mean square of each step, above 0, in units of the noise's unit standard deviation.

@@ -25,7 +25,9 @@ class Quadratic:
         self.jitter = jitter
         self.calls: list[tuple[int, int]] = []
 
-    def __call__(self, latent: Tensor, iteration: int, generator: torch.Generator | None, indices: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(
+        self, latent: Tensor, iteration: int, generator: torch.Generator | None, indices: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         index = int(indices[0])
         self.calls.append((iteration, index))
         target = self.target[indices].to(latent)
