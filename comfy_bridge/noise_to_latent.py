@@ -58,9 +58,11 @@ class NoiseToLatent:
         self._calls_per_run: int | None = None
 
     def plain(self, noise: Tensor, callback: Callable[..., None] | None = None, disable_pbar: bool = True) -> Tensor:
-        """Run the sampler as ComfyUI would have, without any of our machinery in between."""
+        """Run the sampler exactly as ComfyUI would have, without any of our machinery in between. The calls are not counted."""
         self._random_state.restore()
-        return self._sample(self.model, noise, callback, disable_pbar)
+        return self.sampler.sample(  # type: ignore[call-arg]
+            self.model, self.sigmas, self.extra_args, callback, noise, self.latent_image, self.denoise_mask, disable_pbar
+        )
 
     def __call__(self, noise: Tensor) -> Tensor:
         """Run the sampler; differentiable in ``noise`` where it requires a gradient.
@@ -71,7 +73,7 @@ class NoiseToLatent:
         if not noise.requires_grad:
             counted = _Counted(self.model, self.before_call)
             with torch.no_grad():
-                latent = self._sample(counted, noise, None, True)
+                latent = self._sample(counted, noise)
             self._finished(counted.calls)
             return latent.clone() if latent.is_inference() else latent
         mode = GradientMode(keep_history=True, copy_constants=self.copy_constants)
@@ -79,7 +81,7 @@ class NoiseToLatent:
             self.model, self.schedule, self._expected_calls(noise), mode, self.before_call, self.use_checkpoint
         )
         with torch.enable_grad(), mode:
-            latent = self._sample(calls, noise.clone(), None, True)  # a clone, since a leaf may not be written to
+            latent = self._sample(calls, noise.clone())  # a clone, since a leaf may not be written to
         self._finished(calls.calls)
         return latent
 
@@ -94,17 +96,18 @@ class NoiseToLatent:
         if self._calls_per_run is None:
             silent = _Counted(self.model, None, answer=torch.zeros_like)
             with torch.no_grad():
-                self._sample(silent, noise.detach(), None, True)
+                self._sample(silent, noise.detach())
             self._random_state.restore()
             self._calls_per_run = silent.calls
         return self._calls_per_run
 
-    def _sample(self, model: Any, noise: Tensor, callback: Callable[..., None] | None, disable_pbar: bool) -> Tensor:
+    def _sample(self, model: Any, noise: Tensor) -> Tensor:
         extra_args = dict(self.extra_args)
         if "model_options" in extra_args:
             extra_args["model_options"] = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
+        # uni_pc writes into its sigmas: each run has its own.
         return self.sampler.sample(  # type: ignore[call-arg]
-            model, self.sigmas, extra_args, callback, noise, self.latent_image, self.denoise_mask, disable_pbar
+            model, self.sigmas.clone(), extra_args, None, noise, self.latent_image, self.denoise_mask, True
         )
 
 

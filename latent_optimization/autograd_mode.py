@@ -54,9 +54,9 @@ class GradientMode(TorchFunctionMode):
     - What is handed to NumPy is detached first.
 
     Args:
-        keep_history: hand ``x.detach()`` and ``x.data`` through unchanged. For a sampler's own code: ``ipndm_v`` and ``deis`` detach
-            the derivatives that they keep, and without it their gradient is wrong by a factor of about two. Off for model code,
-            which may detach for a reason.
+        keep_history: for a sampler's own code, off for model code. Hand ``x.detach()`` and ``x.data`` through unchanged: ``ipndm_v`` and
+            ``deis`` detach the derivatives that they keep, and without it their gradient is wrong by a factor of about two. And copy
+            constants that are views, such as one sigma of the schedule: ``uni_pc`` writes into its schedule later on.
         copy_constants: copy every constant that meets a tensor with history. For memory that its owner reuses before backward runs
             (ComfyUI's dynamic VRAM).
 
@@ -111,7 +111,7 @@ class GradientMode(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def _prepared(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        copying = self.copy_constants and _any_history((*args, *kwargs.values()))
+        copying = (self.copy_constants or self.keep_history) and _any_history((*args, *kwargs.values()))
         if args and isinstance(args[0], Tensor) and _writes_to_first_argument(name):
             first: Any = alias(args[0]) if args[0].is_inference() and _is_plain(args[0]) else args[0]
             args = (first, *(self._constant(a, copying) for a in args[1:]))
@@ -123,10 +123,10 @@ class GradientMode(TorchFunctionMode):
         """Make a tensor, or the tensors in a list, tuple or dict, fit to be saved for backward."""
         if isinstance(value, Tensor):
             if value.is_inference():
-                if isinstance(value, torch.nn.Parameter) and _is_plain(value) and not copying:
+                if isinstance(value, torch.nn.Parameter) and _is_plain(value) and not self.copy_constants:
                     return alias(value)
                 return value.detach().clone()
-            if copying and not value.requires_grad and value.numel() > 1:
+            if copying and not value.requires_grad and (self.copy_constants or value._is_view()):
                 return value.clone()
             return value.detach() if isinstance(value, torch.nn.Parameter) and value.requires_grad else value
         if type(value) in (list, tuple):

@@ -1,0 +1,81 @@
+"""ComfyUI's memory management, as a run with gradients needs it. Everything is put back when the context ends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import comfy.model_management
+import torch
+
+# Core's estimates are for a forward pass. What backward keeps of one checkpointed call, in such estimates, as measured on SD 1.5's UNet at
+# 64 x 64 latents in float32: 1.6 GB of activations against an estimate of 0.17 GB, and 0.4 GB with each block checkpointed as well.
+CALL_RATIO = 10.0
+BLOCK_RATIO = 3.0
+
+
+@contextlib.contextmanager
+def gradient_settings(patcher: Any, fine: bool) -> Iterator[None]:
+    """ComfyUI's global switches as backward needs them.
+
+    - ``in_training``: models leave their fused in-place kernels, which have no backward.
+    - No asynchronous offloading: its cast buffers are used again before backward has read them.
+    - ``patcher.get_free_memory`` answers the same throughout: core decides by it whether conditionings share a batch, and a call that is
+      recomputed has to decide as it did before. A smaller answer, since backward needs several times what core estimates; with ``fine`` none
+      at all, so that conditionings run one after another.
+    """
+    management = comfy.model_management
+    training, streams = management.in_training, management.NUM_STREAMS
+    try:
+        management.in_training = True
+        management.NUM_STREAMS = 0
+        with _constant_free_memory(patcher, fine):
+            yield
+    finally:
+        management.in_training = training
+        management.NUM_STREAMS = streams
+
+
+@contextlib.contextmanager
+def _constant_free_memory(patcher: Any, fine: bool) -> Iterator[None]:
+    if not hasattr(patcher, "get_free_memory"):
+        yield
+        return
+    own = patcher.__dict__
+    before = own.get("get_free_memory")
+    answers: dict[Any, float] = {}
+    ask = patcher.get_free_memory
+
+    def get_free_memory(device: torch.device) -> float:
+        if device not in answers:
+            answers[device] = 0.0 if fine else ask(device) / CALL_RATIO
+        return answers[device]
+
+    try:
+        own["get_free_memory"] = get_free_memory
+        yield
+    finally:
+        if before is None:
+            del own["get_free_memory"]
+        else:
+            own["get_free_memory"] = before
+
+
+def load(models: Sequence[Any], memory_required: float, as_inference: bool) -> None:
+    """Bring ``models`` (ModelPatchers) onto their devices with ``memory_required`` bytes to spare.
+
+    ``as_inference``: whether weights are moved and patched inside inference mode, as when they were loaded; an inference tensor may not be
+    written to outside.
+    """
+    with torch.inference_mode(as_inference), torch.no_grad():
+        comfy.model_management.load_models_gpu(list(models), memory_required=memory_required)
+
+
+def estimate(model: Any, shape: Sequence[int], fine: bool) -> float:
+    """Bytes to keep free for backward through one call of ``model`` (a BaseModel) on latents of ``shape``; 0 if it gives no estimate."""
+    required = getattr(model, "memory_required", None)
+    if required is None:
+        return 0.0
+    doubled = [2 * shape[0], *shape[1:]]  # conditional and unconditional in one batch, as core reckons
+    return float(required(doubled)) * (BLOCK_RATIO if fine else CALL_RATIO)

@@ -1,0 +1,24 @@
+"""Pictures for the node's preview while a run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+MOST = 4
+SIZE = 512
+
+
+def to_preview(pictures: Sequence[Tensor]) -> tuple[str, Image.Image, int] | None:
+    """Up to four pictures ``(3, H, W)`` in [0, 1] side by side, as ``ProgressBar.update_absolute`` takes a preview; ``None`` without any."""
+    if not pictures:
+        return None
+    row = torch.cat(list(pictures[:MOST]), dim=2).float().clamp(0, 1).mul(255).round().to("cpu", torch.uint8)
+    image = Image.fromarray(row.movedim(0, -1).contiguous().numpy())
+    if max(image.size) < SIZE // 2:  # a tiny picture is shown pixel by pixel rather than blurred by the page
+        factor = SIZE // (2 * max(image.size)) + 1
+        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    return ("JPEG", image, SIZE * min(len(pictures), 2))

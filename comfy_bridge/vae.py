@@ -1,0 +1,77 @@
+"""Decoding latents with a gradient, through any VAE object that ComfyUI loads."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..latent_optimization.autograd_mode import GradientMode
+from ..latent_optimization.checkpointed_calls import checkpointed_blocks
+from . import memory
+
+# What backward keeps of a decode, in core's estimates of a decode's memory. Checkpointing the blocks brings it to about one.
+RATIO = 4.0
+
+
+def check_vae(vae: Any, channels: int) -> None:
+    """See that ``vae`` can decode latents of ``channels`` channels.
+
+    Raises:
+        ValueError: if there is none, or one that is for other latents or has no pictures to give.
+    """
+    if vae is None:
+        raise ValueError("There is no VAE: the objective judges pictures, so the latent has to be decoded. Connect the VAE of the model.")
+    if getattr(vae, "first_stage_model", None) is None:
+        raise ValueError("This VAE has no weights. The checkpoint probably contains none: connect a Load VAE node.")
+    if getattr(vae, "latent_dim", 2) not in (2, 3):
+        raise ValueError("This VAE decodes no pictures (it is for audio or another kind of data); connect the VAE of the image model.")
+    expected = getattr(vae, "latent_channels", channels)
+    if expected != channels:
+        raise ValueError(f"This VAE is for latents of {expected} channels, and the model's latents have {channels}. Connect the VAE of this model.")
+
+
+def decode_with_grad(vae: Any, latent: Tensor, as_inference: bool | None = None, fine: bool = False) -> Tensor:
+    """Decode latents to pictures, differentiable in the latents. Never in tiles, unlike ``VAE.decode`` when memory runs out.
+
+    Args:
+        vae: a ComfyUI VAE.
+        latent: ``(B, C, h, w)``, or ``(B, C, t, h, w)`` for a video VAE, as LATENT sockets carry it (after ``process_latent_out``).
+        as_inference: whether weights are moved inside inference mode, as when they were loaded; ``None``: as the caller is now.
+        fine: checkpoint each block even where memory seems to suffice.
+
+    Returns:
+        ``(B, 3, H, W)`` float32 in [0, 1], on the VAE's device. Of several frames the middle one.
+
+    Raises:
+        ValueError: for a VAE that does not fit (see :func:`check_vae`).
+    """
+    if latent.ndim == 5 and vae.latent_dim == 2:
+        latent = latent[:, :, 0]
+    if latent.ndim == 4 and vae.latent_dim == 3:
+        latent = latent.unsqueeze(2)
+    check_vae(vae, latent.shape[1])
+    if as_inference is None:
+        as_inference = torch.is_inference_mode_enabled()
+    needed = vae.memory_used_decode(latent.shape, vae.vae_dtype)
+    with_grad = latent.requires_grad and torch.is_grad_enabled()
+    memory.load([vae.patcher], needed * (RATIO if with_grad and not fine else 1.0), as_inference)
+    fine = with_grad and (fine or needed * RATIO > vae.patcher.get_free_memory(vae.device))
+    with checkpointed_blocks(vae.first_stage_model) if fine else contextlib.nullcontext():
+        if not with_grad:
+            return _decode(vae, latent)
+        with torch.inference_mode(False), GradientMode():
+            return _decode(vae, latent)
+
+
+def _decode(vae: Any, latent: Tensor) -> Tensor:
+    decoded = vae.first_stage_model.decode(latent.to(device=vae.device, dtype=vae.vae_dtype))
+    # A copy, since process_output writes in place into what backward may need.
+    pictures: Tensor = vae.process_output(decoded.to(dtype=torch.float32, copy=True))
+    if pictures.ndim == 5:
+        pictures = pictures[:, :, pictures.shape[2] // 2]
+    if pictures.ndim != 4 or pictures.shape[1] not in (1, 3, 4):
+        raise ValueError(f"The VAE decoded to something of shape {tuple(pictures.shape)}; expected pictures with 1, 3 or 4 channels.")
+    return pictures.expand(-1, 3, -1, -1) if pictures.shape[1] == 1 else pictures[:, :3]
