@@ -99,23 +99,6 @@ def blur(maps: Tensor, sigma: float) -> Tensor:
     return _blur_matrix(height, sigma, maps) @ maps @ _blur_matrix(width, sigma, maps).T
 
 
-def filter_rows_and_columns(pictures: Tensor, down: list[float], across: list[float]) -> Tensor:
-    """Correlate (..., H, W) with the separable kernel ``down x across`` (odd lengths), the border pixels repeated outwards."""
-    height, width = pictures.shape[-2:]
-    return _tap_matrix(height, down, pictures) @ pictures @ _tap_matrix(width, across, pictures).T
-
-
-def _tap_matrix(length: int, taps: list[float], like: Tensor) -> Tensor:
-    """(length, length) matrix of a correlation with ``taps``; taps that reach outside act on the border pixel."""
-    matrix = torch.zeros(length, length, device=like.device, dtype=like.dtype)
-    rows = torch.arange(length, device=like.device)
-    half = len(taps) // 2
-    for offset, tap in enumerate(taps, start=-half):
-        # One tap at a time, so no row is written twice in one call.
-        matrix[rows, (rows + offset).clamp(0, length - 1)] += tap
-    return matrix
-
-
 def divide_by_maximum(maps: Tensor) -> Tensor:
     """Scale each (1, H, W) map, which must not be negative, so that its maximum is 1; a map of zeros becomes a map of ones.
 
