@@ -80,7 +80,7 @@ class WeightedSum:
                 raise ValueError(f"The weight of an objective is {weight}; it has to be a finite number.")
         self.terms = [(float(weight), term) for weight, term in terms if weight != 0]
         if not self.terms:
-            raise ValueError("The weights of all objectives are zero, so there is nothing to optimise; set at least one of them above zero.")
+            raise ValueError("The weights of all objectives are zero, so there is nothing to optimise; set one of them above zero.")
 
     def begin(self) -> None:
         """Forget whatever the terms cached in an earlier run."""

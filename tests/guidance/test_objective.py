@@ -55,7 +55,11 @@ def test_sum_is_itself_an_objective() -> None:
 
 @pytest.mark.parametrize(
     ("terms", "words"),
-    [([], "no objective"), ([(0.0, Brightness()), (0.0, Brightness())], "all objectives are zero"), ([(float("nan"), Brightness())], "finite")],
+    [
+        ([], "no objective"),
+        ([(0.0, Brightness()), (0.0, Brightness())], "all objectives are zero"),
+        ([(float("nan"), Brightness())], "finite"),
+    ],
 )
 def test_nothing_to_optimise_is_refused(terms: list[tuple[float, Objective]], words: str) -> None:
     with pytest.raises(ValueError, match=words):

@@ -1,0 +1,70 @@
+"""Ways to show an encoder the salient part of a picture: each takes pictures and maps and returns pictures of the same size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .resampling import blur, sample_window
+
+Region = Literal["multiply", "blur surroundings", "soft crop"]
+
+SMALLEST_CROP = 0.2  # of the height and the width: a smaller crop shows texture, not things
+BLUR_SIGMA = 0.05  # of the shorter side: removes what a thing is, keeps the light and colour around it
+
+
+def multiply(pictures: Tensor, maps: Tensor) -> Tensor:
+    """``I * S``: the map as a filter on the picture, as SGOOL does (arXiv 2410.10257). What is not salient becomes black."""
+    return pictures * maps
+
+
+def blur_surroundings(pictures: Tensor, maps: Tensor) -> Tensor:
+    """``I * S + blur(I) * (1 - S)``: what is not salient stays as light and colour, without detail."""
+    sigma = BLUR_SIGMA * min(pictures.shape[-2:])
+    return pictures * maps + blur(pictures, sigma) * (1 - maps)
+
+
+def soft_crop(pictures: Tensor, maps: Tensor) -> Tensor:
+    """Enlarge the window around the map's mass to the whole picture; differentiable in the pixels and in the map.
+
+    The window has the picture's aspect ratio and lies inside it. Its centre is the map's centre of mass, its half size sqrt(3) standard
+    deviations of the mass along the wider axis (relative to the picture): a constant map gives the whole picture, a filled box the box.
+    """
+    return sample_window(pictures, mass_window(maps), (pictures.shape[-2], pictures.shape[-1]))
+
+
+def mass_window(maps: Tensor) -> Tensor:
+    """The window of ``soft_crop``: ``(B, 4)`` top, left, bottom, right in pixels for maps ``(B, 1, H, W)`` >= 0."""
+    height, width = maps.shape[-2:]
+    mass = maps[:, 0] + 1e-6  # a map of zeros counts as a constant one
+    mass = mass / mass.sum(dim=(1, 2), keepdim=True)
+    middle_y, spread_y = _moments(mass.sum(2))
+    middle_x, spread_x = _moments(mass.sum(1))
+    half = (math.sqrt(3) * torch.maximum(spread_y, spread_x)).clamp(SMALLEST_CROP / 2, 0.5)
+    middle_y = torch.minimum(torch.maximum(middle_y, half), 1 - half)
+    middle_x = torch.minimum(torch.maximum(middle_x, half), 1 - half)
+    window = torch.stack([middle_y - half, middle_x - half, middle_y + half, middle_x + half], dim=1)
+    return window * window.new_tensor([height, width, height, width])
+
+
+def _moments(mass: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation, in [0, 1] along the line, of ``(B, n)`` pixel masses that sum to one.
+
+    A pixel's mass is spread over the pixel, hence the twelfth: a constant line has the deviation 1 / sqrt(12) for every n.
+    """
+    count = mass.shape[1]
+    places = (torch.arange(count, device=mass.device, dtype=mass.dtype) + 0.5) / count
+    mean = (mass * places).sum(1)
+    variance = (mass * (places - mean[:, None]) ** 2).sum(1) + 1 / (12 * count * count)
+    return mean, variance.sqrt()
+
+
+REGIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "multiply": multiply,
+    "blur surroundings": blur_surroundings,
+    "soft crop": soft_crop,
+}

@@ -1,0 +1,193 @@
+"""Encoders of transformers: the same vectors as transformers itself, gradients, and clear words about broken folders."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sgool.guidance.encoder_files import download_encoder, load_encoder
+from sgool.guidance.encoders import ImageTextEncoder, TransformersEncoder, check_widths, plain_prompts
+from skimage import data
+
+
+def reference(folder: Path, prompts: list[str], image: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
+    """What transformers gives with its own classes and its own preprocessing."""
+    import transformers
+
+    config = json.loads((folder / "preprocessor_config.json").read_text())
+    processor = getattr(transformers, config.pop("image_processor_type"))(**config)
+    model: Any = transformers.AutoModel.from_pretrained(folder).eval()
+    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    tokens = tokenizer(prompts, padding="max_length", max_length=12, truncation=True, return_tensors="pt")
+    inputs = {"input_ids": tokens["input_ids"], "pixel_values": processor(image, return_tensors="pt")["pixel_values"]}
+    if model.config.model_type == "clip":
+        inputs["attention_mask"] = tokens["attention_mask"]
+    with torch.no_grad():
+        output = model(**inputs)
+    return output.text_embeds, output.image_embeds
+
+
+def test_vectors_are_those_of_transformers(saved: Path) -> None:
+    prompts = ["a red circle left of the big blue square", "cat"]
+    encoder = load_encoder(saved)
+    assert isinstance(encoder, ImageTextEncoder)
+    for name in ("astronaut", "rocket", "coffee", "chelsea", "retina"):
+        image = Image.fromarray(getattr(data, name)())
+        text, picture = reference(saved, prompts, image)
+        pictures = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 255
+        torch.testing.assert_close(encoder.encode_text(prompts), text, atol=1e-5, rtol=0)
+        assert torch.cosine_similarity(encoder.encode_image(pictures), picture).item() > 1 - 1e-3
+
+
+def test_gradient_is_that_of_finite_differences(saved: Path) -> None:
+    encoder = load_encoder(saved, torch.float64)
+    text = encoder.encode_text(["a red circle"])
+    pictures = 0.3 + 0.4 * torch.rand(2, 3, 9, 8, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda p: encoder.encode_image(p) @ text.T, (pictures.requires_grad_(),), fast_mode=True)
+
+
+def test_a_batch_equals_single_pictures(encoder: TransformersEncoder) -> None:
+    pictures = torch.rand(3, 3, 40, 50, dtype=torch.float64)
+    torch.testing.assert_close(encoder.encode_image(pictures), torch.cat([encoder.encode_image(each[None]) for each in pictures]))
+
+
+def test_made_in_inference_mode_still_gives_gradients(saved: Path) -> None:
+    with torch.inference_mode():
+        encoder = load_encoder(saved)
+        text = encoder.encode_text(["cat"])
+    pictures = torch.rand(1, 3, 32, 32, requires_grad=True)
+    (gradient,) = torch.autograd.grad((encoder.encode_image(pictures) @ text.T).sum(), pictures)
+    assert torch.isfinite(gradient).all()
+    assert gradient.abs().max() > 0
+    assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_small_gradients(saved_clip: Path, dtype: torch.dtype) -> None:
+    pictures = torch.rand(1, 3, 64, 64, requires_grad=True)
+    gradients = []
+    for encoder in (load_encoder(saved_clip), load_encoder(saved_clip, dtype)):
+        loss = 1e-5 * (encoder.encode_image(pictures) @ encoder.encode_text(["a red circle"]).T.float()).sum()
+        gradients.append(torch.autograd.grad(loss, pictures)[0])
+    assert torch.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), dim=0) > 0.98
+
+
+def test_words_left_out_are_named(encoder: TransformersEncoder, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        encoder.encode_text(["a red circle"])
+        assert not caplog.messages
+        encoder.encode_text(["a " * 10 + "small blue cat"])
+    assert len(caplog.messages) == 1
+    assert "small blue cat" in caplog.messages[0]
+
+
+def test_configuration_inside_processor_config(own_clip: Path) -> None:
+    inner = json.loads((own_clip / "preprocessor_config.json").read_text())
+    (own_clip / "preprocessor_config.json").unlink()
+    (own_clip / "processor_config.json").write_text(json.dumps({"image_processor": inner}))
+    assert load_encoder(own_clip).image_size == 32
+
+
+def _remove(*names: str) -> Callable[[Path], None]:
+    return lambda folder: [(folder / name).unlink() for name in names].clear()
+
+
+def _edit(name: str, **changes: Any) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | changes))
+
+    return edit
+
+
+def _truncate(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+
+
+def _only_vision(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    save_file({key: value for key, value in tensors.items() if "text" not in key}, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _another_width(folder: Path) -> None:
+    _edit("config.json", projection_dim=48)(folder)
+
+
+def _pickle_only(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def _no_end_token(folder: Path) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["post_processor"] = None
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+def _larger_vocabulary(folder: Path) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["model"]["vocab"]["a"] = 900
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (_remove("config.json"), "no config.json"),
+        (_remove("model.safetensors"), "no model.safetensors"),
+        (_pickle_only, "can hold code"),
+        (_remove("preprocessor_config.json"), "no preprocessor_config.json"),
+        (_remove("tokenizer.json"), "no tokenizer"),
+        (_truncate, "not a whole safetensors file"),
+        (_only_vision, "lack .* of the model's tensors"),
+        (_another_width, "do not fit its config.json"),
+        (_no_end_token, "do not end with token 3"),
+        (_larger_vocabulary, "knows only"),
+        (_edit("config.json", model_type="bert"), "'bert'"),
+        (_edit("config.json", model_type="siglip2"), "NaFlex"),
+        (_edit("preprocessor_config.json", resample=1), "lanczos"),
+        (lambda folder: (folder / "config.json").write_text("{"), "not readable JSON"),
+        (lambda folder: (folder / "tokenizer.json").write_text("[]"), "tokenizer in .* could not be read"),
+        (lambda folder: (folder / "preprocessor_config.json").write_text("[]"), "a dictionary is expected"),
+        (shutil.rmtree, "not a folder"),
+    ],
+)
+def test_a_broken_folder_is_explained(own_clip: Path, damage: Callable[[Path], Any], words: str) -> None:
+    damage(own_clip)
+    with pytest.raises(ValueError, match=words):
+        load_encoder(own_clip)
+
+
+def test_a_missing_part_of_sharded_weights_is_named(own_clip: Path) -> None:
+    (own_clip / "model.safetensors").unlink()
+    index = {"weight_map": {"logit_scale": "model-00001-of-00002.safetensors"}}
+    (own_clip / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="lacks model-00001-of-00002"):
+        load_encoder(own_clip)
+
+
+def test_a_name_that_is_none_is_explained() -> None:
+    with pytest.raises(ValueError, match="not the name of a model"):
+        download_encoder("not a name")
+
+
+def test_towers_of_different_widths_are_named() -> None:
+    with pytest.raises(ValueError, match=r"768 numbers .* 1280"):
+        check_widths(torch.zeros(1, 768), torch.zeros(1, 1280))
+
+
+def test_empty_prompts_are_refused() -> None:
+    assert plain_prompts([" a cat "], "prompt") == ["a cat"]
+    with pytest.raises(ValueError, match="The prompt is empty"):
+        plain_prompts([" "], "prompt")
+    with pytest.raises(ValueError, match="prompt 2 of 2 is empty"):
+        plain_prompts(["a", ""], "prompt")
