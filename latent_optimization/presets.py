@@ -5,7 +5,8 @@ Where a number comes from is said at the rule or preset that has it, and in docs
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from . import renormalize
 from .checkpointed_calls import JacobianSchedule
@@ -56,6 +57,14 @@ class Settings:
         self._at_least("rescoring_views", 1)
         self._one_of("renormalize", renormalize.MODES)
         self._one_of("returned", RETURNED)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain values; a rule or regulariser also has its ``"name"``."""
+        plain = asdict(self)
+        for part in ("rule", "regularizer"):
+            if isinstance(plain[part], dict):
+                plain[part]["name"] = type(getattr(self, part)).__name__
+        return plain
 
     def _at_least(self, name: str, lowest: int) -> None:
         value = getattr(self, name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 
 import torch
 from torch import Tensor
@@ -51,7 +50,7 @@ class Run:
         self.began = time.monotonic()
         self.sampler_runs = 0
         self.sampler_backwards = 0
-        self.history = History(self.batch, noise[0].numel(), asdict(settings))
+        self.history = History(self.batch, noise[0].numel(), settings.to_dict())
         self.steps: Steps | None = None
         self.active = [True] * self.batch
         self.stopped: list[str | None] = [None] * self.batch
