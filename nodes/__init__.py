@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from . import sampling
+
 
 class SGOOLExtension(ComfyExtension):
     """Lists every node of the pack. Each family file ends with its own ``NODES``."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        families: list[list[type[io.ComfyNode]]] = []
+        families: list[list[type[io.ComfyNode]]] = [sampling.NODES]
         return [node for family in families for node in family]

@@ -1,0 +1,86 @@
+"""KSampler with its noise optimised: the same steps as core's ``nodes.common_ksampler``, through the same functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+
+from .sgool_sampler import Outcome, SGOOLSampler
+
+
+@dataclass
+class KSampled:
+    """What :func:`sample` returns.
+
+    Attributes:
+        latent: LATENT, what core's KSampler would return for the optimised noise.
+        noise: LATENT with that noise in its ``samples``.
+        outcome: of the optimisation, or ``None`` where ``denoise`` left nothing to sample.
+    """
+
+    latent: dict[str, Any]
+    noise: dict[str, Any]
+    outcome: Outcome | None
+
+
+def sample(
+    model: Any,
+    seed: int,
+    steps: int,
+    cfg: float,
+    sampler_name: str,
+    scheduler: str,
+    positive: Any,
+    negative: Any,
+    latent: dict[str, Any],
+    denoise: float,
+    wrap: Callable[[comfy.samplers.Sampler], SGOOLSampler],
+) -> KSampled:
+    """Do what core's KSampler does, with its sampler wrapped by ``wrap``.
+
+    All arguments but the last are KSampler's own. With nothing to optimise the LATENT is KSampler's, bit for bit.
+    """
+    image = comfy.sample.fix_empty_latent_channels(
+        model, latent["samples"], latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal")
+    )
+    noise = comfy.sample.prepare_noise(image, seed, latent.get("batch_index"))
+    # Core's class knows which schedulers and samplers drop a step, and what `denoise` does to the sigmas.
+    ksampler = comfy.samplers.KSampler(
+        model, steps=steps, device=model.load_device, sampler=sampler_name, scheduler=scheduler, denoise=denoise, model_options=model.model_options
+    )
+    sampler = wrap(comfy.samplers.sampler_object(ksampler.sampler))
+    samples = comfy.sample.sample_custom(
+        model,
+        noise,
+        cfg,
+        sampler,
+        ksampler.sigmas,
+        positive,
+        negative,
+        image,
+        noise_mask=latent.get("noise_mask"),
+        # While noise is optimised, the sampler shows its own progress, with decoded pictures.
+        callback=None if sampler.optimises else latent_preview.prepare_callback(model, steps),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    rest = {key: value for key, value in latent.items() if key not in ("samples", "downscale_ratio_spacial", "downscale_ratio_temporal")}
+    best = noise if sampler.outcome is None or not sampler.optimises else _shaped(sampler.outcome.noise, image)
+    without_mask = {key: value for key, value in rest.items() if key != "noise_mask"}
+    return KSampled({**rest, "samples": samples}, {**without_mask, "samples": best}, sampler.outcome)
+
+
+def _shaped(noise: torch.Tensor, like: Any) -> Any:
+    """The noise of a model whose latent has several parts is one flat pack inside a sampler; give it its parts back."""
+    if not like.is_nested:
+        return noise
+    import comfy.nested_tensor
+
+    return comfy.nested_tensor.NestedTensor(comfy.utils.unpack_latents(noise, [part.shape for part in like.unbind()]))
