@@ -1,0 +1,129 @@
+"""UNISAL: equal to the published network in each of its domains, fed and read as its authors do it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sgool.harness.seeded_weights import seeded_pictures, seeded_state
+from sgool.saliency_models import registry
+from sgool.saliency_models.resampling import apply_matrices, lanczos_matrix
+from sgool.saliency_models.unisal import DOMAINS, Unisal, best_size
+from sgool.saliency_models.weights import WeightsError
+from torch import Tensor
+
+RECORDED = json.loads((Path(__file__).parent / "recorded" / "unisal.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    with torch.device("meta"):
+        shapes = Unisal().state_dict()
+    return seeded_state(shapes, RECORDED["gains"])
+
+
+def load(state: dict[str, Tensor], **options: Any) -> Unisal:
+    model = registry.load("unisal", state, **options)
+    assert isinstance(model, Unisal)
+    return model
+
+
+def test_published_size() -> None:
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in Unisal().parameters()) == 3_213_368
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_equals_the_published_network(state: dict[str, Tensor], domain: str) -> None:
+    """Recorded from the authors' implementation with the same seeded weights and pictures: the density over its maximum."""
+    model = load(state, domain=domain)
+    mean, std = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1), torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
+    with torch.no_grad():
+        logits = model.network((seeded_pictures(*RECORDED["input"]) - mean) / std)
+    density = torch.exp(logits - logits.max())
+    stride = RECORDED["stride"]
+    recorded = torch.tensor(RECORDED["maps"][domain])
+    assert recorded.std() > 0.05
+    torch.testing.assert_close(density[0, 0, stride // 2 :: stride, stride // 2 :: stride], recorded, rtol=0, atol=1e-5)
+
+
+def test_recognised_with_its_recurrent_part(state: dict[str, Tensor]) -> None:
+    """A published checkpoint also has the weights that still pictures go round."""
+    published = {**state, "rnn.cell_list.0.b_r": torch.zeros(256, 1, 1), "post_rnn.0.weight": torch.zeros(256, 256, 1, 1)}
+    entry = registry.recognise(published)
+    assert entry is not None
+    assert entry.name == "unisal"
+    load(published)
+
+
+def test_every_other_key_must_be_there_and_used(state: dict[str, Tensor]) -> None:
+    with pytest.raises(WeightsError, match=r"are unknown to it \(first 'rnn_extra'\)"):
+        load({**state, "rnn_extra": torch.zeros(1)})
+    with pytest.raises(WeightsError, match=r"are missing \(first 'smoothing_hollywood.weight'\)"):
+        load({key: value for key, value in state.items() if key != "smoothing_hollywood.weight"})
+
+
+def test_domains_differ_and_unknown_ones_are_refused(state: dict[str, Tensor]) -> None:
+    pictures = seeded_pictures(1, 60, 80)
+    with torch.no_grad():
+        maps = [load(state, domain=domain, input_size=(64, 96))(pictures) for domain in DOMAINS]
+    assert all((maps[0] - other).abs().max() > 0.01 for other in maps[1:])
+    with pytest.raises(ValueError, match="SALICON, DHF1K, Hollywood, UCFSports; got 'MIT1003'"):
+        load(state, domain="MIT1003")
+    with pytest.raises(ValueError, match="positive multiples of 32"):
+        load(state, input_size=(100, 100))
+
+
+@pytest.mark.parametrize(
+    ("size", "fitted"), [((480, 640), (288, 384)), ((1, 1), (320, 320)), ((1080, 1920), (256, 416)), ((3000, 10), (416, 256))]
+)
+def test_input_sizes(size: tuple[int, int], fitted: tuple[int, int]) -> None:
+    assert best_size(*size) == fitted
+
+
+def test_batches_and_sizes(state: dict[str, Tensor]) -> None:
+    model = load(state, input_size=(64, 96))
+    pictures = seeded_pictures(2, 50, 81)
+    with torch.no_grad():
+        maps = model(pictures)
+        singles = torch.cat([model(picture[None]) for picture in pictures])
+        tiny = model(pictures[..., :1, :1])
+    assert maps.shape == (2, 1, 50, 81)
+    assert torch.equal(maps.amax(dim=(1, 2, 3)), torch.ones(2))
+    assert maps.min() >= 0
+    torch.testing.assert_close(maps, singles, rtol=0, atol=1e-5)
+    assert tiny.shape == (2, 1, 1, 1)
+    assert torch.equal(tiny, torch.ones(2, 1, 1, 1))
+
+
+def test_gradient_in_the_pixels(state: dict[str, Tensor]) -> None:
+    """Central differences along a random direction, in float64."""
+    model = load({key: value.double() if value.is_floating_point() else value for key, value in state.items()}, input_size=(32, 64))
+    # Away from 0 and 1, where the resizing clips as the reference does.
+    pictures = (0.2 + 0.6 * seeded_pictures(1, 30, 40).double()).requires_grad_()
+    weights = torch.randn(1, 1, 30, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    (gradient,) = torch.autograd.grad((model(pictures) * weights).sum(), pictures)
+    assert torch.isfinite(gradient).all()
+    assert (gradient != 0).double().mean() > 0.9
+    direction = torch.randn(pictures.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    step = 1e-9  # small, because thousands of ReLU6 bend nearby
+    with torch.no_grad():
+        change = ((model(pictures + step * direction) - model(pictures - step * direction)) * weights).sum() / (2 * step)
+    torch.testing.assert_close((gradient * direction).sum(), change, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("name", ["astronaut", "rocket", "coffee", "chelsea", "camera", "retina"])
+def test_within_one_grey_level_of_pillow(name: str) -> None:
+    """Pillow rounds to bytes after each axis: so do we, once, for comparing."""
+    data = pytest.importorskip("skimage.data")
+    photo = np.asarray(getattr(data, name)())
+    photo = np.repeat(photo[:, :, None], 3, axis=2) if photo.ndim == 2 else photo
+    size = best_size(*photo.shape[:2])
+    theirs = np.asarray(Image.fromarray(photo).resize(size[::-1], Image.Resampling.LANCZOS)).astype(float)
+    ours = apply_matrices(torch.from_numpy(photo).permute(2, 0, 1)[None] / 255, size, lanczos_matrix, clip=True)
+    assert np.abs(np.round(ours[0].permute(1, 2, 0).numpy() * 255) - theirs).max() <= 1
