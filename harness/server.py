@@ -73,12 +73,16 @@ class Server(Client):
         show_pack_in(self.base / "custom_nodes")
         self._log_file = self.log.open("wb")
         environment = {**os.environ, WATCH: "1", "PYTHONUNBUFFERED": "1"}
-        # Its own process group: Ctrl-C reaches this process alone, which then stops the server in order.
-        group: dict[str, int | bool] = {"start_new_session": True}
-        if sys.platform == "win32":
-            group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         self._process = subprocess.Popen(
-            self._command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=self._log_file, stderr=subprocess.STDOUT, **group
+            self._command,
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=self._log_file,
+            stderr=subprocess.STDOUT,
+            # Its own process group: Ctrl-C reaches this process alone, which then stops the server in order.
+            start_new_session=sys.platform != "win32",
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         end = time.monotonic() + timeout
         while not self._answers():
