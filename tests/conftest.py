@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 import hypothesis
-
 import pytest
 
 _PACK = Path(__file__).resolve().parent.parent / "harness" / "pack.py"
