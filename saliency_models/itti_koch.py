@@ -85,7 +85,8 @@ class IttiKoch(SaliencyModel):
             differences = _centre_surround([level[:, channels] for level in levels], grid)
             conspicuity = promote_single_peaks(differences, 0.02).mean(dim=1, keepdim=True)
             total = total + promote_single_peaks(conspicuity, 0.02)
-        return divide_by_maximum(blur(total + 1e-3, self.blur_fraction * sum(grid) / 2))
+        total = total - total.amin(dim=(-2, -1), keepdim=True) + 1e-3  # contrast that is everywhere says nothing
+        return divide_by_maximum(blur(total, self.blur_fraction * sum(grid) / 2))
 
 
 def _pyramid(pictures: Tensor) -> list[Tensor]:
