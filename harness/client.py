@@ -103,6 +103,10 @@ class Client:
         """Fetch a JSON document."""
         return json.loads(self._open(path))
 
+    def text(self, path: str) -> str:
+        """Fetch a text document."""
+        return self._open(path).decode("utf-8")
+
     def post(self, path: str, document: Any) -> Any:
         """Send a JSON document and return the JSON answer, or None where there is none."""
         request = urllib.request.Request(self.url + path, json.dumps(document).encode(), {"Content-Type": "application/json"})

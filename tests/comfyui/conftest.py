@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sgool.harness import comfyui as comfyui_finder
+from sgool.harness.page import Page, start_chromium, why_no_browser
 from sgool.harness.server import Server
 
 
@@ -33,3 +34,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if report.failed and isinstance(server, Server):
         report.sections.append(("end of the server's log", server.tail()))
     return report
+
+
+@pytest.fixture(scope="session")
+def page(server: Server) -> Iterator[Page]:
+    """The server's page in a headless Chromium, already open. Skips where there is no Chromium."""
+    reason = why_no_browser()
+    if reason:
+        pytest.skip(reason)
+    server.post("/settings", {"Comfy.TutorialCompleted": True})  # else the template browser lies over the first graph
+    driver = start_chromium()
+    try:
+        opened = Page(driver, server.url)
+        opened.open()
+        yield opened
+    finally:
+        driver.quit()

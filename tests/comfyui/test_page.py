@@ -1,0 +1,40 @@
+"""The pack in ComfyUI's own page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sgool.harness.page import Page
+from sgool.harness.server import ROOT, Server
+
+pytestmark = pytest.mark.browser
+
+TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
+
+
+def our_nodes(server: Server) -> dict[str, Any]:
+    return {name: info for name, info in server.get("/object_info").items() if info["python_module"] == "custom_nodes.sgool"}
+
+
+def test_every_node_of_the_pack_can_be_made_in_the_page(page: Page, server: Server) -> None:
+    ours = set(our_nodes(server))
+    assert ours
+    assert ours <= page.node_types()
+
+
+def test_the_page_shows_no_error_of_the_pack(page: Page) -> None:
+    page.open()
+    assert [message for message in page.errors() if "sgool" in message.lower()] == []
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
+def test_a_template_opens_with_all_its_nodes(page: Page, template: Path) -> None:
+    wanted = sorted(node["type"] for node in json.loads(template.read_text(encoding="utf-8"))["nodes"])
+    page.open_template(template.stem)
+    page.wait_until("return window.app.graph.nodes.length === arguments[0]", len(wanted))
+    assert sorted(node["type"] for node in page.nodes()) == wanted
+    assert set(wanted) <= page.node_types()
+    assert page.errors() == []
