@@ -31,6 +31,7 @@ class KSampled:
 
 
 def sample(
+    *,
     model: Any,
     seed: int,
     steps: int,
@@ -45,7 +46,7 @@ def sample(
 ) -> KSampled:
     """Do what core's KSampler does, with its sampler wrapped by ``wrap``.
 
-    All arguments but the last are KSampler's own. With nothing to optimise the LATENT is KSampler's, bit for bit.
+    All arguments but ``wrap`` are KSampler's own. With nothing to optimise the LATENT is KSampler's, bit for bit.
     """
     image = comfy.sample.fix_empty_latent_channels(
         model, latent["samples"], latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal")
@@ -53,7 +54,13 @@ def sample(
     noise = comfy.sample.prepare_noise(image, seed, latent.get("batch_index"))
     # Core's class knows which schedulers and samplers drop a step, and what `denoise` does to the sigmas.
     ksampler = comfy.samplers.KSampler(
-        model, steps=steps, device=model.load_device, sampler=sampler_name, scheduler=scheduler, denoise=denoise, model_options=model.model_options
+        model,
+        steps=steps,
+        device=model.load_device,
+        sampler=sampler_name,
+        scheduler=scheduler,
+        denoise=denoise,
+        model_options=model.model_options,
     )
     sampler = wrap(comfy.samplers.sampler_object(ksampler.sampler))
     samples = comfy.sample.sample_custom(

@@ -21,9 +21,9 @@ def gradient_settings(patcher: Any, fine: bool) -> Iterator[None]:
 
     - ``in_training``: models leave their fused in-place kernels, which have no backward.
     - No asynchronous offloading: its cast buffers are used again before backward has read them.
-    - ``patcher.get_free_memory`` answers the same throughout: core decides by it whether conditionings share a batch, and a call that is
-      recomputed has to decide as it did before. A smaller answer, since backward needs several times what core estimates; with ``fine`` none
-      at all, so that conditionings run one after another.
+    - ``patcher.get_free_memory`` answers the same throughout: core decides by it whether conditionings share a batch, and a call that
+      is recomputed has to decide as it did before. A smaller answer, since backward needs several times what core estimates; with
+      ``fine`` none at all, so that conditionings run one after another.
     """
     management = comfy.model_management
     training, streams = management.in_training, management.NUM_STREAMS

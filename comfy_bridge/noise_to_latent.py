@@ -78,7 +78,7 @@ class NoiseToLatent:
             return latent.clone() if latent.is_inference() else latent
         mode = GradientMode(keep_history=True, copy_constants=self.copy_constants)
         calls = CheckpointedCalls(
-            self.model, self.schedule, self._expected_calls(noise), mode, self.before_call, self.use_checkpoint
+            self.model, self.schedule, self._expected_calls(noise), mode, before_call=self.before_call, use_checkpoint=self.use_checkpoint
         )
         with torch.enable_grad(), mode:
             latent = self._sample(calls, noise.clone())  # a clone, since a leaf may not be written to

@@ -13,7 +13,7 @@ SIZE = 512
 
 
 def to_preview(pictures: Sequence[Tensor]) -> tuple[str, Image.Image, int] | None:
-    """Up to four pictures ``(3, H, W)`` in [0, 1] side by side, as ``ProgressBar.update_absolute`` takes a preview; ``None`` without any."""
+    """Up to four pictures ``(3, H, W)`` in [0, 1] side by side, as ``ProgressBar.update_absolute`` takes them; ``None`` without any."""
     if not pictures:
         return None
     row = torch.cat(list(pictures[:MOST]), dim=2).float().clamp(0, 1).mul(255).round().to("cpu", torch.uint8)

@@ -23,7 +23,7 @@ from ..latent_optimization.presets import Settings
 from . import memory
 from .noise_to_latent import NoiseToLatent, gradient_is_approximate
 from .preview import to_preview
-from .vae import check_vae, decode_with_grad
+from .vae import NO_VAE, check_vae, decode_with_grad
 
 APPROXIMATE = (
     "This sampler chooses its steps from the latent, and gradients cannot follow that choice: they are approximate. "
@@ -68,21 +68,21 @@ class SGOOLSampler(comfy.samplers.Sampler):
 
     def __init__(self, sampler: comfy.samplers.Sampler, objective: Objective | None, vae: Any, settings: Settings) -> None:
         if isinstance(sampler, SGOOLSampler):
-            raise ValueError("This sampler optimises already. Connect an ordinary sampler (KSamplerSelect), and combine objectives instead.")
+            raise ValueError("This sampler optimises already. Connect an ordinary one (KSamplerSelect), and combine objectives instead.")
         if not isinstance(sampler, comfy.samplers.Sampler):
             raise ValueError(f"Expected a SAMPLER, got {type(sampler).__name__}. Connect a KSamplerSelect or another sampler node.")
         self.optimises = settings.iterations > 0 or settings.best_of > 1
         if self.optimises and objective is None:
             raise ValueError("There is no objective: connect one (such as Saliency CLIP Loss), or set iterations to 0 to sample plainly.")
         if self.optimises and vae is None:
-            raise ValueError("There is no VAE: the objective judges pictures, so the latent has to be decoded. Connect the VAE of the model.")
+            raise ValueError(NO_VAE)
         self.sampler = sampler
         self.objective = objective
         self.vae = vae
         self.settings = settings
         self.outcome: Outcome | None = None
 
-    def sample(
+    def sample(  # noqa: PLR0917  (core's signature)
         self,
         model_wrap: Any,
         sigmas: Tensor,
@@ -95,9 +95,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
     ) -> Tensor:
         """What ComfyUI calls; returns the latent in the model's space, as any sampler does. Leaves what else there is in ``outcome``."""
         self.outcome = None
-        run = NoiseToLatent(
-            self.sampler, model_wrap, sigmas, extra_args, latent_image, denoise_mask, schedule=self.settings.jacobian
-        )
+        run = NoiseToLatent(self.sampler, model_wrap, sigmas, extra_args, latent_image, denoise_mask, schedule=self.settings.jacobian)
         if not self.optimises or len(sigmas) < 2:
             latent = run.plain(noise, callback, disable_pbar)
             self.outcome = Outcome(_to_keep(noise), History(len(noise), noise[0].numel(), {}), ["Nothing was optimised."])
@@ -199,7 +197,9 @@ class _Optimisation:
         self.calls_now = 0
         return self.run(noise)
 
-    def evaluate(self, latent: Tensor, iteration: int, generator: torch.Generator | None, indices: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def evaluate(
+        self, latent: Tensor, iteration: int, generator: torch.Generator | None, indices: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Losses and parts of latents as the sampler leaves them."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         self.models_may_be_elsewhere = True

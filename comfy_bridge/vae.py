@@ -14,6 +14,7 @@ from . import memory
 
 # What backward keeps of a decode, in core's estimates of a decode's memory. Checkpointing the blocks brings it to about one.
 RATIO = 4.0
+NO_VAE = "There is no VAE: the objective judges pictures, so the latent has to be decoded. Connect the VAE of the model."
 
 
 def check_vae(vae: Any, channels: int) -> None:
@@ -23,14 +24,14 @@ def check_vae(vae: Any, channels: int) -> None:
         ValueError: if there is none, or one that is for other latents or has no pictures to give.
     """
     if vae is None:
-        raise ValueError("There is no VAE: the objective judges pictures, so the latent has to be decoded. Connect the VAE of the model.")
+        raise ValueError(NO_VAE)
     if getattr(vae, "first_stage_model", None) is None:
         raise ValueError("This VAE has no weights. The checkpoint probably contains none: connect a Load VAE node.")
     if getattr(vae, "latent_dim", 2) not in (2, 3):
         raise ValueError("This VAE decodes no pictures (it is for audio or another kind of data); connect the VAE of the image model.")
     expected = getattr(vae, "latent_channels", channels)
     if expected != channels:
-        raise ValueError(f"This VAE is for latents of {expected} channels, and the model's latents have {channels}. Connect the VAE of this model.")
+        raise ValueError(f"This VAE is for latents of {expected} channels, the model's have {channels}. Connect the VAE of this model.")
 
 
 def decode_with_grad(vae: Any, latent: Tensor, as_inference: bool | None = None, fine: bool = False) -> Tensor:

@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 # Switches of autograd's own state are left alone: each operation turns gradients on for itself, so a sampler's `no_grad` may come and go.
 _SWITCHES = frozenset({torch._C._set_grad_enabled, torch.set_grad_enabled})
-# Turning into numbers that autograd cannot follow: NumPy refuses a tensor with history, where the sampler's author never expected one.
-_TO_NUMPY = frozenset({Tensor.numpy, Tensor.__array__})
+# Turning into numbers, where autograd cannot follow: NumPy refuses a tensor with history, which the sampler's author never expected.
+_TO_NUMBERS = frozenset({Tensor.numpy, Tensor.__array__, Tensor.item, Tensor.tolist, Tensor.__float__, Tensor.__int__, Tensor.__index__})
 
 
 def alias(tensor: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class GradientMode(TorchFunctionMode):
     - Weights (:class:`torch.nn.Parameter`) enter as constants: no gradient is computed for them, and those that are inference tensors
       are seen through an ordinary tensor on the same memory, so no copy of the model is made.
     - Other inference tensors (conditioning, buffers) enter as copies, which live as long as the graph needs them.
-    - What is handed to NumPy is detached first.
+    - What becomes a number or a NumPy array is detached first.
 
     Args:
         keep_history: for a sampler's own code, off for model code. Hand ``x.detach()`` and ``x.data`` through unchanged: ``ipndm_v`` and
@@ -79,7 +79,9 @@ class GradientMode(TorchFunctionMode):
         finally:
             self._suspended = before
 
-    def __torch_function__(self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if self._suspended or func in _SWITCHES:
             return func(*args, **kwargs)
@@ -97,7 +99,7 @@ class GradientMode(TorchFunctionMode):
                 return self._attribute(func, args, kwargs)
             if self.keep_history and name == "detach" and args and args[0].requires_grad:
                 return args[0]
-            if func in _TO_NUMPY:
+            if func in _TO_NUMBERS:
                 return func(args[0].detach(), *args[1:], **kwargs)
             args, kwargs = self._prepared(name, args, kwargs)
             return func(*args, **kwargs)
@@ -106,7 +108,7 @@ class GradientMode(TorchFunctionMode):
 
     def _attribute(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Attributes (``shape``, ``dtype``, ``T``...) need no preparation; ``data`` is a way of writing ``detach()``."""
-        if self.keep_history and func is Tensor.data.__get__ and args[0].requires_grad:  # type: ignore[attr-defined]
+        if self.keep_history and func == Tensor.data.__get__ and args[0].requires_grad:  # type: ignore[attr-defined]
             return args[0]
         return func(*args, **kwargs)
 
@@ -122,18 +124,20 @@ class GradientMode(TorchFunctionMode):
     def _constant(self, value: Any, copying: bool) -> Any:
         """Make a tensor, or the tensors in a list, tuple or dict, fit to be saved for backward."""
         if isinstance(value, Tensor):
-            if value.is_inference():
-                if isinstance(value, torch.nn.Parameter) and _is_plain(value) and not self.copy_constants:
-                    return alias(value)
-                return value.detach().clone()
-            if copying and not value.requires_grad and (self.copy_constants or value._is_view()):
-                return value.clone()
-            return value.detach() if isinstance(value, torch.nn.Parameter) and value.requires_grad else value
+            return self._constant_tensor(value, copying)
         if type(value) in (list, tuple):
             return type(value)(self._constant(v, copying) for v in value)
         if type(value) is dict:
             return {k: self._constant(v, copying) for k, v in value.items()}
         return value
+
+    def _constant_tensor(self, value: Tensor, copying: bool) -> Tensor:
+        if value.is_inference():
+            aliased = isinstance(value, torch.nn.Parameter) and _is_plain(value) and not self.copy_constants
+            return alias(value) if aliased else value.detach().clone()
+        if copying and not value.requires_grad and (self.copy_constants or value._is_view()):
+            return value.clone()
+        return value.detach() if isinstance(value, torch.nn.Parameter) and value.requires_grad else value
 
 
 def _any_history(values: Any) -> bool:

@@ -71,6 +71,7 @@ class CheckpointedCalls:
         schedule: JacobianSchedule,
         total: int,
         mode: GradientMode,
+        *,
         before_call: Callable[[], None] | None = None,
         use_checkpoint: bool = True,
     ) -> None:

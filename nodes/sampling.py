@@ -35,8 +35,8 @@ def _settings_inputs() -> list[io.Input]:
             default=10,
             min=-1,
             max=10000,
-            tooltip="How often the noise is improved. Each costs about as much as sampling four times. 0 samples plainly; -1 takes the number "
-            "that the preset or the settings have.",
+            tooltip="How often the noise is improved. Each costs about as much as sampling four times. 0 samples plainly; -1 takes the "
+            "number that the preset or the settings have.",
         ),
         OptimizationSettings.Input("settings", optional=True, tooltip="From SGOOL Settings: replaces the preset."),
     ]
@@ -56,8 +56,8 @@ class SGOOLSamplerNode(io.ComfyNode):
             node_id="SGOOL_Sampler",
             display_name="SGOOL Sampler",
             category="SGOOL/sampling",
-            description="Wraps any sampler: before sampling, improves the noise until the objective likes the picture. Goes wherever a SAMPLER "
-            "goes (SamplerCustomAdvanced), with any model, guider, LoRA, ControlNet, schedule and mask.",
+            description="Wraps any sampler: before sampling, improves the noise so that the objective likes the picture better. Goes "
+            "wherever a SAMPLER goes (SamplerCustomAdvanced), with any model, guider, LoRA, ControlNet, schedule and mask.",
             search_aliases=ALIASES,
             inputs=[
                 io.Sampler.Input("sampler", tooltip="The sampler that makes the picture, from KSamplerSelect or any other sampler node."),
@@ -70,7 +70,7 @@ class SGOOLSamplerNode(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, sampler: Any, preset: str, iterations: int, objective: Any = None, vae: Any = None, settings: Settings | None = None
+        cls, *, sampler: Any, preset: str, iterations: int, objective: Any = None, vae: Any = None, settings: Settings | None = None
     ) -> io.NodeOutput:
         return io.NodeOutput(SGOOLSampler(sampler, objective, vae, _chosen(preset, iterations, settings)))
 
@@ -84,8 +84,8 @@ class SGOOLKSamplerNode(io.ComfyNode):
             node_id="SGOOL_KSampler",
             display_name="SGOOL KSampler",
             category="SGOOL/sampling",
-            description="Replaces a KSampler: improves the noise until the objective likes the picture, then samples from it. With 0 iterations "
-            "it is KSampler, bit for bit.",
+            description="Replaces a KSampler: improves the noise so that the objective likes the picture better, then samples from it. "
+            "With 0 iterations it is KSampler, bit for bit.",
             search_aliases=[*ALIASES, "ksampler", "sample", "generate"],
             inputs=[
                 io.Model.Input("model", tooltip="The model used for denoising the input latent."),
@@ -99,7 +99,13 @@ class SGOOLKSamplerNode(io.ComfyNode):
                 ),
                 io.Int.Input("steps", default=20, min=1, max=10000, tooltip="The number of steps used in the denoising process."),
                 io.Float.Input(
-                    "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="The classifier-free guidance scale, as in KSampler."
+                    "cfg",
+                    default=8.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="The classifier-free guidance scale, as in KSampler.",
                 ),
                 io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="The algorithm used when sampling."),
                 io.Combo.Input(
@@ -131,6 +137,7 @@ class SGOOLKSamplerNode(io.ComfyNode):
     @classmethod
     def execute(
         cls,
+        *,
         model: Any,
         seed: int,
         steps: int,
@@ -155,7 +162,19 @@ class SGOOLKSamplerNode(io.ComfyNode):
                 check_vae_for(model, vae)
             return wrapped
 
-        sampled = ksample(model, seed, steps, cfg, sampler_name, scheduler, positive, negative, latent_image, denoise, wrap)
+        sampled = ksample(
+            model=model,
+            seed=seed,
+            steps=steps,
+            cfg=cfg,
+            sampler_name=sampler_name,
+            scheduler=scheduler,
+            positive=positive,
+            negative=negative,
+            latent=latent_image,
+            denoise=denoise,
+            wrap=wrap,
+        )
         if sampled.outcome is None:
             return io.NodeOutput(sampled.latent, sampled.noise, blank_plot("denoise is 0: nothing was sampled"), "Nothing was sampled.")
         history = sampled.outcome.history

@@ -61,7 +61,9 @@ def run_of(name: str, kind: str = "eps", steps: int = 6, dtype: torch.dtype = to
     return NoiseToLatent(sampler, guider, sigmas, {"model_options": {}, "seed": 7}, torch.zeros((), dtype=dtype), **kwargs)
 
 
-def directional(run: NoiseToLatent, noise: Tensor, directions: int = 3, step: float = 1e-5, seed: int = 5) -> tuple[list[float], list[float]]:
+def directional(
+    run: NoiseToLatent, noise: Tensor, directions: int = 3, step: float = 1e-5, seed: int = 5
+) -> tuple[list[float], list[float]]:
     """Directional derivatives of ``<w, run(noise)>`` for a random ``w``: by autograd, and by central differences."""
     generator = torch.Generator().manual_seed(seed)
     weights = torch.randn(noise.shape, generator=generator, dtype=torch.float64).to(noise)

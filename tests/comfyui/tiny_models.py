@@ -1,4 +1,4 @@
-"""Models of ComfyUI's own classes, too small to mean anything, with weights from a seed. For tests that need a real guider, VAE or ControlNet."""
+"""Models of ComfyUI's own classes, too small to mean anything, with weights from a seed."""
 
 from __future__ import annotations
 
