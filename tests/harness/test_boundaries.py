@@ -9,7 +9,8 @@ from pathlib import Path
 from sgool.harness.pack import ROOT
 
 LIBRARIES = ("saliency_models", "guidance", "latent_optimization")
-COMFYUI = set("comfy comfy_api comfy_extras comfy_execution execution folder_paths latent_preview node_helpers nodes server".split())
+COMFYUI = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "execution", "folder_paths"}
+COMFYUI |= {"latent_preview", "node_helpers", "nodes", "server"}
 FORBIDDEN = re.compile(r"(?<![.\w])(?:eval|exec)\(|trust_remote_code\s*=\s*True|weights_only\s*=\s*False|pickle\.loads?\(")
 # Below each folder: the folders of the pack that it may import.
 BELOW = {
