@@ -1,0 +1,194 @@
+"""What the embedded model's world can say: a small grammar, its wrong variants, and a reader for prompts.
+
+A caption names one to three objects, for example ``"a small red circle left of a large teal ring and a pink cross"``
+or ``"two green squares and a blue triangle"``. Grounds and the grey things on them are never named.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (214, 40, 40),
+    "orange": (242, 132, 32),
+    "yellow": (236, 208, 48),
+    "green": (60, 165, 70),
+    "teal": (28, 165, 168),
+    "blue": (45, 88, 208),
+    "purple": (125, 58, 182),
+    "pink": (238, 112, 172),
+}
+SHAPES = ("circle", "square", "triangle", "cross", "ring")
+SIZES = ("small", "medium", "large")  # "medium" is a size that captions do not name
+RELATIONS = ("left of", "right of", "above", "below")
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+COLOUR_NAMES = tuple(COLOURS)
+SIMILAR = {
+    "red": ("orange", "pink"),
+    "orange": ("red", "yellow"),
+    "yellow": ("orange", "green"),
+    "green": ("teal", "yellow"),
+    "teal": ("green", "blue"),
+    "blue": ("teal", "purple"),
+    "purple": ("blue", "pink"),
+    "pink": ("red", "purple"),
+}
+MAX_OBJECTS = 3
+WORDS = tuple(
+    dict.fromkeys(["a", "an", "two", "and", "small", "large", *COLOUR_NAMES, *SHAPES, *(f"{s}es" if s == "cross" else f"{s}s" for s in SHAPES)])
+) + ("left", "right", "of", "above", "below")
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """``count`` objects of one colour and shape; ``size`` is "small", "large" or None where any size will do."""
+
+    colour: str
+    shape: str
+    size: str | None = None
+    count: int = 1
+
+    def text(self) -> str:
+        if self.count == 2:
+            article, noun = "two", "crosses" if self.shape == "cross" else self.shape + "s"
+        else:
+            article, noun = "an" if self.size is None and self.colour == "orange" else "a", self.shape
+        return " ".join(word for word in (article, self.size, self.colour, noun) if word)
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One to three phrases; ``relation`` says where the first stands as seen from the second."""
+
+    phrases: tuple[Phrase, ...]
+    relation: str | None = None
+
+    def text(self) -> str:
+        parts = [phrase.text() for phrase in self.phrases]
+        if self.relation is not None:
+            parts = [f"{parts[0]} {self.relation} {parts[1]}", *parts[2:]]
+        return " and ".join(parts)
+
+    @property
+    def count(self) -> int:
+        return sum(phrase.count for phrase in self.phrases)
+
+
+_PHRASE = re.compile(
+    rf"^(?P<count>an?|two)(?: (?P<size>small|large))? (?P<colour>{'|'.join(COLOUR_NAMES)}) (?P<shape>{'|'.join(SHAPES)})(?:e?s)?$"
+)
+
+
+def parse(text: str) -> Caption:
+    """Read a prompt of the grammar back into a :class:`Caption`.
+
+    Raises:
+        ValueError: the text is not of the grammar; the message shows a text that is.
+    """
+    cleaned = " ".join(text.lower().replace(",", " and ").split())
+    relation = next((r for r in RELATIONS if f" {r} " in cleaned), None)
+    pieces = [piece.strip() for piece in re.split(rf" and (?=an? |two )| (?:{'|'.join(RELATIONS)}) ", cleaned) if piece.strip()]
+    matches = [_PHRASE.match(piece) for piece in pieces]
+    phrases = tuple(
+        Phrase(m["colour"], m["shape"], m["size"], 2 if m["count"] == "two" else 1) for m in matches if m is not None
+    )
+    if not phrases or len(phrases) != len(matches) or sum(p.count for p in phrases) > MAX_OBJECTS:
+        raise ValueError(
+            f"The embedded model's judge cannot read the prompt {text!r}. It knows one to three objects, such as "
+            f"'a small red circle left of a large blue ring'; colours: {', '.join(COLOUR_NAMES)}; shapes: {', '.join(SHAPES)}."
+        )
+    return Caption(phrases, relation if len(phrases) > 1 else None)
+
+
+def held_out(text: str) -> bool:
+    """Whether a caption is kept from all training: one in ten, by a checksum of its text."""
+    return zlib.crc32(text.encode()) % 10 == 0
+
+
+def _other(options: tuple[str, ...], current: str | None, rng: np.random.Generator) -> str:
+    return str(rng.choice([option for option in options if option != current]))
+
+
+def _swap(caption: Caption, rng: np.random.Generator, field: str) -> Caption | None:
+    """Exchange one attribute between two phrases, where that changes anything."""
+    if len(caption.phrases) < 2:
+        return None
+    i, j = rng.choice(len(caption.phrases), 2, replace=False)
+    a, b = caption.phrases[i], caption.phrases[j]
+    if getattr(a, field) == getattr(b, field):
+        return None
+    phrases = list(caption.phrases)
+    phrases[i] = replace(a, **{field: getattr(b, field)})
+    phrases[j] = replace(b, **{field: getattr(a, field)})
+    return replace(caption, phrases=tuple(phrases))
+
+
+def _alter_phrase(caption: Caption, rng: np.random.Generator, field: str) -> Caption | None:
+    i = int(rng.integers(len(caption.phrases)))
+    phrase = caption.phrases[i]
+    if field == "colour":
+        near = rng.random() < 0.5
+        changed = replace(phrase, colour=str(rng.choice(SIMILAR[phrase.colour])) if near else _other(COLOUR_NAMES, phrase.colour, rng))
+    elif field == "shape":
+        changed = replace(phrase, shape=_other(SHAPES, phrase.shape, rng))
+    else:
+        if phrase.size is None:
+            return None
+        changed = replace(phrase, size="large" if phrase.size == "small" else "small")
+    return replace(caption, phrases=(*caption.phrases[:i], changed, *caption.phrases[i + 1 :]))
+
+
+def _alter_relation(caption: Caption, rng: np.random.Generator) -> Caption | None:
+    return None if caption.relation is None else replace(caption, relation=OPPOSITE[caption.relation])
+
+
+def _drop(caption: Caption, rng: np.random.Generator) -> Caption | None:
+    if len(caption.phrases) < 2:
+        return None
+    i = int(rng.integers(len(caption.phrases)))
+    return Caption((*caption.phrases[:i], *caption.phrases[i + 1 :]))
+
+
+def _add(caption: Caption, rng: np.random.Generator) -> Caption | None:
+    if caption.count >= MAX_OBJECTS:
+        return None
+    extra = Phrase(str(rng.choice(COLOUR_NAMES)), str(rng.choice(SHAPES)))
+    return replace(caption, phrases=(*caption.phrases, extra))
+
+
+def _recount(caption: Caption, rng: np.random.Generator) -> Caption | None:
+    i = int(rng.integers(len(caption.phrases)))
+    phrase = caption.phrases[i]
+    if phrase.count == 1 and caption.count >= MAX_OBJECTS:
+        return None
+    changed = replace(phrase, count=3 - phrase.count)
+    return replace(caption, phrases=(*caption.phrases[:i], changed, *caption.phrases[i + 1 :]))
+
+
+_EDITS = (
+    lambda c, r: _alter_phrase(c, r, "colour"),
+    lambda c, r: _alter_phrase(c, r, "shape"),
+    lambda c, r: _alter_phrase(c, r, "size"),
+    lambda c, r: _swap(c, r, "colour"),
+    lambda c, r: _swap(c, r, "shape"),
+    lambda c, r: _swap(c, r, "size"),
+    _alter_relation,
+    _drop,
+    _add,
+    _recount,
+)
+
+
+def hard_negatives(caption: Caption, n: int, rng: np.random.Generator) -> list[Caption]:
+    """``n`` captions that each differ from ``caption`` by one edit: an attribute changed or swapped, a relation
+    turned round, an object dropped, added or doubled. All differ from it; they need not differ from one another."""
+    out: list[Caption] = []
+    while len(out) < n:
+        edited = _EDITS[int(rng.integers(len(_EDITS)))](caption, rng)
+        if edited is not None and edited.text() != caption.text():
+            out.append(edited)
+    return out

@@ -1,0 +1,105 @@
+"""Train the embedded model anew: ``python run.py train``. Stops and resumes anywhere; each part once done is kept."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .training.autoencoder import decode_all, encode_all, train_autoencoder
+from .training.data import Scenes, load_scenes, write_report
+from .training.evaluation import report
+from .training.export import export
+from .training.generator import latent_scale, train_generator
+from .training.judge import train_judge
+from .training.rerender import rerender
+from .training.scorer import train_scorer
+
+PARTS = ("autoencoder", "judge", "scorer", "generator", "tuned scorer", "export", "report")
+SCENES, HELD_OUT, RERENDERED = 60_000, 2_000, 12_000
+
+
+@dataclass
+class Workshop:
+    """The training folder and what each part needs of the others, made when first asked for."""
+
+    folder: Path
+    device: torch.device
+
+    def __post_init__(self) -> None:
+        self.data = load_scenes(self.folder, SCENES)
+        self.held = load_scenes(self.folder, HELD_OUT, held_out=True)
+        self.captions = [scene.caption.text() for scene in self.data.scenes]
+
+    def autoencoder(self) -> torch.nn.Module:
+        return train_autoencoder(self.folder, self.data, self.device)
+
+    def latents(self):
+        return encode_all(self.autoencoder(), self.data, self.folder / f"latents-{SCENES}.npy", self.device)
+
+    def decoded(self):
+        return decode_all(self.autoencoder(), self.latents(), self.folder / f"decoded-{SCENES}.npy", self.device)
+
+    def held_decoded(self) -> Scenes:
+        latents = encode_all(self.autoencoder(), self.held, self.folder / f"held-latents-{HELD_OUT}.npy", self.device)
+        pictures = decode_all(self.autoencoder(), latents, self.folder / f"held-decoded-{HELD_OUT}.npy", self.device)
+        return Scenes(self.held.scenes, pictures)
+
+    def judge(self) -> torch.nn.Module:
+        return train_judge(self.folder, self.data, self.decoded(), self.device)
+
+    def scorer(self):
+        return train_scorer("scorer", None, self.folder, self.data, [self.data.pictures], self.device)
+
+    def generator(self):
+        latents = self.latents()
+        return train_generator(self.folder, latents, self.captions, latent_scale(latents), self.device)
+
+    def tuned_scorer(self):
+        latents = self.latents()
+        painted = rerender(
+            self.generator().cpu(),
+            self.autoencoder().cpu(),
+            latents[:RERENDERED],
+            self.captions[:RERENDERED],
+            latent_scale(latents),
+            self.folder / f"rerendered-{RERENDERED}.npy",
+        )
+        start = self.scorer().state_dict()
+        return train_scorer("tuned-scorer", start, self.folder, self.data, [self.data.pictures, self.decoded(), painted, painted], self.device)
+
+    def export(self) -> None:
+        latents = self.latents()
+        parts = (part.cpu() for part in (self.generator(), self.autoencoder(), self.tuned_scorer(), self.judge()))
+        export(*parts, latents, latent_scale(latents))
+
+    def report(self) -> None:
+        parts = [part.cpu().eval() for part in (self.generator(), self.autoencoder(), self.tuned_scorer(), self.judge())]
+        figures = report(*parts, self.held, self.held_decoded(), latent_scale(self.latents()))
+        write_report(self.folder / "report.json", **figures)
+        print((self.folder / "report.json").read_text())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train every part, or the named ones and what they need."""
+    parser = argparse.ArgumentParser(prog="run.py train", description=__doc__)
+    parser.add_argument("parts", nargs="*", help=f"some of: {', '.join(PARTS)}; all by default")
+    parser.add_argument("--folder", type=Path, default=Path(".cache") / "training", help="where checkpoints and pictures are kept (3 GB)")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    options = parser.parse_args(arguments)
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"there is no part called {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}")
+    torch.set_num_threads(options.threads)
+    workshop = Workshop(options.folder, torch.device(options.device))
+    for part in options.parts or PARTS:
+        getattr(workshop, part.replace(" ", "_"))()
+
+
+if __name__ == "__main__":
+    main()

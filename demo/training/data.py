@@ -1,0 +1,99 @@
+"""The pictures that everything is trained on, painted once and kept in the training folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..captions import COLOUR_NAMES, SHAPES, SIZES
+from ..judging import CELL
+from ..render import render
+from ..scenes import SIDE, Scene, draw_scenes
+
+TRAIN_SEED, HELD_OUT_SEED = 1, 2
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Scenes with their pictures, (N, 3, 64, 64) uint8 on disk."""
+
+    scenes: list[Scene]
+    pictures: np.ndarray
+
+    def batch(self, indices: Tensor) -> Tensor:
+        """Pictures (n, 3, 64, 64) float32 in [0, 1]."""
+        return torch.from_numpy(self.pictures[indices.numpy()]).float() / 255.0
+
+    def __len__(self) -> int:
+        return len(self.scenes)
+
+
+def cached(path: Path, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None]) -> np.ndarray:
+    """An array on disk, filled once; a half-filled one is never taken for whole."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npy")
+        array = np.lib.format.open_memmap(part, "w+", dtype=np.dtype(dtype), shape=shape)
+        fill(array)
+        array.flush()
+        del array
+        part.replace(path)
+    array = np.load(path, mmap_mode="r")
+    if array.shape != shape:
+        raise ValueError(f"{path} holds an array of shape {array.shape}, but {shape} is needed. Delete it to have it made anew.")
+    return array
+
+
+def as_bytes(pictures: Tensor) -> np.ndarray:
+    """Pictures in [0, 1] as uint8."""
+    return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def load_scenes(folder: Path, n: int, *, held_out: bool = False) -> Scenes:
+    """``n`` scenes and their pictures; held-out ones have captions that no training scene has."""
+    scenes = draw_scenes(n, HELD_OUT_SEED if held_out else TRAIN_SEED, keep_held_out=held_out)
+
+    def fill(array: np.ndarray) -> None:
+        for i, scene in enumerate(scenes):
+            array[i] = as_bytes(render(scene))
+
+    name = f"{'held-out' if held_out else 'train'}-{n}.npy"
+    return Scenes(scenes, cached(folder / name, (n, 3, SIDE, SIDE), "uint8", fill))
+
+
+def detection_targets(scenes: list[Scene], cell: int = CELL) -> dict[str, Tensor]:
+    """What a detector should say, one guess per ``cell`` pixels: ``centre`` (n, h, w) in [0, 1], a small Gaussian about
+    each centre, and, for each object, its picture, row, column, classes and offset from the cell's middle in cells."""
+    side = SIDE // cell
+    axis = (torch.arange(side) + 0.5) * cell
+    centre = torch.zeros(len(scenes), side, side)
+    rows: list[list[float]] = []
+    for i, scene in enumerate(scenes):
+        for o in scene.objects:
+            distance = (axis[None, :] - o.x) ** 2 + (axis[:, None] - o.y) ** 2
+            centre[i] = torch.maximum(centre[i], torch.exp(-distance / (2 * (0.6 * cell) ** 2)))
+            row, column = int(o.y // cell), int(o.x // cell)
+            centre[i, row, column] = 1.0
+            classes = COLOUR_NAMES.index(o.colour), SHAPES.index(o.shape), SIZES.index(o.size)
+            rows.append([i, row, column, *classes, o.x / cell - column - 0.5, o.y / cell - row - 0.5])
+    table = torch.tensor(rows)
+    names = ("picture", "row", "column", "colour", "shape", "size")
+    return {"centre": centre, **{n: table[:, k].long() for k, n in enumerate(names)}, "offset": table[:, 6:]}
+
+
+def write_report(path: Path, **figures: object) -> None:
+    """Add figures to the JSON file from which the model card is made."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    known.update(figures)
+    path.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+
+
+def describe(scene: Scene) -> dict[str, object]:
+    """A scene as plain data."""
+    return asdict(scene)

@@ -1,0 +1,49 @@
+"""From the training folder to the files that the pack ships."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..architecture import PICTURE_SIDE
+from ..tokens import build_tokenizer
+from ..weights import WEIGHTS, write
+from .generator import Generator
+from .scorer import MEAN, STD, ScorerWithHead
+
+TEXT_PREFIX = "text_model."  # ComfyUI's CLIPTextModel keeps its layers below this name, transformers 5 does not
+
+
+def rgb_factors(latents: torch.Tensor, pictures: torch.Tensor) -> tuple[list[list[float]], list[float]]:
+    """The linear map from scaled latents (n, c, h, w) to colours in [-1, 1] that is best for these pictures."""
+    small = nn.functional.avg_pool2d(pictures, 8).permute(0, 2, 3, 1).reshape(-1, 3) * 2 - 1
+    flat = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
+    solution = torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], dim=1), small).solution
+    return solution[:-1].tolist(), solution[-1].tolist()
+
+
+def export(generator: Generator, autoencoder: nn.Module, scorer: ScorerWithHead, judge: nn.Module, latents: np.ndarray, scale: float) -> None:
+    """Write every weights file, the scorer's folder and its tokenizer."""
+    write("unet", generator.unet.state_dict())
+    text = {k if k.startswith(TEXT_PREFIX) else TEXT_PREFIX + k: v for k, v in generator.text.state_dict().items()}
+    write("text", {k: v for k, v in text.items() if not k.endswith("position_ids")})
+    sample = torch.from_numpy(latents[:500]).float()
+    with torch.no_grad():
+        factors, bias = rgb_factors(sample * scale, autoencoder.decode(sample) / 2 + 0.5)
+    write("vae", autoencoder.state_dict(), scale_factor=scale, rgb_factors=factors, rgb_bias=bias)
+    write("judge", judge.state_dict())
+    export_scorer(scorer)
+
+
+def export_scorer(scorer: ScorerWithHead) -> None:
+    """The scorer as a transformers folder: weights, configuration, tokenizer and preprocessing."""
+    from transformers import CLIPImageProcessor
+
+    folder = WEIGHTS / "scorer"
+    scorer.clip.half().save_pretrained(folder)
+    build_tokenizer().save_pretrained(folder)
+    side = {"height": PICTURE_SIDE, "width": PICTURE_SIDE}
+    CLIPImageProcessor(
+        size={"shortest_edge": PICTURE_SIDE}, crop_size=side, image_mean=[MEAN] * 3, image_std=[STD] * 3
+    ).save_pretrained(folder)

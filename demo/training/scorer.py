@@ -1,0 +1,107 @@
+"""Train the scorer: which caption belongs to a picture, among the batch's and among captions with one thing wrong.
+
+Beside the contrastive loss its picture tokens learn, through a head that is thrown away, what stands where: without
+it a tower of this size needs many times the steps to see small objects at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..architecture import JUDGE_CHANNELS, build_scorer
+from ..captions import Caption, hard_negatives
+from ..tokens import build_tokenizer
+from .data import Scenes, detection_targets
+from .judge import detection_loss, spoil
+from .loop import Schedule, draw, precision, train
+
+PATCH, NEGATIVES, BATCH = 8, 7, 64
+SCHEDULE = Schedule(steps=5000, rate=1e-3, average=0.998, weight_decay=0.05)
+TUNING = Schedule(steps=2500, rate=4e-4, average=0.998, weight_decay=0.05)
+MEAN, STD = 0.5, 0.25  # of the scorer's preprocessing, for every channel
+
+
+class ScorerWithHead(nn.Module):
+    """transformers' ``CLIPModel`` and the head that helps it learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clip = build_scorer()
+        self.clip.set_attn_implementation("eager")  # with bfloat16 on a CPU, thrice as fast to train as the fused kernel
+        channels = sum(v for k, v in JUDGE_CHANNELS.items() if k != "offset")
+        self.head = nn.Linear(self.clip.config.vision_config.hidden_size, channels)
+
+    def look(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Unit embeddings (B, d) and the head's logits by name."""
+        out = self.clip.vision_model(pixel_values=(pictures - MEAN) / STD)
+        tokens = rearrange(self.head(out.last_hidden_state[:, 1:]), "b (h w) c -> b c h w", h=64 // PATCH)
+        names = [k for k in JUDGE_CHANNELS if k != "offset"]
+        parts = dict(zip(names, tokens.split([JUDGE_CHANNELS[k] for k in names], dim=1), strict=True))
+        return nn.functional.normalize(self.clip.visual_projection(out.pooler_output).float(), dim=-1), parts
+
+    def read(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Unit embeddings (n, d) of token rows."""
+        out = self.clip.text_model(input_ids=ids, attention_mask=mask)
+        return nn.functional.normalize(self.clip.text_projection(out.pooler_output).float(), dim=-1)
+
+
+def contrast(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+    """``texts`` (B, 1 + N, d), the true one first: each picture against all true captions and its own wrong ones, and
+    each true caption against all pictures."""
+    own = torch.einsum("bd,bnd->bn", images, texts) * scale
+    across = images @ texts[:, 0].T * scale
+    off = across.masked_fill(torch.eye(len(images), dtype=torch.bool, device=images.device), float("-inf"))
+    target = torch.zeros(len(images), dtype=torch.long, device=images.device)
+    by_picture = nn.functional.cross_entropy(torch.cat([own, off], dim=1), target)
+    by_text = nn.functional.cross_entropy(across.T, torch.arange(len(images), device=images.device))
+    return by_picture + 0.5 * by_text
+
+
+def train_scorer(
+    name: str, start: dict[str, Tensor] | None, folder: Path, data: Scenes, sources: Sequence[np.ndarray], device: torch.device
+) -> ScorerWithHead:
+    """Train it on ``sources``, arrays of the same scenes' pictures, mixed evenly; ``start`` are weights to go on from."""
+    torch.manual_seed(30)
+    model = ScorerWithHead().to(device)
+    if start is not None:
+        model.load_state_dict(start)
+    tokenizer = build_tokenizer()
+    views = [Scenes(data.scenes, array) for array in sources]
+
+    def loss(generator: torch.Generator) -> Tensor:
+        chosen = draw(BATCH, min(len(view.pictures) for view in views), generator)
+        parts = chosen.chunk(len(views))
+        pictures = torch.cat([view.batch(part) for view, part in zip(views, parts, strict=True)])
+        scenes = [data.scenes[i] for i in chosen.tolist()]
+        rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
+        texts = [c.text() for s in scenes for c in (s.caption, *hard_negatives(s.caption, NEGATIVES, rng))]
+        tokens = tokenizer(texts, padding=True, return_tensors="pt").to(device)
+        targets = {k: v.to(device) for k, v in detection_targets(scenes, PATCH).items()}
+        with precision(device):
+            images, guesses = model.look(spoil(pictures, generator).to(device))
+            read = model.read(tokens["input_ids"], tokens["attention_mask"])
+        value = contrast(images, rearrange(read, "(b n) d -> b n d", n=NEGATIVES + 1), model.clip.logit_scale.exp().clamp(max=100))
+        return value + 0.5 * detection_loss(guesses, targets)
+
+    trained = train(name, model, loss, TUNING if start is not None else SCHEDULE, folder, seed=30)
+    assert isinstance(trained, ScorerWithHead)
+    return trained
+
+
+@torch.no_grad()
+def retrieval(model: ScorerWithHead, pictures: Tensor, captions: Sequence[Caption], negatives: int = 15, seed: int = 5) -> float:
+    """How often the true caption scores above ``negatives`` captions with one thing wrong each. Pictures (n, 3, 64, 64)."""
+    tokenizer, rng, hits = build_tokenizer(), np.random.default_rng(seed), 0
+    for chunk in torch.arange(len(captions)).split(100):
+        texts = [c.text() for i in chunk.tolist() for c in (captions[i], *hard_negatives(captions[i], negatives, rng))]
+        tokens = tokenizer(texts, padding=True, return_tensors="pt")
+        images, _ = model.look(pictures[chunk])
+        read = rearrange(model.read(tokens["input_ids"], tokens["attention_mask"]), "(b n) d -> b n d", n=negatives + 1)
+        hits += int((torch.einsum("bd,bnd->bn", images, read).argmax(1) == 0).sum())
+    return hits / len(captions)

@@ -1,0 +1,98 @@
+"""The embedded model as nodes: it needs no download and runs on a CPU, to try the pack out and to measure it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..comfy_bridge.layout import to_pictures
+from ..comfy_bridge.scorers import load_scorer
+from ..demo.judging import Verdict, judge_pictures
+from ..demo.loader import load_clip, load_judge, load_model, load_vae, scorer_folder
+from .sockets import CLIPScorer
+
+EXAMPLE = "a small red circle left of a large blue ring and a green cross"
+
+
+class LoadDemoModel(io.ComfyNode):
+    """MODEL, CLIP, VAE and CLIP_SCORER of the embedded model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SGOOL_LoadDemoModel",
+            display_name="Load Demo Model",
+            category="SGOOL/demo",
+            description="Loads the miniature text-to-image model that comes with the pack: 64 x 64 pictures of one to three coloured "
+            f"shapes, for prompts such as '{EXAMPLE}'. Nothing is downloaded, and a CPU is enough.",
+            search_aliases=["sgool demo", "embedded model", "miniature model", "checkpoint", "toy model"],
+            inputs=[],
+            outputs=[
+                io.Model.Output(tooltip="The denoiser, an eps model. Its latents have 16 channels; Empty Latent Image at 64 x 64 fits."),
+                io.Clip.Output(tooltip="Its text encoder. It knows 29 words; others are read as one unknown word."),
+                io.Vae.Output(tooltip="Its autoencoder."),
+                CLIPScorer.Output(display_name="clip_scorer", tooltip="A small CLIP trained on the same world, for the objective."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls) -> io.NodeOutput:
+        return io.NodeOutput(load_model(), load_clip(), load_vae(), load_scorer(scorer_folder()))
+
+
+class DemoJudge(io.ComfyNode):
+    """Says whether pictures of the embedded model show what was asked."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SGOOL_DemoJudge",
+            display_name="Demo Judge",
+            category="SGOOL/demo",
+            description="An object detector for pictures of the demo model: says which objects it sees and whether that is what the "
+            "prompt asked for. It has nothing in common with the scorer and is never optimised against, so it can tell whether an "
+            "optimisation helped or only fooled its scorer.",
+            search_aliases=["sgool judge", "verdict", "detector", "evaluate", "benchmark"],
+            inputs=[
+                io.Image.Input("images", tooltip="Pictures of the demo model, 64 x 64."),
+                io.String.Input("prompt", default=EXAMPLE, multiline=True, tooltip="What was asked for; one prompt, or one a line."),
+            ],
+            outputs=[
+                io.Float.Output(display_name="share_right", tooltip="The share of the pictures that are wholly right, 0 to 1."),
+                io.String.Output(display_name="verdict", tooltip="What the judge sees, a line a picture."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, images: Any, prompt: str) -> io.NodeOutput:
+        pictures = to_pictures(images).float().cpu()
+        if pictures.shape[-2:] != (64, 64):
+            raise ValueError(
+                f"The judge was given pictures of {pictures.shape[-1]} x {pictures.shape[-2]}; it only knows the demo model's 64 x 64."
+            )
+        prompts = [line.strip() for line in prompt.splitlines() if line.strip()]
+        if not prompts:
+            raise ValueError(f"The judge needs the prompt that was asked for, such as '{EXAMPLE}'.")
+        verdicts = judge_pictures(load_judge(), pictures, prompts)
+        text = "\n".join(describe(verdict) for verdict in verdicts)
+        return io.NodeOutput(sum(v.right for v in verdicts) / len(verdicts), text, ui={"text": (text,)})
+
+
+def describe(verdict: Verdict) -> str:
+    """One line: right or what is wrong, and what is seen."""
+    seen = ", ".join(f"{o.size} {o.colour} {o.shape}" for o in verdict.seen) or "nothing"
+    wrong = [
+        text
+        for fine, text in (
+            (verdict.objects, "an object or attribute is wrong or missing"),
+            (verdict.count, "another number of objects"),
+            (verdict.relation or not verdict.objects, "not where it should be"),
+        )
+        if not fine
+    ]
+    return f"{'right' if verdict.right else 'wrong: ' + '; '.join(wrong)} (sees {seen})"
+
+
+NODES: list[type[io.ComfyNode]] = [LoadDemoModel, DemoJudge]

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sgool.demo.captions import COLOURS, SHAPES, WORDS, Caption, Phrase, hard_negatives, held_out, parse
+from sgool.demo.scenes import draw_scenes, held_out_prompts
+
+SEEDS = st.integers(0, 2**31)
+
+
+@given(SEEDS)
+def test_every_caption_is_read_back_as_it_was(seed: int) -> None:
+    (scene,) = draw_scenes(1, seed)
+    assert parse(scene.caption.text()) == scene.caption
+
+
+@given(SEEDS)
+def test_captions_use_only_words_that_the_tokenizer_knows(seed: int) -> None:
+    (scene,) = draw_scenes(1, seed, keep_held_out=True)
+    assert set(scene.caption.text().split()) <= set(WORDS)
+
+
+@given(SEEDS)
+def test_hard_negatives_differ_from_the_truth(seed: int) -> None:
+    (scene,) = draw_scenes(1, seed)
+    wrong = hard_negatives(scene.caption, 5, np.random.default_rng(seed))
+    assert len(wrong) == 5
+    assert all(caption.text() != scene.caption.text() for caption in wrong)
+    assert all(parse(caption.text()) == caption for caption in wrong if caption.phrases)
+
+
+def test_held_out_captions_never_occur_in_training_scenes() -> None:
+    prompts = held_out_prompts(200)
+    assert len(set(prompts)) == 200
+    assert all(held_out(prompt) for prompt in prompts)
+    assert not any(held_out(scene.caption.text()) for scene in draw_scenes(300, 7))
+
+
+def test_prompts_may_be_written_freely() -> None:
+    expected = Caption((Phrase("orange", "circle"), Phrase("red", "cross", "small", 2)))
+    assert parse("An orange circle,  two small RED crosses") == expected
+
+
+@pytest.mark.parametrize("text", ["", "a dog", "a red circle and a dog", "two red circles and two blue rings", "red circle"])
+def test_other_prompts_are_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="a small red circle"):
+        parse(text)
+
+
+def test_colours_are_told_apart_by_more_than_their_jitter() -> None:
+    values = np.array(list(COLOURS.values()), dtype=float)
+    distance = np.abs(values[:, None] - values[None]).max(-1) + 1000 * np.eye(len(values))
+    assert distance.min() > 2 * 0.035 * 255
+    assert len(SHAPES) == 5
