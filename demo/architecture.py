@@ -154,9 +154,7 @@ class Judge(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3 * VAE_BLOCK**2, 2 * width, 1), nn.GELU(), nn.Conv2d(2 * width, width, 3, padding=1))
         self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.GroupNorm(8, width), nn.Conv2d(width, width, 3, padding=d, dilation=d), nn.GELU(), nn.Conv2d(width, width, 1)
-            )
+            nn.Sequential(nn.GroupNorm(8, width), nn.Conv2d(width, width, 3, padding=d, dilation=d), nn.GELU(), nn.Conv2d(width, width, 1))
             for d in (1, 2, 1, 4, 2, 1)
         )
         self.head = nn.Sequential(nn.GroupNorm(8, width), nn.Conv2d(width, 2 * width, 1), nn.GELU())

@@ -38,9 +38,13 @@ SIMILAR = {
     "pink": ("red", "purple"),
 }
 MAX_OBJECTS = 3
-WORDS = tuple(
-    dict.fromkeys(["a", "an", "two", "and", "small", "large", *COLOUR_NAMES, *SHAPES, *(f"{s}es" if s == "cross" else f"{s}s" for s in SHAPES)])
-) + ("left", "right", "of", "above", "below")
+PLURALS = {shape: shape + ("es" if shape == "cross" else "s") for shape in SHAPES}
+WORDS = (
+    *("a", "an", "two", "and", "small", "large", "left", "right", "of", "above", "below"),
+    *COLOUR_NAMES,
+    *SHAPES,
+    *PLURALS.values(),
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Phrase:
 
     def text(self) -> str:
         if self.count == 2:
-            article, noun = "two", "crosses" if self.shape == "cross" else self.shape + "s"
+            article, noun = "two", PLURALS[self.shape]
         else:
             article, noun = "an" if self.size is None and self.colour == "orange" else "a", self.shape
         return " ".join(word for word in (article, self.size, self.colour, noun) if word)
@@ -93,9 +97,7 @@ def parse(text: str) -> Caption:
     relation = next((r for r in RELATIONS if f" {r} " in cleaned), None)
     pieces = [piece.strip() for piece in re.split(rf" and (?=an? |two )| (?:{'|'.join(RELATIONS)}) ", cleaned) if piece.strip()]
     matches = [_PHRASE.match(piece) for piece in pieces]
-    phrases = tuple(
-        Phrase(m["colour"], m["shape"], m["size"], 2 if m["count"] == "two" else 1) for m in matches if m is not None
-    )
+    phrases = tuple(Phrase(m["colour"], m["shape"], m["size"], 2 if m["count"] == "two" else 1) for m in matches if m is not None)
     if not phrases or len(phrases) != len(matches) or sum(p.count for p in phrases) > MAX_OBJECTS:
         raise ValueError(
             f"The embedded model's judge cannot read the prompt {text!r}. It knows one to three objects, such as "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import comfy.clip_model
 import comfy.latent_formats
@@ -17,15 +17,15 @@ import torch
 from torch import nn
 
 from .architecture import (
+    BEGIN,
+    END,
     GENERATOR_TEXT_CONFIG,
     LATENT_CHANNELS,
+    PAD,
     TEXT_LENGTH,
     UNET_CONFIG,
     VAE_BLOCK,
     VAE_PARAMETERS,
-    BEGIN,
-    END,
-    PAD,
     Judge,
     on_blocks,
 )
@@ -51,8 +51,8 @@ class DemoLatent(comfy.latent_formats.LatentFormat):
 class DemoConfig(comfy.supported_models_base.BASE):
     """What ComfyUI's ``BaseModel`` asks of a model: an eps model with Stable Diffusion's schedule of noise."""
 
-    unet_config: dict[str, Any] = UNET_CONFIG
-    unet_extra_config: dict[str, Any] = {}
+    unet_config: ClassVar[dict[str, Any]] = UNET_CONFIG
+    unet_extra_config: ClassVar[dict[str, Any]] = {}
     latent_format = DemoLatent
     memory_usage_factor = 1.0
 

@@ -9,9 +9,12 @@ from torch import Tensor
 from .captions import COLOURS, SHAPES
 from .scenes import CLUTTER_KINDS, GROUND_KINDS, MAX_CLUTTER, SIDE, Placed, Scene
 
-_MUTED = torch.tensor(
-    [[96, 96, 100], [150, 148, 146], [196, 194, 190], [228, 224, 216], [122, 104, 88], [168, 150, 128], [70, 72, 80], [206, 190, 166]]
-) / 255.0
+_MUTED = (
+    torch.tensor(
+        [[96, 96, 100], [150, 148, 146], [196, 194, 190], [228, 224, 216], [122, 104, 88], [168, 150, 128], [70, 72, 80], [206, 190, 166]]
+    )
+    / 255.0
+)
 
 
 def _grid(side: int = SIDE) -> tuple[Tensor, Tensor]:

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from .training.autoencoder import decode_all, encode_all, train_autoencoder
 from .training.data import Scenes, load_scenes, write_report
 from .training.evaluation import report
 from .training.export import export
-from .training.generator import latent_scale, train_generator
+from .training.generator import Generator, latent_scale, train_generator
 from .training.judge import train_judge
+from .training.parts import Painter, Parts
 from .training.rerender import rerender
-from .training.scorer import train_scorer
+from .training.scorer import ScorerWithHead, train_scorer
 
 PARTS = ("autoencoder", "judge", "scorer", "generator", "tuned scorer", "export", "report")
 SCENES, HELD_OUT, RERENDERED = 60_000, 2_000, 12_000
@@ -38,10 +40,10 @@ class Workshop:
     def autoencoder(self) -> torch.nn.Module:
         return train_autoencoder(self.folder, self.data, self.device)
 
-    def latents(self):
+    def latents(self) -> np.ndarray:
         return encode_all(self.autoencoder(), self.data, self.folder / f"latents-{SCENES}.npy", self.device)
 
-    def decoded(self):
+    def decoded(self) -> np.ndarray:
         return decode_all(self.autoencoder(), self.latents(), self.folder / f"decoded-{SCENES}.npy", self.device)
 
     def held_decoded(self) -> Scenes:
@@ -52,35 +54,30 @@ class Workshop:
     def judge(self) -> torch.nn.Module:
         return train_judge(self.folder, self.data, self.decoded(), self.device)
 
-    def scorer(self):
-        return train_scorer("scorer", None, self.folder, self.data, [self.data.pictures], self.device)
+    def scorer(self) -> ScorerWithHead:
+        return train_scorer(self.folder, self.data, [self.data.pictures], self.device)
 
-    def generator(self):
+    def generator(self) -> Generator:
         latents = self.latents()
         return train_generator(self.folder, latents, self.captions, latent_scale(latents), self.device)
 
-    def tuned_scorer(self):
-        latents = self.latents()
-        painted = rerender(
-            self.generator().cpu(),
-            self.autoencoder().cpu(),
-            latents[:RERENDERED],
-            self.captions[:RERENDERED],
-            latent_scale(latents),
-            self.folder / f"rerendered-{RERENDERED}.npy",
-        )
-        start = self.scorer().state_dict()
-        return train_scorer("tuned-scorer", start, self.folder, self.data, [self.data.pictures, self.decoded(), painted, painted], self.device)
+    def painter(self) -> Painter:
+        return Painter(self.generator().cpu().eval(), self.autoencoder().cpu().eval(), latent_scale(self.latents()))
+
+    def tuned_scorer(self) -> ScorerWithHead:
+        path = self.folder / f"rerendered-{RERENDERED}.npy"
+        painted = rerender(self.painter(), self.latents()[:RERENDERED], self.captions[:RERENDERED], path)
+        sources = [self.data.pictures, self.decoded(), painted, painted]
+        return train_scorer(self.folder, self.data, sources, self.device, start=self.scorer().state_dict())
+
+    def parts(self) -> Parts:
+        return Parts(self.painter(), self.tuned_scorer().cpu().eval(), self.judge().cpu().eval())
 
     def export(self) -> None:
-        latents = self.latents()
-        parts = (part.cpu() for part in (self.generator(), self.autoencoder(), self.tuned_scorer(), self.judge()))
-        export(*parts, latents, latent_scale(latents))
+        export(self.parts(), self.latents())
 
     def report(self) -> None:
-        parts = [part.cpu().eval() for part in (self.generator(), self.autoencoder(), self.tuned_scorer(), self.judge())]
-        figures = report(*parts, self.held, self.held_decoded(), latent_scale(self.latents()))
-        write_report(self.folder / "report.json", **figures)
+        write_report(self.folder / "report.json", **report(self.parts(), self.held, self.held_decoded()))
         print((self.folder / "report.json").read_text())
 
 

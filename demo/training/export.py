@@ -9,7 +9,7 @@ from torch import nn
 from ..architecture import PICTURE_SIDE
 from ..tokens import build_tokenizer
 from ..weights import WEIGHTS, write
-from .generator import Generator
+from .parts import Parts
 from .scorer import MEAN, STD, ScorerWithHead
 
 TEXT_PREFIX = "text_model."  # ComfyUI's CLIPTextModel keeps its layers below this name, transformers 5 does not
@@ -23,17 +23,18 @@ def rgb_factors(latents: torch.Tensor, pictures: torch.Tensor) -> tuple[list[lis
     return solution[:-1].tolist(), solution[-1].tolist()
 
 
-def export(generator: Generator, autoencoder: nn.Module, scorer: ScorerWithHead, judge: nn.Module, latents: np.ndarray, scale: float) -> None:
-    """Write every weights file, the scorer's folder and its tokenizer."""
-    write("unet", generator.unet.state_dict())
-    text = {k if k.startswith(TEXT_PREFIX) else TEXT_PREFIX + k: v for k, v in generator.text.state_dict().items()}
+def export(parts: Parts, latents: np.ndarray) -> None:
+    """Write every weights file, the scorer's folder and its tokenizer. ``latents`` are unscaled, some of those trained on."""
+    painter = parts.painter
+    write("unet", painter.generator.unet.state_dict())
+    text = {k if k.startswith(TEXT_PREFIX) else TEXT_PREFIX + k: v for k, v in painter.generator.text.state_dict().items()}
     write("text", {k: v for k, v in text.items() if not k.endswith("position_ids")})
-    sample = torch.from_numpy(latents[:500]).float()
+    sample = torch.from_numpy(latents[:500]).float() * painter.scale
     with torch.no_grad():
-        factors, bias = rgb_factors(sample * scale, autoencoder.decode(sample) / 2 + 0.5)
-    write("vae", autoencoder.state_dict(), scale_factor=scale, rgb_factors=factors, rgb_bias=bias)
-    write("judge", judge.state_dict())
-    export_scorer(scorer)
+        factors, bias = rgb_factors(sample, painter.decode(sample))
+    write("vae", painter.autoencoder.state_dict(), scale_factor=painter.scale, rgb_factors=factors, rgb_bias=bias)
+    write("judge", parts.judge.state_dict())
+    export_scorer(parts.scorer)
 
 
 def export_scorer(scorer: ScorerWithHead) -> None:
@@ -44,6 +45,6 @@ def export_scorer(scorer: ScorerWithHead) -> None:
     scorer.clip.half().save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     side = {"height": PICTURE_SIDE, "width": PICTURE_SIDE}
-    CLIPImageProcessor(
-        size={"shortest_edge": PICTURE_SIDE}, crop_size=side, image_mean=[MEAN] * 3, image_std=[STD] * 3
-    ).save_pretrained(folder)
+    CLIPImageProcessor(size={"shortest_edge": PICTURE_SIDE}, crop_size=side, image_mean=[MEAN] * 3, image_std=[STD] * 3).save_pretrained(
+        folder
+    )

@@ -6,6 +6,7 @@ The schedule of noise is Stable Diffusion's, so that ComfyUI samples it as any e
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -84,10 +85,10 @@ def train_generator(folder: Path, latents: np.ndarray, captions: Sequence[str], 
 
 
 @torch.no_grad()
-def denoise(model: Generator, x: Tensor, ids: Tensor, empty: Tensor, sigmas: Tensor, cfg: float) -> Tensor:
+def denoise(model: Generator, x: Tensor, *, ids: Tensor, empty: Tensor, sigmas: Tensor, cfg: float) -> Tensor:
     """Euler from sigma to sigma, (n + 1,) falling to 0, on ``x`` (B, 16, 8, 8) at the first of them; returns clean latents."""
     table = noise_levels()
-    for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+    for sigma, following in pairwise(sigmas):
         t = (table - sigma).abs().argmin().expand(2 * len(x))
         scaled = x / (sigma.square() + 1).sqrt()
         with_text, without = model(scaled.repeat(2, 1, 1, 1), t, torch.cat([ids, empty.expand_as(ids)])).chunk(2)

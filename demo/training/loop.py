@@ -55,7 +55,7 @@ class MovingAverage:
                 self.weights[k].lerp_(v.detach(), 1 - decay)
 
 
-def train(name: str, model: nn.Module, loss: LossFunction, schedule: Schedule, folder: Path, seed: int = 0) -> nn.Module:
+def train(name: str, model: nn.Module, loss: LossFunction, schedule: Schedule, folder: Path, *, seed: int) -> nn.Module:
     """Train ``model`` in place and return it with its final (averaged) weights.
 
     ``loss(generator)`` draws a batch with the step's own generator and returns a scalar. The state is kept in

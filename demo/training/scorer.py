@@ -64,9 +64,10 @@ def contrast(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
 
 
 def train_scorer(
-    name: str, start: dict[str, Tensor] | None, folder: Path, data: Scenes, sources: Sequence[np.ndarray], device: torch.device
+    folder: Path, data: Scenes, sources: Sequence[np.ndarray], device: torch.device, *, start: dict[str, Tensor] | None = None
 ) -> ScorerWithHead:
-    """Train it on ``sources``, arrays of the same scenes' pictures, mixed evenly; ``start`` are weights to go on from."""
+    """Train it on ``sources``, arrays of the same scenes' pictures, mixed evenly; with ``start`` it is tuned from those weights."""
+    name = "scorer" if start is None else "tuned-scorer"
     torch.manual_seed(30)
     model = ScorerWithHead().to(device)
     if start is not None:
