@@ -1,0 +1,177 @@
+"""Scorers in a real ComfyUI: models of transformers, and ComfyUI's own CLIP with CLIP_VISION."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.comfyui
+
+import comfy.model_management  # noqa: E402
+from sgool.comfy_bridge.scorers import load_scorer, plain_prompt, scorer_from_clip_and_vision  # noqa: E402
+from sgool.guidance.encoders import ImageTextEncoder  # noqa: E402
+from sgool.guidance.objective import Context  # noqa: E402
+from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss  # noqa: E402
+from sgool.latent_optimization.autograd_mode import GradientMode  # noqa: E402
+
+from ..guidance.saved_models import save_clip  # noqa: E402
+from .clip_pairs import inference_tensors, tiny_clip, tiny_clip_vision  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("scorer")
+    torch.manual_seed(0)
+    save_clip(path)
+    return path
+
+
+def scorers(folder: Path) -> dict[str, Any]:
+    return {"transformers": load_scorer(folder), "comfyui": scorer_from_clip_and_vision(tiny_clip(), tiny_clip_vision())}
+
+
+def photographs(batch: int = 2) -> torch.Tensor:
+    return torch.rand(batch, 3, 40, 50, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("kind", ["transformers", "comfyui"])
+@pytest.mark.parametrize("loaded_in_inference_mode", [False, True])
+@pytest.mark.parametrize("under_mode", [False, True])
+def test_gradient_in_any_mode(folder: Path, kind: str, loaded_in_inference_mode: bool, under_mode: bool) -> None:
+    with torch.inference_mode(loaded_in_inference_mode):
+        scorer = scorers(folder)[kind]
+        if loaded_in_inference_mode and kind == "comfyui":
+            inference_tensors(scorer._image_patcher.model)
+            inference_tensors(scorer._text_patcher.model)
+        text = scorer.encode_text(["a red circle"])
+    assert isinstance(scorer, ImageTextEncoder)
+    assert not text.is_inference()
+    pictures = photographs().requires_grad_()
+    with torch.inference_mode(), torch.inference_mode(False):
+        if under_mode:
+            with torch.no_grad(), GradientMode():
+                losses = (scorer.encode_image(pictures * 1.0) @ text.T)[:, 0]
+        else:
+            losses = (scorer.encode_image(pictures) @ text.T)[:, 0]
+        (gradient,) = torch.autograd.grad(losses.sum(), pictures)
+    assert torch.isfinite(gradient).all()
+    step = 1e-2 * torch.randn(pictures.shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        ahead, behind = (scorer.encode_image((pictures + sign * step).clamp(0, 1)) @ text.T for sign in (1, -1))
+    inside = ((pictures + step).clamp(0, 1) - (pictures - step).clamp(0, 1)).detach()
+    expected = (gradient * inside).sum()
+    assert (ahead - behind).sum().item() == pytest.approx(expected.item(), rel=0.05, abs=2e-4)
+
+
+@pytest.mark.parametrize("kind", ["transformers", "comfyui"])
+def test_it_scores_inside_inference_mode(folder: Path, kind: str) -> None:
+    scorer = scorers(folder)[kind]
+    outside = scorer.encode_image(photographs())
+    with torch.inference_mode():
+        inside = scorer.encode_image(photographs())
+    torch.testing.assert_close(inside, outside)
+    torch.testing.assert_close(outside.norm(dim=1), torch.ones(2))
+    assert not outside.requires_grad
+
+
+@pytest.mark.parametrize("kind", ["transformers", "comfyui"])
+def test_the_loss_works_with_it(folder: Path, kind: str) -> None:
+    with torch.inference_mode():
+        loss = SaliencyCLIPLoss(scorers(folder)[kind], ["a red circle"], saliency=torch.rand(1, 9, 9), settings=LossSettings(w_salient=0.5))
+    pictures = photographs().requires_grad_()
+    context = Context(generator=torch.Generator().manual_seed(0))
+    (gradient,) = torch.autograd.grad(loss(pictures, context).losses.sum(), pictures)
+    assert gradient.abs().sum() > 0
+
+
+def test_after_unloading_it_works_again(folder: Path) -> None:
+    for scorer in scorers(folder).values():
+        before = scorer.encode_image(photographs())
+        with torch.inference_mode():
+            comfy.model_management.unload_all_models()
+        pictures = photographs().requires_grad_()
+        after = scorer.encode_image(pictures)
+        torch.testing.assert_close(after, before)
+        torch.autograd.grad(after.sum(), pictures)
+
+
+def test_vectors_are_comfyuis_own() -> None:
+    clip, vision = tiny_clip(), tiny_clip_vision()
+    scorer = scorer_from_clip_and_vision(clip, vision)
+    prompts = ["a red circle", "a photograph of a cat (sleeping)"]
+    theirs = torch.cat([clip.encode_from_tokens(clip.tokenize(prompt, disable_weights=True), return_pooled=True)[1] for prompt in prompts])
+    torch.testing.assert_close(scorer.encode_text(prompts), torch.nn.functional.normalize(theirs, dim=-1))
+    for size in ((32, 32), (48, 32), (40, 70)):
+        image = torch.rand(2, *size, 3)
+        theirs = torch.nn.functional.normalize(vision.encode_image(image)["image_embeds"], dim=-1)
+        ours = scorer.encode_image(image.movedim(-1, 1), eight_bit=True)
+        assert torch.cosine_similarity(ours, theirs).min() > 1 - 1e-3
+    square = (torch.rand(1, 32, 32, 3) * 255).round() / 255
+    theirs = torch.nn.functional.normalize(vision.encode_image(square)["image_embeds"], dim=-1)
+    torch.testing.assert_close(scorer.encode_image(square.movedim(-1, 1)), theirs, atol=1e-5, rtol=0)
+    pictures = square.movedim(-1, 1).clone().requires_grad_()
+    torch.testing.assert_close(scorer.encode_image(pictures).detach(), theirs, atol=1e-5, rtol=0)
+
+
+def test_asking_leaves_the_clip_as_it_was() -> None:
+    clip = tiny_clip()
+    tokens = clip.tokenize("a cat")
+    before = clip.encode_from_tokens(tokens)
+    scorer_from_clip_and_vision(clip, tiny_clip_vision()).encode_text(["a dog"])
+    torch.testing.assert_close(clip.encode_from_tokens(tokens), before)
+    assert clip.cond_stage_model.clip_g.execution_device is not None  # core's own encoding leaves it set; ours must not
+    scorer_from_clip_and_vision(clip, tiny_clip_vision()).encode_text(["a dog"])
+    assert clip.cond_stage_model.clip_g.execution_device is None
+
+
+def test_words_left_out_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    scorer = scorer_from_clip_and_vision(tiny_clip(), tiny_clip_vision())
+    with caplog.at_level(logging.WARNING):
+        scorer.encode_text(["red " * 75 + "square"])
+    assert any("left out: square" in message for message in caplog.messages)
+
+
+def _without(clip: Any, how: str) -> Any:
+    weight = clip.cond_stage_model.clip_g.transformer.text_projection.weight
+    weight.data = torch.eye(len(weight)) if how == "identity" else torch.zeros_like(weight)
+    return clip
+
+
+@pytest.mark.parametrize(
+    ("clip", "vision", "words"),
+    [
+        (lambda: tiny_clip("sd1"), tiny_clip_vision, r"\(clip_l\) has no text projection"),
+        (lambda: _without(tiny_clip(), "identity"), tiny_clip_vision, "has no text projection"),
+        (lambda: _without(tiny_clip("refiner"), "zeros"), tiny_clip_vision, "has no text projection"),
+        (lambda: tiny_clip(width=48), tiny_clip_vision, r"clip_g: 48; CLIP_VISION: 32"),
+    ],
+)
+def test_towers_that_do_not_belong_together_are_refused(clip: Any, vision: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        scorer_from_clip_and_vision(clip(), vision())
+
+
+def test_a_vision_model_without_projection_is_refused() -> None:
+    vision = tiny_clip_vision()
+    del vision.model.visual_projection
+    vision.model.__dict__["visual_projection"] = lambda features: features  # what core puts there for SigLIP
+    with pytest.raises(ValueError, match="no projection into a space"):
+        scorer_from_clip_and_vision(tiny_clip(), vision)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "plain"),
+    [
+        ("a (red:1.3) circle", "a red circle"),
+        ("((masterpiece)), a cat", "masterpiece, a cat"),
+        (r"a cat \(sleeping\)", "a cat (sleeping)"),
+        ("a cat, embedding:style on a mat", "a cat, on a mat"),
+        ("a cat", "a cat"),
+    ],
+)
+def test_plain_prompt(prompt: str, plain: str) -> None:
+    assert plain_prompt(prompt) == plain

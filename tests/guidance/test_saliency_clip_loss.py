@@ -1,0 +1,269 @@
+"""The loss: its terms, its gradient, its prompts, when saliency is predicted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sgool.guidance.cutouts import ViewSampler
+from sgool.guidance.distances import DISTANCES
+from sgool.guidance.encoders import TransformersEncoder
+from sgool.guidance.objective import Context, Objective
+from sgool.guidance.regions import REGIONS
+from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
+from torch import Tensor
+
+WHOLE = ViewSampler("whole")
+
+
+class Brightness:
+    """A saliency model: bright is salient. Counts its calls and remembers whether a gradient was asked of it."""
+
+    def __init__(self) -> None:
+        self.calls, self.with_gradient = 0, False
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        self.calls += 1
+        self.with_gradient = pictures.requires_grad
+        return pictures.mean(1, keepdim=True) ** 2
+
+
+def photographs(batch: int = 2, height: int = 20, width: int = 24, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 0.1 + 0.8 * torch.rand(batch, 3, height, width, dtype=torch.float64, generator=generator)
+
+
+def context(seed: int = 0, **options: Any) -> Context:
+    return Context(generator=torch.Generator().manual_seed(seed), **options)
+
+
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("detached", [True, False])
+def test_gradient_is_that_of_finite_differences(encoder: TransformersEncoder, region: Any, detached: bool) -> None:
+    saliency: Any = Brightness()
+    if detached:  # finite differences would move a predicted map
+        saliency = torch.rand(1, 1, 5, 5, generator=torch.Generator().manual_seed(1))
+    settings_ = LossSettings(region=region, views=ViewSampler("augmented", 2), detach_saliency=detached, w_away=0.5)
+    loss = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, away_prompts=["a cat"], settings=settings_)
+    pictures = photographs(2, 9, 8).requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: loss(p, context()).losses, (pictures,), fast_mode=True)
+
+
+def test_terms_add_up(encoder: TransformersEncoder) -> None:
+    settings_ = LossSettings(w_global=0.7, w_salient=1.3, w_away=0.4, views=ViewSampler("augmented", 3))
+    loss = SaliencyCLIPLoss(
+        encoder,
+        ["a red circle"],
+        saliency=Brightness(),
+        salient_prompts=["circle"],
+        away_prompts=["a blue square", "cat"],
+        settings=settings_,
+    )
+    assert isinstance(loss, Objective)
+    scored = loss(photographs(), context())
+    parts = scored.parts
+    assert list(parts) == ["similarity", "global", "away", "salient"]
+    torch.testing.assert_close(scored.losses, 0.7 * parts["global"] + 1.3 * parts["salient"] + 0.4 * parts["away"])
+    assert all(part.shape == (2,) and not part.requires_grad for part in parts.values())
+    assert scored.maps is not None
+    assert scored.maps.shape == (2, 1, 20, 24)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_it_is_the_distance_of_the_encoders_vectors(encoder: TransformersEncoder, distance: Any) -> None:
+    pictures, maps = photographs(), torch.rand(2, 1, 20, 24, dtype=torch.float64)
+    settings_ = LossSettings(w_global=2, w_salient=3, distance=distance, views=WHOLE)
+    scored = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=maps, salient_prompts=["cat"], settings=settings_)(pictures, Context())
+    between = DISTANCES[distance]
+    whole = between(encoder.encode_image(pictures), encoder.encode_text(["a red circle"]))
+    salient = between(encoder.encode_image(pictures * maps), encoder.encode_text(["cat"]))
+    torch.testing.assert_close(scored.losses, 2 * whole + 3 * salient)
+
+
+def test_without_salient_weight_it_is_the_text_guidance_of_doodl_and_saliency_never_runs(encoder: TransformersEncoder) -> None:
+    saliency = Brightness()
+    options = {"views": ViewSampler("cutouts", 4), "reduce": "minimum", "w_salient": 0.0}
+    loss = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, settings=LossSettings(**options))
+    scored = loss(photographs(2, 50, 60), context())
+    assert saliency.calls == 0
+    assert scored.maps is None
+    assert list(scored.parts) == ["similarity", "global"]
+    views = ViewSampler("cutouts", 4).draw(50, 60, 32, torch.Generator().manual_seed(0))
+    text = encoder.encode_text(["a red circle"])
+    distances = torch.stack([DISTANCES["great circle"](encoder.encode_image(view(photographs(2, 50, 60))), text) for view in views])
+    torch.testing.assert_close(scored.losses, distances.amin(0))
+    bare = SaliencyCLIPLoss(encoder, ["a red circle"], settings=LossSettings(**options))
+    torch.testing.assert_close(bare(photographs(2, 50, 60), context()).losses, scored.losses)
+
+
+def test_only_the_salient_term(encoder: TransformersEncoder) -> None:
+    loss = SaliencyCLIPLoss(encoder, ["cat"], saliency=Brightness(), settings=LossSettings(w_global=0, w_salient=2))
+    scored = loss(photographs(), context())
+    assert list(scored.parts) == ["salient"]
+    torch.testing.assert_close(scored.losses, 2 * scored.parts["salient"])
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    region=st.sampled_from(list(REGIONS)),
+    distance=st.sampled_from(list(DISTANCES)),
+    views=st.sampled_from(["whole", "augmented", "cutouts"]),
+    reduce=st.sampled_from(["mean", "minimum"]),
+    shape=st.tuples(st.integers(1, 3), st.integers(2, 40), st.integers(2, 40)),
+    seed=st.integers(0, 99),
+)
+def test_a_batch_equals_single_pictures_and_losses_are_in_range(
+    *, encoder: TransformersEncoder, region: Any, distance: Any, views: Any, reduce: str, shape: tuple[int, int, int], seed: int
+) -> None:
+    batch, height, width = shape
+    chosen = LossSettings(region=region, distance=distance, views=ViewSampler(views, 2), reduce=reduce)
+    prompts = ["a red circle", "a blue square", "cat"][:batch]
+    loss = SaliencyCLIPLoss(encoder, prompts, saliency=Brightness(), settings=chosen)
+    pictures = photographs(batch, height, width, seed)
+    together = loss(pictures, context(seed)).losses
+    alone = [loss(pictures[i : i + 1], context(seed, indices=torch.tensor([i]))).losses for i in range(batch)]
+    torch.testing.assert_close(together, torch.cat(alone))
+    highest = 2 * (torch.pi**2 / 2 if distance == "great circle" else 2)
+    assert (together >= 0).all()
+    assert (together <= highest).all()
+
+
+def test_seeds_decide_everything(encoder: TransformersEncoder) -> None:
+    loss = SaliencyCLIPLoss(encoder, ["cat"], saliency=Brightness())
+    first, same, other = (loss(photographs(), context(seed)).losses for seed in (3, 3, 4))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
+    plain = SaliencyCLIPLoss(encoder, ["cat"], saliency=Brightness(), settings=LossSettings(views=WHOLE))
+    torch.testing.assert_close(loss(photographs(), Context()).losses, plain(photographs(), Context()).losses)
+
+
+def test_detached_saliency_changes_the_gradient_not_the_loss(encoder: TransformersEncoder) -> None:
+    pictures = photographs().requires_grad_()
+    results = []
+    for detach in (True, False):
+        saliency = Brightness()
+        loss = SaliencyCLIPLoss(encoder, ["cat"], saliency=saliency, settings=LossSettings(detach_saliency=detach, views=WHOLE))
+        losses = loss(pictures, Context()).losses
+        assert saliency.with_gradient is not detach
+        results.append((losses.detach(), torch.autograd.grad(losses.sum(), pictures)[0]))
+    torch.testing.assert_close(results[0][0], results[1][0])
+    assert not torch.allclose(results[0][1], results[1][1])
+    fixed = SaliencyCLIPLoss(encoder, ["cat"], saliency=Brightness()(pictures.detach()), settings=LossSettings(views=WHOLE))
+    (gradient,) = torch.autograd.grad(fixed(pictures, Context()).losses.sum(), pictures)
+    torch.testing.assert_close(gradient, results[0][1])
+
+
+def test_saliency_is_predicted_every_nth_iteration_for_each_picture(encoder: TransformersEncoder) -> None:
+    saliency = Brightness()
+    loss = SaliencyCLIPLoss(encoder, ["cat"], saliency=saliency, settings=LossSettings(saliency_every=3, views=WHOLE))
+    loss.begin()
+    first = loss(photographs(seed=1), Context(iteration=0)).maps
+    kept = loss(photographs(seed=2), Context(iteration=1)).maps
+    second_alone = loss(photographs(1, seed=3), Context(iteration=2, indices=torch.tensor([1]))).maps
+    assert first is not None
+    assert kept is not None
+    assert second_alone is not None
+    assert saliency.calls == 1
+    torch.testing.assert_close(kept, first)
+    torch.testing.assert_close(second_alone, first[1:])
+    loss(photographs(seed=4), Context(iteration=3))
+    assert saliency.calls == 2
+    loss(photographs(height=10, seed=4), Context(iteration=4))  # of another size: the kept maps do not fit
+    assert saliency.calls == 3
+    loss.begin()
+    loss(photographs(seed=5), Context(iteration=5))
+    assert saliency.calls == 4
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 5, 9), (7, 3), (2, 40, 48)])
+def test_a_mask_of_any_size_takes_the_place_of_saliency(encoder: TransformersEncoder, shape: tuple[int, ...]) -> None:
+    mask = torch.rand(shape)
+    mask = mask[None] if mask.ndim == 2 else mask
+    scored = SaliencyCLIPLoss(encoder, ["cat"], saliency=mask)(photographs(), context())
+    assert scored.maps is not None
+    assert scored.maps.shape == (2, 1, 20, 24)
+    assert scored.maps.min() >= 0
+
+
+def test_away_prompts_pull_the_gradient(encoder: TransformersEncoder) -> None:
+    pictures = photographs().requires_grad_()
+    near = encoder.encode_image(pictures.detach())
+    unwanted = ["a blue square", "cat"]
+    closer = unwanted[int((near @ encoder.encode_text(unwanted).T).mean(0).argmax())]
+    wanted = next(prompt for prompt in unwanted if prompt != closer)
+    loss = SaliencyCLIPLoss(encoder, [wanted], away_prompts=[closer], settings=LossSettings(w_global=0, w_salient=0, views=WHOLE))
+    scored = loss(pictures, Context())
+    assert list(scored.parts) == ["similarity", "away"]
+    (gradient,) = torch.autograd.grad(scored.losses.sum(), pictures)
+    moved = encoder.encode_image(pictures.detach() - 0.01 * gradient / gradient.std())
+    texts = encoder.encode_text([wanted, closer])
+    gap_before, gap_after = ((v @ texts.T).diff(dim=1).mean() for v in (near, moved))
+    assert gap_after < gap_before
+
+
+def test_prompts_follow_the_place_in_the_run(encoder: TransformersEncoder) -> None:
+    loss = SaliencyCLIPLoss(encoder, ["a red circle", "cat", "a blue square"], settings=LossSettings(w_salient=0, views=WHOLE))
+    pictures = photographs(2)
+    chosen = loss(pictures, Context(indices=torch.tensor([2, 1]))).losses
+    for row, prompt in enumerate(["a blue square", "cat"]):
+        single = SaliencyCLIPLoss(encoder, [prompt], settings=LossSettings(w_salient=0, views=WHOLE))
+        torch.testing.assert_close(chosen[row : row + 1], single(pictures[row : row + 1], Context()).losses)
+
+
+def test_it_works_on_prompts_encoded_in_inference_mode(encoder: TransformersEncoder) -> None:
+    with torch.inference_mode():
+        loss = SaliencyCLIPLoss(encoder, ["cat"], saliency=torch.rand(1, 8, 8))
+        loss(photographs(), context())
+    pictures = photographs().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(pictures, context()).losses.sum(), pictures)
+    assert torch.isfinite(gradient).all()
+
+
+def build(
+    encoder: TransformersEncoder, prompts: Any = ("cat",), saliency: Any = None, settings: Any = None, **options: Any
+) -> SaliencyCLIPLoss:
+    given_settings = LossSettings(**settings) if settings is not None else None
+    return SaliencyCLIPLoss(encoder, list(prompts), saliency=saliency, settings=given_settings, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"prompts": [" "]}, "prompt is empty"),
+        ({"prompts": []}, "There is no prompt"),
+        ({"salient_prompts": [""]}, "salient prompt is empty"),
+        ({"away_prompts": ["a", ""]}, "move away from 2 of 2 is empty"),
+        ({"settings": {"w_global": 0, "w_salient": 0}}, "All weights of the loss are zero"),
+        ({"settings": {"w_salient": 1}}, "no saliency model and no mask"),
+        ({"settings": {"w_global": -1}}, "w_global is -1"),
+        ({"settings": {"w_salient": float("inf")}}, "finite"),
+        ({"settings": {"region": "tilt"}}, "no region called 'tilt'"),
+        ({"settings": {"distance": "taxi"}}, "no distance called"),
+        ({"settings": {"reduce": "sum"}}, "no reduce called"),
+        ({"settings": {"saliency_every": 0}}, "saliency_every is 0"),
+        ({"saliency": torch.zeros(1, 1, 4, 4)}, "The mask is empty"),
+        ({"saliency": torch.stack([torch.ones(4, 4), torch.zeros(4, 4)])}, "Mask 2 of 2 is empty"),
+        ({"saliency": torch.ones(4, 4)}, "the shape"),
+    ],
+)
+def test_what_cannot_be_optimised_is_refused(encoder: TransformersEncoder, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        build(encoder, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"prompts": ["a", "cat", "photo"]}, "3 prompts for 2 pictures"),
+        ({"saliency": torch.ones(3, 4, 4)}, "3 masks for 2 pictures"),
+        ({"saliency": lambda pictures: pictures}, "saliency model gave maps of the shape"),
+    ],
+)
+def test_what_does_not_fit_the_batch_is_refused(encoder: TransformersEncoder, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        build(encoder, **options)(photographs(2), context())
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\) is expected"):
+        build(encoder)(photographs(2)[:, :1], context())
