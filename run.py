@@ -3,6 +3,7 @@
 
     python run.py test              the fast tests (--all for all of them; more arguments go to pytest)
     python run.py serve             ComfyUI with the pack in the browser (--port, --no-browser, --gpu)
+    python run.py workflow FILE     run an API-format workflow without a browser; what it makes goes to output/
     python run.py bench NAME        one of the measurements in benchmarks/
     python run.py train             train the embedded model anew
     python run.py python SCRIPT     any script, with the pack as `sgool` and ComfyUI importable
@@ -36,17 +37,17 @@ def say(line: str) -> None:
 
 def command_line(command: str, arguments: list[str]) -> list[str]:
     """What the interpreter of the environment is asked to run. Raises SetupProblem for a command that does not exist."""
+    # The command runs in this folder: what names a file in the caller's folder is named in full.
+    arguments = [str(Path(argument).resolve()) if Path(argument).is_file() else argument for argument in arguments]
     if command == "test":
         rest = [argument for argument in arguments if argument != "--all"]
         return ["-m", "pytest", *(["-m", ""] if "--all" in arguments else []), *rest]
-    if command == "lint" and not arguments:
-        return ["-m", "harness.lint"]
-    if command == "serve":
-        return ["-m", "harness.serve", *arguments]
+    if command in ("lint", "serve", "workflow"):
+        return ["-m", f"harness.{command}", *arguments]
     if command == "train":
         return ["-m", "harness.script", "sgool.demo.train", *arguments]
     if command == "python" and arguments:
-        return ["-m", "harness.script", str(Path(arguments[0]).resolve()), *arguments[1:]]
+        return ["-m", "harness.script", *arguments]
     if command == "bench":
         known = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("_"))
         if not arguments or arguments[0] not in known:
