@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -56,9 +58,23 @@ class AnalyticGuider:
 def run_of(name: str, kind: str = "eps", steps: int = 6, dtype: torch.dtype = torch.float64, **kwargs: Any) -> NoiseToLatent:
     """The run of ComfyUI's sampler ``name`` on the analytic guider."""
     guider = AnalyticGuider(kind)
+    if torch.get_default_dtype() == torch.float64:
+        guider.inner_model.model_sampling.double()
     sampler = comfy.samplers.sampler_object(name)
     sigmas = comfy.samplers.calculate_sigmas(guider.inner_model.model_sampling, "normal", steps).to(dtype)
     return NoiseToLatent(sampler, guider, sigmas, {"model_options": {}, "seed": 7}, torch.zeros((), dtype=dtype), **kwargs)
+
+
+@contextlib.contextmanager
+def float64_by_default(name: str) -> Iterator[None]:
+    """For ``uni_pc`` and ``uni_pc_bh2``, which make tensors of the default dtype and so only run in it; other samplers need nothing."""
+    before = torch.get_default_dtype()
+    try:
+        if name.startswith("uni_pc"):
+            torch.set_default_dtype(torch.float64)
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def directional(
