@@ -48,7 +48,7 @@ class Scorer:
                 losses, parts = self._call(one, index, iteration, generator)
             return Score(float(losses.detach()[0]), _numbers(parts))
         with torch.inference_mode(False), torch.enable_grad():
-            leaf = one.clone().requires_grad_()
+            leaf = one.requires_grad_()
             losses, parts = self._call(leaf, index, iteration, generator)
             if not losses.requires_grad:
                 raise ValueError("The objective's loss has no gradient in the picture, so it cannot be optimised; use another objective.")

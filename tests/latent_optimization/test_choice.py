@@ -59,6 +59,12 @@ def test_last_or_best_is_chosen_for_each_picture() -> None:
     assert torch.equal(best.latent, best.noise)
 
 
+def test_a_picture_that_failed_returns_its_best_even_where_the_last_is_asked_for() -> None:
+    result = walk(Scripted([[4.0, 1.0, 2.0, math.nan, math.nan, math.nan]]), iterations=9, returned="last")
+    assert places(result) == [0.1]
+    assert result.returned_iteration.tolist() == [1]
+
+
 def test_rescoring_takes_the_last_and_the_lowest_and_believes_the_fresh_score() -> None:
     objective = Scripted(SCRIPT[:1], {0.0: -9.0, 0.1: 5.0, 0.2: 0.5, 0.3: 0.7})
     result = walk(objective, returned="rescored", rescoring_candidates=3, rescoring_views=2)
@@ -73,8 +79,10 @@ def test_rescoring_takes_the_last_and_the_lowest_and_believes_the_fresh_score() 
 
 def test_rescoring_draws_what_the_optimisation_did_not() -> None:
     drawn: list[float] = []
+    iterations: list[int] = []
 
     def evaluate(latent: Tensor, iteration: int, generator: Any, indices: Tensor) -> Any:
+        iterations.append(iteration)
         drawn.append(float(torch.rand(1, generator=generator)))
         return latent.square().flatten(1).mean(1), {}
 
@@ -83,6 +91,7 @@ def test_rescoring_draws_what_the_optimisation_did_not() -> None:
     assert not set(drawn[:4]) & set(drawn[4:])
     assert len(drawn) == 4 + 4 * 3
     assert drawn[4:7] == drawn[7:10]
+    assert iterations == [0, 1, 2, 3] + [0] * 12  # 0: a map kept from the last iterate would be another picture's
 
 
 def test_rescoring_falls_back_on_the_best_loss() -> None:

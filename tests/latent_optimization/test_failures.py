@@ -8,8 +8,9 @@ import pytest
 import torch
 from sgool.latent_optimization.optimize import Progress, Result, optimize
 from sgool.latent_optimization.presets import Settings
+from sgool.latent_optimization.steps import Steps
 from sgool.latent_optimization.stopping import Stopping
-from sgool.latent_optimization.update_rules import NormalizedGradient
+from sgool.latent_optimization.update_rules import AdamUpdate, NormalizedGradient
 from torch import Tensor
 
 from .toy import Quadratic, linear_sampler, normal
@@ -145,6 +146,30 @@ def test_a_gradient_that_breaks_down_in_the_sampler_is_a_failure() -> None:
     assert [row.finite for row in result.history.rows] == [[True, True], [True, True], [False, True], [True, True]]
     assert float(result.noise[1]) == pytest.approx(-0.7)
     assert float(result.noise[0]) == pytest.approx(0.15)
+
+
+def test_a_failure_leaves_the_momentum_as_it_was() -> None:
+    first, second, zero = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.zeros(2, 2)
+    for rule in (NormalizedGradient(0.1, 0.9), AdamUpdate(0.1)):
+        steps = Steps(zero, rule, "none", [])
+        assert steps.move(first, [True, True], [False, False]) == [True, True]
+        before = steps.noise
+        assert steps.move(first, [True, False], [False, True]) == [True, True]
+        assert torch.equal(steps.noise[1], before[1])  # its last step again, not halved here
+        steps.move(second, [True, True], [False, False])
+        plain = Steps(zero, rule, "none", [])
+        for gradient in (first, second):
+            plain.move(gradient, [True, True], [False, False])
+        assert torch.equal(steps.noise[1], plain.noise[1])
+        assert not torch.equal(steps.noise[0], plain.noise[0])
+
+
+def test_a_loss_that_is_not_finite_sends_nothing_back_through_the_sampler() -> None:
+    def generate(x: Tensor) -> Tensor:
+        return x + 0 * x.mean(dim=0, keepdim=True)  # a NaN in one picture's gradient would reach all
+
+    result = optimize(torch.zeros(2, 1), generate, Cliff(9, 0.05, gradient_only=True), WALK)
+    assert float(result.noise[0]) == pytest.approx(0.6)
 
 
 def test_linear_problem_is_unhurt_by_huge_numbers() -> None:

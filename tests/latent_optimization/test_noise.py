@@ -103,6 +103,12 @@ def test_structure_scores_high() -> None:
         assert float(WhiteNoise()(structured)) > 10 * float(WhiteNoise()(noise))
 
 
+def test_a_faint_slope_is_seen_at_the_coarse_levels() -> None:
+    noise = normal(8, 4, 64, 64)
+    slope = 0.15 * torch.linspace(-1, 1, 64, dtype=torch.float64) * math.sqrt(3)  # a correlation of .02 between neighbours
+    assert float(WhiteNoise()(noise + slope).mean()) > 20
+
+
 def test_the_regulariser_pulls_in_the_loop_and_is_reported_unweighted() -> None:
     start = normal(1, 4, 16, 16)
     blob = torch.zeros_like(start)
