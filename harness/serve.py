@@ -11,6 +11,8 @@ from . import comfyui
 from .problems import SetupProblem
 from .server import ROOT, Server
 
+TEMPLATE = "sgool_demo"
+
 
 def main(arguments: list[str]) -> int:
     """Start the server, name its address, and wait for Ctrl-C or its end."""
@@ -28,10 +30,16 @@ def main(arguments: list[str]) -> int:
     server = Server(tree, ROOT / ".cache" / "serve", port=options.port, cpu=not options.gpu, arguments=["--output-directory", str(output)])
     print("Starting ComfyUI ...", flush=True)
     with server:
-        print(f"ComfyUI with SGOOL is at {server.url} (pictures go to {output}, the log to {server.log}). Ctrl-C stops it.", flush=True)
+        address = server.url + opening_graph()
+        print(f"ComfyUI with SGOOL is at {address}\nPictures go to {output}, the log to {server.log}. Ctrl-C stops it.", flush=True)
         if not options.no_browser:
-            webbrowser.open(server.url)
+            webbrowser.open(address)
         return server.wait_for_end()
+
+
+def opening_graph() -> str:
+    """The part of the address that opens the demo's template, or nothing where the pack ships none."""
+    return f"/?template={TEMPLATE}&source=sgool" if (ROOT / "workflows" / f"{TEMPLATE}.json").exists() else ""
 
 
 if __name__ == "__main__":
