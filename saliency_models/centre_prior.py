@@ -35,6 +35,10 @@ class CentrePrior(SaliencyModel):
         central_gaussian((1, 1), sigma, torch.zeros(()))  # refuses a sigma that is not positive
         self.sigma = sigma
 
+    def at_size(self, longest: int, picture: tuple[int, int]) -> SaliencyModel:
+        """Return itself: it does not look at the pictures."""
+        return self
+
     def predict(self, pictures: Tensor) -> Tensor:
         """Return (B, 1, H, W). The derivative in the pixels is defined, and zero."""
         bell = central_gaussian((pictures.shape[-2], pictures.shape[-1]), self.sigma, pictures)

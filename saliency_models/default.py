@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 
 from .centre_prior import central_gaussian
@@ -20,7 +22,6 @@ class DefaultSaliency(SaliencyModel):
         sigma: of the Gaussian, as a part of each side.
     """
 
-    name = "default"
     kind = "bottom-up"
 
     def __init__(self, centre_prior: float = 1.0, sigma: float = 0.25) -> None:
@@ -28,7 +29,15 @@ class DefaultSaliency(SaliencyModel):
         if not 0 <= centre_prior <= 1 or sigma <= 0:
             raise ValueError(f"The centre prior needs a strength from 0 (none) to 1 and a sigma above 0; got {centre_prior} and {sigma}.")
         self.centre_prior, self.sigma = centre_prior, sigma
+        self.name = "default" if centre_prior else "default-without-centre"
         self.graph, self.signature = GraphBasedSaliency(), ImageSignature()
+
+    def at_size(self, longest: int, picture: tuple[int, int]) -> SaliencyModel:
+        """Return a twin whose parts look at pictures of that size."""
+        twin = DefaultSaliency(self.centre_prior, self.sigma)
+        twin.name = self.name
+        twin.graph.side = twin.signature.side = longest
+        return twin
 
     def predict(self, pictures: Tensor) -> Tensor:
         """Return (B, 1, h, w) maps on the graph's grid; the maximum of each is 1."""
@@ -46,5 +55,12 @@ ENTRIES = [
         description="Graph-based saliency and Image Signature, times a centre prior: the best here of those that need no download.",
         licence="Apache-2.0",
         build=DefaultSaliency,
-    )
+    ),
+    Entry(
+        name="default-without-centre",
+        kind="bottom-up",
+        description="The default without its centre prior: for pictures whose subject may be anywhere. Nothing to download.",
+        licence="Apache-2.0",
+        build=partial(DefaultSaliency, centre_prior=0.0),
+    ),
 ]

@@ -55,7 +55,7 @@ class GraphBasedSaliency(SaliencyModel):
     name = "graph-based"
     kind = "bottom-up"
 
-    _working_side = 128  # pixels, the finest level: level 2 of a picture of 512
+    side = 128  # pixels, the finest level: level 2 of a picture of 512
 
     def __init__(self, lattice: int = 32, sigma: float = 0.15, power: float = 1.5, blur_fraction: float = 0.02) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class GraphBasedSaliency(SaliencyModel):
 
     def predict(self, pictures: Tensor) -> Tensor:
         """Return (B, 1, h, w) maps on a grid of twice the lattice; the maximum of each is 1."""
-        features = self._features(shrink(pictures, self._working_side))
+        features = self._features(shrink(pictures, self.side))
         batch, channels, height, width = features.shape
         mean_side = (height + width) / 2
         degrees = node_degrees(features.flatten(0, 1), self.sigma * mean_side).reshape(batch, channels, height, width)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from .pictures import check_pictures, resize
+from .pictures import check_pictures, fit_size, resize
 
 Kind = Literal["fixation", "salient object", "attention", "bottom-up"]
 """What a map means: where people look ("fixation", learned from eye tracking), which object stands out ("salient object",
@@ -53,6 +54,31 @@ class SaliencyModel(nn.Module, ABC):
         if maps.shape[-2:] != pictures.shape[-2:]:
             maps = resize(maps, (pictures.shape[-2], pictures.shape[-1]))
         return maps.to(pictures.dtype)
+
+    def at_size(self, longest: int, picture: tuple[int, int]) -> SaliencyModel:
+        """Return this predictor looking at a copy of the pictures of another size; weights are shared, not copied.
+
+        A predictor with an ``input_size`` (height, width) keeps its shape, or takes that of the picture if it is None, with the longer
+        side ``longest`` and both sides rounded to multiples of 32; one with a ``side`` (the longer one) gets ``longest``.
+
+        Args:
+            longest: pixels, at least 32.
+            picture: (height, width) of the pictures.
+
+        Raises:
+            ValueError: a size below 32, or a predictor whose input size is fixed.
+        """
+        if longest < 32:
+            raise ValueError(f"The input size is {longest}; it must be at least 32 pixels (0 is the predictor's own size).")
+        twin: Any = copy.copy(self)
+        if hasattr(self, "input_size"):
+            height, width = fit_size(twin.input_size or picture, longest)
+            twin.input_size = (max(32, round(height / 32) * 32), max(32, round(width / 32) * 32))
+        elif hasattr(self, "side"):
+            twin.side = longest
+        else:
+            raise ValueError(f"The input size of {self.name!r} cannot be changed; set it to 0.")
+        return twin
 
     @abstractmethod
     def predict(self, pictures: Tensor) -> Tensor:

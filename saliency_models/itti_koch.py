@@ -16,7 +16,6 @@ from .interface import SaliencyModel
 from .pictures import blur, divide_by_maximum, fit_size, resize, shrink
 from .registry import Entry
 
-_FINEST_SIDE = 160  # pixels of the paper's level 2, for its pictures of 640
 _LEVELS = 7  # its levels 2 to 8
 _CENTRES, _DELTAS = (0, 1, 2), (3, 4)  # its c = 2, 3, 4 and s = c + 3, c + 4
 _SUM_SIDE = 40  # pixels of its level 4, on which maps are added
@@ -66,6 +65,7 @@ class IttiKoch(SaliencyModel):
 
     name = "itti-koch"
     kind = "bottom-up"
+    side = 160  # pixels of the paper's level 2, for its pictures of 640
 
     def __init__(self, blur_fraction: float = 0.03) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class IttiKoch(SaliencyModel):
 
     def predict(self, pictures: Tensor) -> Tensor:
         """Return (B, 1, h, w) maps on the grid on which they are added; the maximum of each is 1."""
-        small = shrink(pictures, _FINEST_SIDE)
+        small = shrink(pictures, self.side)
         grid = fit_size((small.shape[-2], small.shape[-1]), _SUM_SIDE)
         intensity, colour = opponents(small)
         pyramid = _pyramid(torch.cat([intensity, colour], dim=1))

@@ -1,0 +1,223 @@
+"""Saliency predictors under ComfyUI's memory management: the SALIENCY_MODEL socket."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+import folder_paths
+import torch
+from torch import Tensor
+
+from ..latent_optimization.autograd_mode import GradientMode
+from ..saliency_models import registry
+from ..saliency_models.interface import SaliencyModel
+from ..saliency_models.registry import Entry
+from ..saliency_models.weights import WeightsError, read_state_dict
+from .folders import SALIENCY
+
+DTYPES = {"as in the file": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+# Bytes for one picture through a learned predictor at its own input size: forward, and what backward keeps besides. TranSalNet is the
+# hungriest; measured in benchmarks/.
+FORWARD_BYTES = 400 * 2**20
+BACKWARD_BYTES = 1600 * 2**20
+CHUNK = 8  # pictures at a time where no graph has to be kept
+
+
+class SaliencyPredictor:
+    """A ``saliency_models`` predictor that ComfyUI moves to the device when it is used, and away when room is needed.
+
+    It can be asked from inside inference mode, outside of it, and under a ``GradientMode``; where the pictures ask for a gradient it is
+    differentiable, also through weights that were moved in inference mode. Learned predictors may be loaded in part. Those without
+    weights compute on ComfyUI's device.
+
+    Args:
+        model: the predictor.
+        patcher: the ModelPatcher that holds it; None for one without weights.
+    """
+
+    def __init__(self, model: SaliencyModel, patcher: Any = None) -> None:
+        self.model = model
+        self.patcher = patcher
+
+    @property
+    def name(self) -> str:
+        """How messages call it, and the registry."""
+        return self.model.name
+
+    @property
+    def kind(self) -> str:
+        """What its maps mean, see ``saliency_models.interface.Kind``."""
+        return self.model.kind
+
+    def at_size(self, longest: int, picture: tuple[int, int]) -> SaliencyPredictor:
+        """Return this predictor with another input size, weights shared; 0 is its own. See ``SaliencyModel.at_size``."""
+        return self if longest == 0 else SaliencyPredictor(self.model.at_size(longest, picture), self.patcher)
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """Predict maps.
+
+        Args:
+            pictures: (B, 3, H, W) in [0, 1], on any device.
+
+        Returns:
+            (B, 1, H, W) in [0, 1], dtype and device of ``pictures``. A picture with pixels that are NaN or infinite gets a map of NaN, so
+            that one picture of a batch that went wrong does not end the others.
+
+        Raises:
+            ValueError: what are not pictures.
+        """
+        with_grad = pictures.requires_grad and torch.is_grad_enabled()
+        self._load(len(pictures), with_grad)
+        # Ordinary tensors and a graph where they are asked for; the caller's mode, and no graph, where not.
+        with contextlib.ExitStack() as modes:
+            if with_grad:
+                modes.enter_context(torch.inference_mode(False))
+                modes.enter_context(GradientMode())
+                return self._predict(pictures)
+            modes.enter_context(torch.no_grad())
+            return torch.cat([self._interruptible(chunk) for chunk in pictures.split(CHUNK)])
+
+    def _interruptible(self, pictures: Tensor) -> Tensor:
+        with torch._C.DisableTorchFunction():
+            comfy.model_management.throw_exception_if_processing_interrupted()
+        return self._predict(pictures)
+
+    def _predict(self, pictures: Tensor) -> Tensor:
+        sound = torch.isfinite(pictures).flatten(1).all(1)[:, None, None, None]
+        maps = self.model(torch.where(sound, pictures, torch.zeros_like(pictures)).to(self._device()))
+        return torch.where(sound, maps.to(pictures.device), torch.full_like(maps, float("nan"), device=pictures.device))
+
+    def _device(self) -> torch.device:
+        return self.patcher.load_device if self.patcher is not None else comfy.model_management.get_torch_device()
+
+    def _load(self, batch: int, with_grad: bool) -> None:
+        if self.patcher is None:
+            return
+        needed = batch * (FORWARD_BYTES + BACKWARD_BYTES) if with_grad else min(batch, CHUNK) * FORWARD_BYTES
+        # Inference tensors may only be written to in inference mode, and weights may have become ones when another node had them moved.
+        inference = any(parameter.is_inference() for parameter in self.patcher.model.parameters())
+        with torch._C.DisableTorchFunction(), torch.inference_mode(inference), torch.no_grad():
+            comfy.model_management.load_models_gpu([self.patcher], memory_required=needed)
+
+
+def default_predictor() -> SaliencyPredictor:
+    """The predictor that is used where none is given; it needs no weights."""
+    return SaliencyPredictor(registry.load("default"))
+
+
+def choices() -> list[str]:
+    """What the user can choose: the registry's names, then the files in ``models/saliency``."""
+    return [entry.name for entry in registry.available()] + folder_paths.get_filename_list(SALIENCY)
+
+
+def load_predictor(choice: str, dtype: str = "as in the file", download: bool = False, **options: Any) -> SaliencyPredictor:
+    """Make the predictor that ``choice`` names.
+
+    Args:
+        choice: a name of the registry, whose weights are looked for in ``models/saliency``; or a file there, recognised by its keys.
+        dtype: a key of ``DTYPES``, of the stored weights; it computes in the pictures' dtype, at least float32.
+        download: fetch missing weights, where there is an address that offers them.
+        options: of the predictor.
+
+    Raises:
+        ValueError: no weights, or a file that is damaged, or of no known predictor, or an option that this predictor does not have.
+    """
+    if choice in folder_paths.get_filename_list(SALIENCY):
+        path = Path(folder_paths.get_full_path_or_raise(SALIENCY, choice))
+        state = read_state_dict(path)
+        entry = registry.recognise(state)
+        if entry is None:
+            raise ValueError(_not_recognised(path, list(state)))
+        return _learned(entry, state, dtype, options)
+    entry = registry.find(choice)
+    if entry.weights is None:
+        return SaliencyPredictor(_build(entry, None, options))
+    found = find_weights(entry)
+    if found is None and download and entry.weights.url is not None:
+        found = _download(entry)
+    return _learned(entry, found, dtype, options)
+
+
+def find_weights(entry: Entry) -> Any:
+    """Return a learned entry's weights in ``models/saliency``: its folder's path, or the state dict of a file; None without.
+
+    A file of the entry's file name (with any extension) comes first, then any that is recognised.
+    """
+    assert entry.weights is not None
+    for folder in folder_paths.get_folder_paths(SALIENCY):
+        path = Path(folder) / entry.weights.filename
+        if entry.folder and (path / "config.json").is_file():
+            return path
+    if entry.folder:
+        return None
+    stem = Path(entry.weights.filename).stem.lower()
+    files = sorted(folder_paths.get_filename_list(SALIENCY), key=lambda file: Path(file).stem.lower() != stem)
+    for file in files:
+        path = Path(folder_paths.get_full_path_or_raise(SALIENCY, file))
+        named = path.stem.lower() == stem
+        try:
+            state = read_state_dict(path)
+        except WeightsError:
+            if named:
+                raise
+            continue  # another predictor's damaged file is not this one's problem
+        if named or registry.recognise(state) is entry:
+            return state
+    return None
+
+
+def _learned(entry: Entry, weights: Any, dtype: str, options: dict[str, Any]) -> SaliencyPredictor:
+    wanted = DTYPES[dtype]
+    # Ordinary tensors, whatever mode the node runs in, so that weights can take part in a graph.
+    with torch.inference_mode(False), torch.no_grad():
+        if isinstance(weights, dict) and wanted is not None:
+            # Vectors (norms, biases) are small, and in half precision their rounding would cost more than it saves.
+            weights = {key: value.to(wanted) if value.is_floating_point() and value.dim() > 1 else value for key, value in weights.items()}
+        operations = {} if entry.folder else {"operations": comfy.ops.manual_cast}
+        model = _build(entry, weights, options | operations)
+        if entry.folder and wanted is not None:
+            model = model.to(wanted)
+    device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
+    # Dynamic loading, CoreModelPatcher's, works on the layers of comfy.ops; those of transformers are moved as a whole.
+    make = comfy.model_patcher.ModelPatcher if entry.folder else comfy.model_patcher.CoreModelPatcher
+    return SaliencyPredictor(model, make(model, load_device=device, offload_device=offload))
+
+
+def _build(entry: Entry, weights: Any, options: dict[str, Any]) -> SaliencyModel:
+    try:
+        return registry.load(entry.name, weights, **options)
+    except TypeError as error:
+        given = ", ".join(sorted(set(options) - {"operations"}))
+        if not given:
+            raise
+        raise ValueError(
+            f"The saliency predictor {entry.name!r} does not have all of these options: {given}. Set them to default."
+        ) from error
+
+
+def _download(entry: Entry) -> Any:
+    from ..saliency_models.download import download
+
+    assert entry.weights is not None
+    bar = comfy.utils.ProgressBar(1)
+
+    def progress(done: int, total: int | None) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total or max(done, entry.weights.bytes or 1) if entry.weights else None)
+
+    path = download(entry.weights, Path(folder_paths.get_folder_paths(SALIENCY)[0]), progress)
+    return path if entry.folder else read_state_dict(path)
+
+
+def _not_recognised(path: Path, keys: list[str]) -> str:
+    learned = [entry for entry in registry.available() if entry.recognises is not None]
+    known = "; ".join(f"{entry.name}: {entry.weights.where}" for entry in learned if entry.weights is not None)
+    first = f"its first of {len(keys)} keys is {keys[0]!r}" if keys else "it holds no weights"
+    return f"{path.name} holds the weights of no saliency predictor that is known here ({first}). Known are {known}."
