@@ -1,0 +1,229 @@
+"""The nodes of the guidance and evaluation families, in a real ComfyUI."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.comfyui
+
+import folder_paths  # noqa: E402
+from sgool.comfy_bridge.folders import CLIP_SCORERS, clip_scorer_folders, register_clip_scorers  # noqa: E402
+from sgool.comfy_bridge.scorers import Scorer  # noqa: E402
+from sgool.guidance.objective import Context, WeightedSum  # noqa: E402
+from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss  # noqa: E402
+from sgool.nodes import evaluation, guidance  # noqa: E402
+
+from ..guidance.saved_models import save_clip  # noqa: E402
+from .clip_pairs import tiny_clip, tiny_clip_vision  # noqa: E402
+
+NODES = [*guidance.NODES, *evaluation.NODES]
+
+
+def run(node: Any, **inputs: Any) -> Any:
+    return node.execute(**inputs).result
+
+
+@pytest.fixture
+def scorer_folder(tmp_path: Path) -> Any:
+    """A scorer under models/clip_scorers/family/tiny."""
+    folder = Path(folder_paths.models_dir) / "clip_scorers" / "family" / "tiny"
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    save_clip(folder)
+    yield folder
+    shutil.rmtree(folder.parent.parent)
+
+
+@pytest.fixture
+def scorer(scorer_folder: Path) -> Scorer:
+    return run(guidance.LoadCLIPScorer, scorer_name="family/tiny")[0]
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
+def test_every_node_says_what_it_is(node: Any) -> None:
+    schema = node.define_schema()
+    assert schema.node_id.startswith("SGOOL_")
+    assert schema.category.startswith("SGOOL/")
+    assert len(schema.description) > 40
+    assert len(schema.search_aliases) > 3
+    assert all(each.tooltip for each in schema.inputs)
+    assert len({each.id for each in schema.inputs}) == len(schema.inputs)
+    page = Path(guidance.__file__).parent.parent / "web" / "docs" / f"{schema.node_id}.md"
+    text = page.read_text(encoding="utf-8")
+    assert all(f"`{each.id}`" in text for each in schema.inputs), "the help page leaves out an input"
+    assert node.GET_SCHEMA() is not None
+
+
+def test_scorers_are_found_where_users_put_them(scorer_folder: Path, tmp_path: Path) -> None:
+    assert clip_scorer_folders() == {"family/tiny": str(scorer_folder)}
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "mine").mkdir(parents=True)
+    (elsewhere / "mine" / "config.json").write_text("{}")
+    before = folder_paths.folder_names_and_paths[CLIP_SCORERS]
+    try:
+        folder_paths.folder_names_and_paths[CLIP_SCORERS] = ([str(elsewhere)], {".own"})  # as an extra_model_paths.yaml may have it
+        register_clip_scorers()
+        assert list(clip_scorer_folders()) == ["family/tiny", "mine"]
+        assert folder_paths.folder_names_and_paths[CLIP_SCORERS][1] >= {".own"}
+    finally:
+        folder_paths.folder_names_and_paths[CLIP_SCORERS] = before
+    options = guidance.LoadCLIPScorer.define_schema().inputs[0]
+    assert options.options == ["family/tiny", "none"]
+    assert options.default == "family/tiny"
+
+
+def test_nothing_is_downloaded_unless_a_name_is_given(scorer_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(guidance, "download_scorer", lambda name, dtype: asked.append(name))
+    run(guidance.LoadCLIPScorer, scorer_name="family/tiny", hub_name="  ")
+    assert not asked
+    run(guidance.LoadCLIPScorer, scorer_name="none", hub_name=" owner/model ")
+    assert asked == ["owner/model"]
+
+
+def test_a_choice_that_cannot_work_is_refused_before_the_run(scorer_folder: Path) -> None:
+    check = guidance.LoadCLIPScorer.validate_inputs
+    assert check(scorer_name="family/tiny", hub_name="") is True
+    assert check(scorer_name="none", hub_name="owner/model") is True
+    assert "No scorer is chosen" in check(scorer_name="none", hub_name="")
+    assert "There is no folder" in check(scorer_name="gone", hub_name="")
+
+
+def test_scorer_of_comfyuis_models() -> None:
+    (scorer,) = run(guidance.CLIPScorerFromCLIP, clip=tiny_clip(), clip_vision=tiny_clip_vision())
+    assert isinstance(scorer, Scorer)
+
+
+def test_the_loss_node_uses_the_packs_own_saliency_where_none_is_given(scorer: Scorer) -> None:
+    (objective,) = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="a (red:1.2)\ncircle", w_global=1.0, w_salient=1.0)
+    assert isinstance(objective, SaliencyCLIPLoss)
+    assert objective.prompts == ["a red circle"]
+    pictures = torch.rand(2, 3, 40, 48).requires_grad_()
+    with torch.inference_mode(), torch.inference_mode(False):
+        scored = objective(pictures, Context(generator=torch.Generator().manual_seed(0)))
+        (gradient,) = torch.autograd.grad(scored.losses.sum(), pictures)
+    assert scored.maps is not None
+    assert scored.maps.shape == (2, 1, 40, 48)
+    assert gradient.abs().sum() > 0
+
+
+def test_the_loss_node_takes_a_mask_of_any_size(scorer: Scorer) -> None:
+    (objective,) = run(
+        guidance.SaliencyCLIPLossNode,
+        clip_scorer=scorer,
+        prompt="cat",
+        w_global=0.0,
+        w_salient=1.0,
+        mask=torch.ones(1, 7, 9),
+        region="soft crop",
+    )
+    scored = objective(torch.rand(2, 3, 20, 20), Context())
+    assert list(scored.parts) == ["salient"]
+    assert scored.maps is not None
+    torch.testing.assert_close(scored.maps, torch.ones(2, 1, 20, 20))
+
+
+def test_without_salient_weight_no_predictor_is_even_made(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guidance, "default_predictor", lambda: pytest.fail("a predictor was made"))
+    (objective,) = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="cat", w_global=1.0, w_salient=0.0)
+    assert objective.saliency is None
+
+
+def test_prompts_for_each_picture(scorer: Scorer) -> None:
+    options = {"prompt_per_line": True, "salient_prompt": "circle\nsquare", "away_prompts": "a blue cat\n\nphoto\n"}
+    (objective,) = run(
+        guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="a red circle\na blue square\n", w_global=1.0, w_salient=1.0, **options
+    )
+    assert objective.prompts == ["a red circle", "a blue square"]
+    assert objective.salient_prompts == ["circle", "square"]
+    assert objective.away_prompts == ["a blue cat", "photo"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"prompt": " \n"}, "prompt is empty"),
+        ({"w_global": 0.0, "w_salient": 0.0}, "All weights of the loss are zero"),
+        ({"mask": torch.zeros(1, 8, 8)}, "The mask is empty"),
+    ],
+)
+def test_the_loss_node_says_what_is_missing(scorer: Scorer, inputs: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        run(guidance.SaliencyCLIPLossNode, **{"clip_scorer": scorer, "prompt": "cat", "w_global": 1.0, "w_salient": 1.0, **inputs})
+
+
+def test_every_widget_value_reaches_the_loss(scorer: Scorer) -> None:
+    chosen = {
+        "region": "blur surroundings",
+        "distance": "cosine",
+        "views": "cutouts",
+        "view_count": 7,
+        "reduce": "minimum",
+        "cut_power": 0.5,
+        "smallest_zoom": 0.6,
+        "color_jitter": 0.2,
+        "flip": True,
+        "detach_saliency": False,
+        "saliency_every": 3,
+        "w_away": 0.25,
+    }
+    names = {each.id for each in guidance.SaliencyCLIPLossNode.define_schema().inputs if each.advanced}
+    assert names == {*chosen, "salient_prompt", "away_prompts", "prompt_per_line"}
+    (objective,) = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="cat", w_global=0.5, w_salient=0.75, **chosen)
+    settings, views = objective.settings, objective.settings.views
+    assert (settings.w_global, settings.w_salient, settings.w_away) == (0.5, 0.75, 0.25)
+    assert (settings.region, settings.distance, settings.reduce) == ("blur surroundings", "cosine", "minimum")
+    assert (settings.detach_saliency, settings.saliency_every) == (False, 3)
+    assert (views.views, views.count, views.cut_power, views.smallest_zoom, views.jitter, views.flip) == ("cutouts", 7, 0.5, 0.6, 0.2, True)
+
+
+def test_defaults_of_the_widgets_are_those_of_the_loss(scorer: Scorer) -> None:
+    schema = guidance.SaliencyCLIPLossNode.define_schema()
+    defaults = {each.id: each.default for each in schema.inputs if getattr(each, "default", None) is not None}
+    with_widgets = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, **{**defaults, "prompt": "cat"})[0]
+    bare = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="cat", w_global=1.0, w_salient=1.0)[0]
+    library = SaliencyCLIPLoss(scorer, ["cat"], saliency=torch.ones(1, 2, 2))
+    assert with_widgets.settings == bare.settings == library.settings
+
+
+def test_objectives_are_combined(scorer: Scorer) -> None:
+    first, second = (
+        run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt=prompt, w_global=1.0, w_salient=0.0)[0]
+        for prompt in ("cat", "circle")
+    )
+    (total,) = run(guidance.CombineObjectives, objective_1=first, weight_1=2.0, objective_3=second, weight_3=-0.5)
+    assert isinstance(total, WeightedSum)
+    pictures = torch.rand(2, 3, 20, 20)
+    expected = 2 * first(pictures, Context()).losses - 0.5 * second(pictures, Context()).losses
+    torch.testing.assert_close(total(pictures, Context()).losses, expected)
+    with pytest.raises(ValueError, match="all objectives are zero"):
+        run(guidance.CombineObjectives, objective_1=first, weight_1=0.0)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_clip_score_of_a_batch(scorer: Scorer, channels: int) -> None:
+    images = torch.rand(10, 30, 40, channels)
+    with torch.inference_mode():
+        mean, each, text = run(evaluation.CLIPScore, clip_scorer=scorer, images=images, prompt="a (red) circle")
+        single = run(evaluation.CLIPScore, clip_scorer=scorer, images=images[3:4], prompt="a red circle")[0]
+    assert len(each) == 10
+    assert mean == pytest.approx(sum(each) / 10)
+    assert single == pytest.approx(each[3], abs=1e-5)
+    assert all(-1 <= score <= 1 for score in each)
+    assert text.splitlines()[4].split(maxsplit=2) == ["4", f"{each[3]:.4f}", "a red circle"]
+    assert "mean" in text.splitlines()[-1]
+
+
+def test_clip_score_with_a_prompt_for_each(scorer: Scorer) -> None:
+    images = torch.rand(2, 30, 40, 3)
+    _, each, _ = run(evaluation.CLIPScore, clip_scorer=scorer, images=images, prompt="cat\ncircle", prompt_per_line=True)
+    assert each[1] == pytest.approx(run(evaluation.CLIPScore, clip_scorer=scorer, images=images[1:], prompt="circle")[0], abs=1e-5)
+    with pytest.raises(ValueError, match="2 prompts for 1 pictures"):
+        run(evaluation.CLIPScore, clip_scorer=scorer, images=images[:1], prompt="cat\ncircle", prompt_per_line=True)
+    with pytest.raises(ValueError, match="prompt is empty"):
+        run(evaluation.CLIPScore, clip_scorer=scorer, images=images, prompt="")
