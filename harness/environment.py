@@ -24,6 +24,7 @@ TORCHVISION = "torchvision==0.28.0"
 # Installed otherwise (the first two), needed by audio and upscaling nodes alone (the next two), or only large.
 NOT_FROM_COMFYUI = {"torch", "torchvision", "torchaudio", "spandrel", "comfyui-workflow-templates", "comfyui-embedded-docs"}
 VENV = ("-m", "venv")
+ROOM_FOR_PIP = 30_000_000
 UNFINISHED = "sgool-unfinished"
 MARKER = "sgool-complete.json"
 
@@ -89,8 +90,11 @@ def _virtual_environment(folder: Path, say: Say) -> Path:
     unfinished.touch()
     made = subprocess.run([sys.executable, *VENV, str(folder)], capture_output=True, text=True, errors="replace", check=False)
     if made.returncode or not _works(python):
+        full = (
+            shutil.disk_usage(folder).free < ROOM_FOR_PIP
+        )  # asked before room is made: venv does not pass on why pip's installation failed
         _remove(folder)
-        if "No space left" in made.stderr + made.stdout:
+        if full:
             raise disk_full(folder)
         raise SetupProblem(
             f"{sys.executable} cannot make virtual environments; install its venv and ensurepip modules "

@@ -121,6 +121,13 @@ def test_a_python_without_venv_is_a_sentence(environ: dict[str, str], monkeypatc
     assert not (Path(environ["SGOOL_HOME"]) / ".venv").exists()
 
 
+def test_a_disk_too_full_for_a_virtual_environment_is_a_sentence(environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "VENV", ("-m", "no_such_module"))
+    monkeypatch.setattr(environment, "ROOM_FOR_PIP", 1 << 60)
+    with pytest.raises(SetupProblem, match="is full; free some"):
+        ready(environ, FakePip())
+
+
 def test_the_interpreter_is_found_on_windows_too(tmp_path: Path) -> None:
     assert environment.python_of(tmp_path, windows=True).parts[-2:] == ("Scripts", "python.exe")
     assert environment.python_of(tmp_path, windows=False).parts[-2:] == ("bin", "python")
