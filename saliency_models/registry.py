@@ -19,6 +19,25 @@ from .interface import KINDS, Kind, SaliencyModel
 
 
 @dataclass(frozen=True)
+class RemoteFile:
+    """A file that can be downloaded when the user asks for it.
+
+    Attributes:
+        name: the file is stored under.
+        url: its address, of a fixed revision.
+        bytes: its size, where known.
+        sha256: of its content, where published.
+        git_blob: its Git object id, where that is what its host publishes.
+    """
+
+    name: str
+    url: str
+    bytes: int | None = None
+    sha256: str | None = None
+    git_blob: str | None = None
+
+
+@dataclass(frozen=True)
 class Weights:
     """Where the weights of a learned predictor are.
 
@@ -27,18 +46,28 @@ class Weights:
         size: for a person, as "290 MB, 72.5 M parameters".
         licence: of the weights.
         filename: the name the file is stored under in ``models/saliency``, or the folder's for a transformers model.
-        url: direct address that can be downloaded when the user asks for it; None where there is none.
-        sha256: of the file at ``url``, where published.
-        bytes: of the file at ``url``, where known.
+        remote: what to download; none where only a person can (a drive that asks for a confirmation). One file, stored as ``filename``,
+            or all files of the folder called so.
+        folder: whether ``filename`` is a folder.
     """
 
     where: str
     size: str
     licence: str
     filename: str
-    url: str | None = None
-    sha256: str | None = None
-    bytes: int | None = None
+    remote: tuple[RemoteFile, ...] = ()
+    folder: bool = False
+
+    @property
+    def url(self) -> str | None:
+        """Address of the weights themselves; None where they cannot be downloaded from here."""
+        return self.remote[0].url if self.remote else None
+
+    @property
+    def bytes(self) -> int | None:
+        """Size of all files to download, where known."""
+        sizes = [file.bytes for file in self.remote if file.bytes is not None]
+        return sum(sizes) if sizes and len(sizes) == len(self.remote) else None
 
 
 @dataclass(frozen=True)
@@ -55,7 +84,6 @@ class Entry:
             ``operations`` a namespace with ``Linear``, ``Conv2d``... (``comfy.ops.manual_cast`` under ComfyUI).
         weights: where its weights are; None for a predictor that needs none.
         recognises: ``recognises(state) -> bool`` from a state dict's keys (and shapes); None for one without a weights file.
-        folder: True when its weights are a folder (transformers), not a file.
     """
 
     name: str
@@ -65,12 +93,16 @@ class Entry:
     build: Callable[..., SaliencyModel]
     weights: Weights | None = None
     recognises: Callable[[Mapping[str, Tensor]], bool] | None = None
-    folder: bool = False
 
     @property
     def needs_weights(self) -> bool:
         """Whether something must be downloaded before it works."""
         return self.weights is not None
+
+    @property
+    def folder(self) -> bool:
+        """Whether its weights are a folder (of the transformers library), not a file."""
+        return self.weights is not None and self.weights.folder
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .interface import SaliencyModel
 from .pictures import divide_by_maximum
-from .registry import Entry, Weights
+from .registry import Entry, RemoteFile, Weights
 from .resampling import apply_matrices, scikit_matrix, scikit_plain_matrix
 from .weights import build_with_weights, working_dtype
 
@@ -185,6 +185,14 @@ ENTRIES = [
             size="176 MB, 44.0 M parameters",
             licence="Apache-2.0",
             filename="u2net.pth",
+            remote=(  # the authors' file, byte for byte, on a hub
+                RemoteFile(
+                    "u2net.pth",
+                    "https://huggingface.co/Carve/u2net-universal/resolve/10305d785481cf4b2eee1d447c39cd6e5f43d74b/full_weights.pth",
+                    bytes=176_290_937,
+                    sha256="10025a17f49cd3208afc342b589890e402ee63123d6f2d289a4a0903695cce58",
+                ),
+            ),
         ),
         recognises=partial(_recognises, "u2net"),
     ),

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .interface import SaliencyModel
-from .registry import Entry, Weights
+from .registry import Entry, RemoteFile, Weights
 from .resampling import apply_matrices, bilinear_matrix, lanczos_matrix
 from .weights import build_with_weights, working_dtype
 
@@ -251,6 +251,13 @@ ENTRIES = [
             size="about 15 MB, 3.7 M parameters",
             licence="Apache-2.0",
             filename="unisal.pth",
+            remote=(
+                RemoteFile(
+                    "unisal.pth",
+                    "https://raw.githubusercontent.com/rdroste/unisal/0440df77f6fb4c93bb6f5ba1aa8cf543061ffc56/training_runs/pretrained_unisal/weights_best.pth",
+                    git_blob="f06b52c56405bbf11b40cf1b4307573aa4035bea",
+                ),
+            ),
         ),
         recognises=_recognises,
     ),
