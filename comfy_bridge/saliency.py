@@ -148,15 +148,14 @@ def load_predictor(choice: str, dtype: str = "as in the file", download: bool = 
 def find_weights(entry: Entry) -> Any:
     """Return a learned entry's weights in ``models/saliency``: its folder's path, or the state dict of a file; None without.
 
-    A file of the entry's file name (with any extension) comes first, then any that is recognised.
+    A file or folder of the entry's file name (files with any extension) comes first, then any file that is recognised.
     """
     assert entry.weights is not None
-    for folder in folder_paths.get_folder_paths(SALIENCY):
-        path = Path(folder) / entry.weights.filename
-        if entry.folder and (path / "config.json").is_file():
-            return path
     if entry.folder:
-        return None
+        for folder in folder_paths.get_folder_paths(SALIENCY):
+            path = Path(folder) / entry.weights.filename
+            if (path / "config.json").is_file():
+                return path
     stem = Path(entry.weights.filename).stem.lower()
     files = sorted(folder_paths.get_filename_list(SALIENCY), key=lambda file: Path(file).stem.lower() != stem)
     for file in files:
@@ -168,9 +167,15 @@ def find_weights(entry: Entry) -> Any:
             if named:
                 raise
             continue  # another predictor's damaged file is not this one's problem
-        if named or registry.recognise(state) is entry:
+        if named or _fits(entry, state):
             return state
     return None
+
+
+def _fits(entry: Entry, state: dict[str, Tensor]) -> bool:
+    """Whether a file is this entry's. Entries that read the same weights differently share them, and one of them recognises the file."""
+    recognised = registry.recognise(state)
+    return recognised is not None and recognised.weights is entry.weights
 
 
 def _learned(entry: Entry, weights: Any, dtype: str, options: dict[str, Any]) -> SaliencyPredictor:
