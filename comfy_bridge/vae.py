@@ -49,11 +49,11 @@ def decode_with_grad(vae: Any, latent: Tensor, as_inference: bool | None = None,
     Raises:
         ValueError: for a VAE that does not fit (see :func:`check_vae`).
     """
+    check_vae(vae, latent.shape[1])
     if latent.ndim == 5 and vae.latent_dim == 2:
         latent = latent[:, :, 0]
     if latent.ndim == 4 and vae.latent_dim == 3:
         latent = latent.unsqueeze(2)
-    check_vae(vae, latent.shape[1])
     if as_inference is None:
         as_inference = torch.is_inference_mode_enabled()
     needed = vae.memory_used_decode(latent.shape, vae.vae_dtype)

@@ -30,7 +30,15 @@ class Probe(comfy.samplers.Sampler):
         self.inner = comfy.samplers.sampler_object(name)
 
     def sample(
-        self, model_wrap: Any, sigmas: Any, extra_args: Any, callback: Any, noise: Any, latent_image: Any, denoise_mask: Any, disable_pbar: Any
+        self,
+        model_wrap: Any,
+        sigmas: Any,
+        extra_args: Any,
+        callback: Any,
+        noise: Any,
+        latent_image: Any,
+        denoise_mask: Any,
+        disable_pbar: Any,
     ) -> Tensor:
         run = NoiseToLatent(self.inner, model_wrap, sigmas, extra_args, latent_image, denoise_mask)
         with memory.gradient_settings(model_wrap.model_patcher, fine=False), torch.inference_mode(False):

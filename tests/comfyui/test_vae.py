@@ -1,0 +1,143 @@
+"""Decoding with a gradient through VAE objects as ComfyUI loads them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_patcher
+import comfy.sd
+import pytest
+import torch
+from sgool.comfy_bridge.preview import to_preview
+from sgool.comfy_bridge.vae import decode_with_grad
+from torch import Tensor
+
+from .tiny_models import fill, tiny_vae
+
+pytestmark = pytest.mark.comfyui
+
+
+def latent(channels: int = 4, batch: int = 2, size: int = 6) -> Tensor:
+    return torch.randn(batch, channels, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def taesd(channels: int = 4) -> Any:
+    """TAESD as core loads it from a file, with weights from a seed."""
+    from comfy.taesd.taesd import TAESD
+
+    network = TAESD(latent_channels=channels)
+    fill(network, 1, gain=1.4)
+    return comfy.sd.VAE(sd={key: value.clone() for key, value in network.state_dict().items()})
+
+
+def gradient_and_slope(vae: Any, start: Tensor) -> tuple[float, float]:
+    """Slope of a weighted sum of the pictures along its own gradient: by autograd, and the best of a few central differences."""
+    weights: Tensor | None = None
+
+    def value(x: Tensor) -> Tensor:
+        nonlocal weights
+        pictures = decode_with_grad(vae, x, as_inference=True)
+        if weights is None:
+            weights = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(3))
+        return (pictures.double() * weights.double()).sum()
+
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = start.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(value(leaf), leaf)
+    own = float(gradient.norm())
+    direction = gradient / own
+    slopes = [float(value(start + step * direction) - value(start - step * direction)) / (2 * step) for step in (0.1, 0.03, 0.01, 0.003)]
+    return own, min(slopes, key=lambda slope: abs(slope - own))
+
+
+@pytest.mark.parametrize("make", [tiny_vae, lambda: tiny_vae(16), taesd], ids=["SD", "16 channels", "TAESD"])
+def test_decodes_as_comfyui_does_with_the_right_gradient(make: Any) -> None:
+    with torch.inference_mode():
+        vae = make()
+        start = latent(vae.latent_channels) * 0.3
+        pictures = decode_with_grad(vae, start)
+        assert torch.allclose(pictures.movedim(1, -1), vae.decode(start), atol=1e-6)
+        assert pictures.shape[:2] == (2, 3)
+        own, slope = gradient_and_slope(vae, start)
+    assert abs(own - slope) < 2e-2 * abs(slope)
+
+
+def test_checkpointed_blocks_give_the_same_gradient_and_are_given_back() -> None:
+    with torch.inference_mode():
+        vae = tiny_vae()
+    gradients = []
+    for fine in (False, True):
+        leaf = latent().requires_grad_()
+        gradients.append(torch.autograd.grad(decode_with_grad(vae, leaf, True, fine).square().sum(), leaf)[0])
+    assert torch.allclose(*gradients, rtol=1e-5, atol=1e-6 * float(gradients[0].abs().max()))
+    assert not any("forward" in module.__dict__ for module in vae.first_stage_model.modules())
+
+
+def test_never_in_tiles() -> None:
+    """Core decodes in tiles when memory runs out; a gradient must not."""
+    vae = tiny_vae()
+
+    def fails(*args: Any, **kwargs: Any) -> Tensor:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory (pretended)")
+
+    vae.first_stage_model.decode = fails
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        decode_with_grad(vae, latent().requires_grad_())
+
+
+class Video(torch.nn.Module):
+    """The shape of a video VAE: five dimensions, and more frames out than in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv3d(4, 3, 3, padding=1)
+
+    def decode(self, x: Tensor) -> Tensor:
+        return self.layer(x.repeat_interleave(2, 3).repeat_interleave(2, 4)).repeat_interleave(4 * x.shape[2] - 3, 2)[
+            :, :, : 4 * x.shape[2] - 3
+        ]
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 1, 4, 4), (1, 4, 4, 4), (1, 4, 3, 4, 4)])
+def test_video_latents_give_one_picture_each(shape: tuple[int, ...]) -> None:
+    vae = tiny_vae()
+    vae.latent_dim = 3
+    vae.first_stage_model = Video()
+    vae.patcher = comfy.model_patcher.CoreModelPatcher(vae.first_stage_model, load_device=vae.device, offload_device=vae.device)
+    vae.memory_used_decode = lambda shape, dtype: 1.0
+    leaf = torch.zeros(shape, requires_grad=True)
+    pictures = decode_with_grad(vae, leaf)
+    assert pictures.shape == (1, 3, 8, 8)
+    pictures.sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.abs().sum() > 0
+
+
+def test_a_flat_vae_takes_a_video_latent_of_one_frame() -> None:
+    assert decode_with_grad(tiny_vae(), latent().unsqueeze(2)).shape == (2, 3, 12, 12)
+
+
+def test_a_vae_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="16 channels, the model's have 4"):
+        decode_with_grad(tiny_vae(16), latent())
+    with pytest.raises(ValueError, match="no VAE"):
+        decode_with_grad(None, latent())
+    vae = tiny_vae()
+    vae.latent_dim = 1
+    with pytest.raises(ValueError, match="decodes no pictures"):
+        decode_with_grad(vae, latent())
+    vae.first_stage_model = None
+    with pytest.raises(ValueError, match="no weights"):
+        decode_with_grad(vae, latent())
+
+
+def test_previews() -> None:
+    assert to_preview([]) is None
+    red = torch.zeros(3, 8, 6)
+    red[0] = 1
+    preview = to_preview([red] * 6)
+    assert preview is not None
+    kind, image, size = preview
+    assert (kind, size) == ("JPEG", 1024)
+    assert image.width == 3 * image.height
+    assert image.getpixel((0, 0)) == (255, 0, 0)
