@@ -8,13 +8,14 @@ from typing import Any
 import comfy.model_management
 import comfy.samplers
 import comfy.sd
-import nodes
 import pytest
 import torch
 from sgool.comfy_bridge import memory
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.latent_optimization.checkpointed_calls import checkpointed_blocks
 from torch import Tensor
+
+import nodes
 
 from .tiny_models import MODEL_TYPES, conditioning, low_rank, tiny_controlnet, tiny_model
 
@@ -29,7 +30,7 @@ class Probe(comfy.samplers.Sampler):
         self.action = action
         self.inner = comfy.samplers.sampler_object(name)
 
-    def sample(
+    def sample(  # noqa: PLR0917  (core's signature)
         self,
         model_wrap: Any,
         sigmas: Any,

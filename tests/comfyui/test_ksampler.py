@@ -9,12 +9,13 @@ from typing import Any
 import comfy.sample
 import comfy.samplers
 import comfy.utils
-import nodes
 import pytest
 import torch
 from sgool.latent_optimization.presets import PRESETS, Settings
 from sgool.nodes.sampling import SGOOLKSamplerNode, SGOOLSamplerNode
 from sgool.nodes.settings import OptimizationSettingsNode, settings_from
+
+import nodes
 
 from .objectives import Red
 from .tiny_models import MODEL_TYPES, conditioning, tiny_model, tiny_vae
