@@ -17,7 +17,7 @@ from ..architecture import build_generator_text_encoder, build_unet, initialise
 from ..tokens import build_tokenizer
 from .loop import Schedule, draw, precision, train
 
-SCHEDULE = Schedule(steps=16000, rate=8e-4, average=0.9995, save_every=1000)
+SCHEDULE = Schedule(steps=12500, rate=8e-4, average=0.9995, save_every=1000)
 BATCH, NO_CAPTION, SNR_LIMIT = 64, 0.1, 5.0
 
 

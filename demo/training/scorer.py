@@ -23,7 +23,7 @@ from .loop import Schedule, draw, precision, train
 
 PATCH, NEGATIVES, BATCH = 8, 7, 64
 SCHEDULE = Schedule(steps=5000, rate=1e-3, average=0.998, weight_decay=0.05)
-TUNING = Schedule(steps=2500, rate=4e-4, average=0.998, weight_decay=0.05)
+TUNING = Schedule(steps=1800, rate=4e-4, average=0.998, weight_decay=0.05)
 MEAN, STD = 0.5, 0.25  # of the scorer's preprocessing, for every channel
 
 
