@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -39,11 +41,12 @@ SIMILAR = {
 }
 MAX_OBJECTS = 3
 PLURALS = {shape: shape + ("es" if shape == "cross" else "s") for shape in SHAPES}
-WORDS = (
-    *("a", "an", "two", "and", "small", "large", "left", "right", "of", "above", "below"),
+WORDS = (  # in the order of the tokenizer's numbers, which the weights know: never change it
+    *("a", "an", "two", "and", "small", "large"),
     *COLOUR_NAMES,
     *SHAPES,
     *PLURALS.values(),
+    *("left", "right", "of", "above", "below"),
 )
 
 
@@ -171,26 +174,28 @@ def _recount(caption: Caption, rng: np.random.Generator) -> Caption | None:
     return replace(caption, phrases=(*caption.phrases[:i], changed, *caption.phrases[i + 1 :]))
 
 
-_EDITS = (
-    lambda c, r: _alter_phrase(c, r, "colour"),
-    lambda c, r: _alter_phrase(c, r, "shape"),
-    lambda c, r: _alter_phrase(c, r, "size"),
-    lambda c, r: _swap(c, r, "colour"),
-    lambda c, r: _swap(c, r, "shape"),
-    lambda c, r: _swap(c, r, "size"),
-    _alter_relation,
+Edit = Callable[[Caption, np.random.Generator], "Caption | None"]
+_BINDING: tuple[Edit, ...] = (*(partial(_swap, field=field) for field in ("colour", "shape", "size")), _alter_relation)
+_EDITS: tuple[Edit, ...] = (
+    *(partial(_alter_phrase, field=field) for field in ("colour", "shape", "size")),
+    *_BINDING,
     _drop,
     _add,
     _recount,
 )
 
 
-def hard_negatives(caption: Caption, n: int, rng: np.random.Generator) -> list[Caption]:
+def hard_negatives(caption: Caption, n: int, rng: np.random.Generator, *, binding: float = 1.0) -> list[Caption]:
     """``n`` captions that each differ from ``caption`` by one edit: an attribute changed or swapped, a relation
-    turned round, an object dropped, added or doubled. All differ from it; they need not differ from one another."""
+    turned round, an object dropped, added or doubled. All differ from it; they need not differ from one another.
+
+    ``binding`` is how much more often an edit is tried that keeps all words: what belongs to which object, and what is where.
+    """
+    chances = np.array([binding if edit in _BINDING else 1.0 for edit in _EDITS])
+    chances /= chances.sum()
     out: list[Caption] = []
     while len(out) < n:
-        edited = _EDITS[int(rng.integers(len(_EDITS)))](caption, rng)
+        edited = _EDITS[int(rng.choice(len(_EDITS), p=chances))](caption, rng)
         if edited is not None and edited.text() != caption.text():
             out.append(edited)
     return out

@@ -21,7 +21,7 @@ from .training.parts import Painter, Parts
 from .training.rerender import rerender
 from .training.scorer import ScorerWithHead, train_scorer
 
-PARTS = ("autoencoder", "judge", "scorer", "generator", "tuned scorer", "export", "report")
+PARTS = ("autoencoder", "judge", "scorer", "binding scorer", "generator", "tuned scorer", "export", "report")
 SCENES, HELD_OUT, RERENDERED = 60_000, 2_000, 12_000
 
 
@@ -54,8 +54,14 @@ class Workshop:
     def judge(self) -> torch.nn.Module:
         return train_judge(self.folder, self.data, self.decoded(), self.device)
 
+    def _scorer_leg(self, leg: str, sources: list[np.ndarray], start: ScorerWithHead | None = None) -> ScorerWithHead:
+        return train_scorer(leg, self.folder, self.data, sources, start=start, device=self.device)
+
     def scorer(self) -> ScorerWithHead:
-        return train_scorer(self.folder, self.data, [self.data.pictures], self.device)
+        return self._scorer_leg("scorer", [self.data.pictures])
+
+    def binding_scorer(self) -> ScorerWithHead:
+        return self._scorer_leg("binding-scorer", [self.data.pictures, self.decoded()], self.scorer())
 
     def generator(self) -> Generator:
         latents = self.latents()
@@ -67,8 +73,7 @@ class Workshop:
     def tuned_scorer(self) -> ScorerWithHead:
         path = self.folder / f"rerendered-{RERENDERED}.npy"
         painted = rerender(self.painter(), self.latents()[:RERENDERED], self.captions[:RERENDERED], path)
-        sources = [self.data.pictures, self.decoded(), painted, painted]
-        return train_scorer(self.folder, self.data, sources, self.device, start=self.scorer().state_dict())
+        return self._scorer_leg("tuned-scorer", [self.data.pictures, self.decoded(), painted, painted], self.binding_scorer())
 
     def parts(self) -> Parts:
         return Parts(self.painter(), self.tuned_scorer().cpu().eval(), self.judge().cpu().eval())

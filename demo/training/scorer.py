@@ -22,8 +22,13 @@ from .judge import detection_loss, spoil
 from .loop import Schedule, draw, precision, train
 
 PATCH, NEGATIVES, BATCH = 8, 7, 64
-SCHEDULE = Schedule(steps=5000, rate=1e-3, average=0.998, weight_decay=0.05)
-TUNING = Schedule(steps=1800, rate=4e-4, average=0.998, weight_decay=0.05)
+# Three legs: what stands there, what belongs to what and where, and the generator's own kind of pictures.
+LEGS = {
+    "scorer": Schedule(steps=5000, rate=1e-3, average=0.998, weight_decay=0.05),
+    "binding-scorer": Schedule(steps=7000, rate=8e-4, average=0.998, weight_decay=0.05),
+    "tuned-scorer": Schedule(steps=1800, rate=4e-4, average=0.998, weight_decay=0.05),
+}
+BINDING = 3.0  # of the hard negatives, from the second leg on
 MEAN, STD = 0.5, 0.25  # of the scorer's preprocessing, for every channel
 
 
@@ -64,14 +69,14 @@ def contrast(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
 
 
 def train_scorer(
-    folder: Path, data: Scenes, sources: Sequence[np.ndarray], device: torch.device, *, start: dict[str, Tensor] | None = None
+    leg: str, folder: Path, data: Scenes, sources: Sequence[np.ndarray], *, start: nn.Module | None, device: torch.device
 ) -> ScorerWithHead:
-    """Train it on ``sources``, arrays of the same scenes' pictures, mixed evenly; with ``start`` it is tuned from those weights."""
-    name = "scorer" if start is None else "tuned-scorer"
+    """Train one of ``LEGS`` on ``sources``, arrays of the same scenes' pictures, mixed evenly, from the weights of ``start``."""
     torch.manual_seed(30)
     model = ScorerWithHead().to(device)
     if start is not None:
-        model.load_state_dict(start)
+        model.load_state_dict(start.state_dict())
+    binding = 1.0 if start is None else BINDING
     tokenizer = build_tokenizer()
     views = [Scenes(data.scenes, array) for array in sources]
 
@@ -81,7 +86,7 @@ def train_scorer(
         pictures = torch.cat([view.batch(part) for view, part in zip(views, parts, strict=True)])
         scenes = [data.scenes[i] for i in chosen.tolist()]
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        texts = [c.text() for s in scenes for c in (s.caption, *hard_negatives(s.caption, NEGATIVES, rng))]
+        texts = [c.text() for s in scenes for c in (s.caption, *hard_negatives(s.caption, NEGATIVES, rng, binding=binding))]
         tokens = tokenizer(texts, padding=True, return_tensors="pt").to(device)
         targets = {k: v.to(device) for k, v in detection_targets(scenes, PATCH).items()}
         with precision(device):
@@ -90,7 +95,7 @@ def train_scorer(
         value = contrast(images, rearrange(read, "(b n) d -> b n d", n=NEGATIVES + 1), model.clip.logit_scale.exp().clamp(max=100))
         return value + 0.5 * detection_loss(guesses, targets)
 
-    trained = train(name, model, loss, TUNING if start is not None else SCHEDULE, folder, seed=30)
+    trained = train(leg, model, loss, LEGS[leg], folder, seed=30 + list(LEGS).index(leg))
     assert isinstance(trained, ScorerWithHead)
     return trained
 
