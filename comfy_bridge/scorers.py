@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,11 +12,15 @@ import comfy.model_patcher
 import comfy.sd1_clip
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..guidance.encoder_files import download_encoder, load_encoder
 from ..guidance.preprocessing import Preprocessing
 from ..latent_optimization.autograd_mode import GradientMode
 from .comfy_towers import ComfyTowers, match_towers
+
+ROOM = 0.5
+"""The part of the free memory that one call may keep until backward: the salient term makes a second, and other models want room too."""
 
 
 class Towers(Protocol):
@@ -45,17 +49,14 @@ class Scorer:
     Args:
         towers: the encoder.
         image_patcher, text_patcher: the ModelPatchers of its towers; the same one for a model that is one module.
-        vision: the image tower's size: ``num_hidden_layers``, ``hidden_size``, ``image_size`` and ``patch_size``.
+        bytes_per_picture: what backward keeps of one picture, see :func:`bytes_kept`.
     """
 
-    def __init__(self, towers: Towers, image_patcher: Any, text_patcher: Any, vision: Mapping[str, Any]) -> None:
+    def __init__(self, towers: Towers, image_patcher: Any, text_patcher: Any, bytes_per_picture: float) -> None:
         self._towers = towers
         self._image_patcher = image_patcher
         self._text_patcher = text_patcher
-        tokens = (int(vision["image_size"]) // int(vision["patch_size"])) ** 2 + 1
-        # What backward keeps of a transformer layer is about 17 numbers per token and channel, attention computed in blocks
-        # (Korthikanti et al., arXiv 2205.05198, equation 2: 34 bytes in half precision).
-        self._numbers_kept = 17 * int(vision["num_hidden_layers"]) * int(vision["hidden_size"]) * tokens
+        self._bytes_per_picture = bytes_per_picture
 
     @property
     def name(self) -> str:
@@ -80,16 +81,47 @@ class Scorer:
         ``eight_bit``: round as image processors do, see ``Preprocessing``. For evaluation.
         """
         with_grad = pictures.requires_grad and torch.is_grad_enabled()
-        _load(self._image_patcher, 4.0 * self._numbers_kept * len(pictures) if with_grad else 0.0)
+        needed = self._bytes_per_picture * len(pictures)
+        _load(self._image_patcher, needed if with_grad else 0.0)
         # Ordinary tensors and a graph where they are asked for; the caller's mode, and no graph, where not.
-        with contextlib.ExitStack() as modes:
-            if with_grad:
-                modes.enter_context(torch.inference_mode(False))
-                modes.enter_context(GradientMode())
-            else:
-                modes.enter_context(torch.no_grad())
+        with _gradients() if with_grad else torch.no_grad():
             values = self._towers.preprocessing(pictures.to(self._image_patcher.load_device, torch.float32), eight_bit)
-            return self._towers.embed(values).to(pictures.device)
+            room = ROOM * self._free_memory() if with_grad else needed
+            if needed <= room:
+                return self._towers.embed(values).to(pictures.device)
+            # Backward then computes these again, a few pictures at a time.
+            some = values.split(max(1, int(room / self._bytes_per_picture)))
+            return torch.cat([checkpoint(self._embed_again, each, use_reentrant=False) for each in some]).to(pictures.device)
+
+    def _embed_again(self, values: Tensor) -> Tensor:
+        """What backward runs, perhaps on another thread and after the weights have gone: it may not count on anything around it."""
+        _load(self._image_patcher, self._bytes_per_picture * len(values))
+        with _gradients():
+            return self._towers.embed(values)
+
+    def _free_memory(self) -> float:
+        with torch._C.DisableTorchFunction():
+            return float(comfy.model_management.get_free_memory(self._image_patcher.load_device))
+
+
+@contextlib.contextmanager
+def _gradients() -> Iterator[None]:
+    with torch.inference_mode(False), GradientMode():
+        yield
+
+
+def bytes_kept(vision: Mapping[str, Any], checkpointed_layers: bool) -> float:
+    """About what backward keeps of one picture in an image tower, in bytes, computing in float32.
+
+    17 numbers per token, channel and layer, attention computed in blocks (Korthikanti et al., arXiv 2205.05198, equation 2: 34 bytes in
+    half precision). With each layer checkpointed: its input, and one layer at a time.
+
+    Args:
+        vision: ``num_hidden_layers``, ``hidden_size``, ``image_size`` and ``patch_size``.
+    """
+    tokens = (int(vision["image_size"]) // int(vision["patch_size"])) ** 2 + 1
+    layers = int(vision["num_hidden_layers"])
+    return 4.0 * tokens * int(vision["hidden_size"]) * (layers + 17 if checkpointed_layers else 17 * layers)
 
 
 def load_scorer(folder: Path | str, dtype: torch.dtype = torch.float32) -> Scorer:
@@ -101,11 +133,11 @@ def load_scorer(folder: Path | str, dtype: torch.dtype = torch.float32) -> Score
         ValueError: if the folder does not hold one, with what is wrong; see ``guidance.encoder_files.load_encoder``.
     """
     encoder = load_encoder(folder, dtype)
-    device = comfy.model_management.text_encoder_device()
+    device = comfy.model_management.get_torch_device()  # not the text encoders': backward on a processor would take ages
     offload_device = comfy.model_management.text_encoder_offload_device()
     # Not CoreModelPatcher: dynamic loading works on the layers of comfy.ops, and these are of torch.
     patcher = comfy.model_patcher.ModelPatcher(_Holder(encoder.model), load_device=device, offload_device=offload_device)
-    return Scorer(encoder, patcher, patcher, encoder.model.config.vision_config.to_dict())
+    return Scorer(encoder, patcher, patcher, bytes_kept(encoder.model.config.vision_config.to_dict(), False))
 
 
 class _Holder(nn.Module):
@@ -128,7 +160,8 @@ def scorer_from_clip_and_vision(clip: Any, clip_vision: Any) -> Scorer:
         ValueError: if they do not project into one space, with what each of them gives.
     """
     tower, tower_name = match_towers(clip, clip_vision)
-    return Scorer(ComfyTowers(clip, tower, tower_name, clip_vision), clip_vision.patcher, clip.patcher, clip_vision.config)
+    towers = ComfyTowers(clip, tower, tower_name, clip_vision)
+    return Scorer(towers, clip_vision.patcher, clip.patcher, bytes_kept(clip_vision.config, True))
 
 
 def plain_prompt(prompt: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,31 @@ def test_after_unloading_it_works_again(folder: Path) -> None:
         after = scorer.encode_image(pictures)
         torch.testing.assert_close(after, before)
         torch.autograd.grad(after.sum(), pictures)
+
+
+@pytest.mark.parametrize("kind", ["transformers", "comfyui"])
+@pytest.mark.parametrize("under_mode", [False, True])
+def test_with_little_memory_the_same_gradient_comes_in_parts(
+    folder: Path, kind: str, under_mode: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = scorers(folder)[kind]
+    text = scorer.encode_text(["a red circle"])
+    pictures = photographs(5).requires_grad_()
+    results = []
+    sizes: list[int] = []
+    embed = scorer._towers.embed
+    monkeypatch.setattr(scorer._towers, "embed", lambda values: sizes.append(len(values)) or embed(values))
+    for free in (1e12, 4.1 * scorer._bytes_per_picture, 0.0):
+        monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device, free=free: free)
+        with GradientMode() if under_mode else contextlib.nullcontext():
+            vectors = scorer.encode_image(pictures)
+        with torch.inference_mode():
+            comfy.model_management.unload_all_models()
+        results.append((vectors.detach(), torch.autograd.grad((vectors @ text.T).sum(), pictures)[0]))
+    assert sorted(sizes) == sorted([5, *[2, 2, 1] * 2, *[1] * 10])  # the parts once forward and once in backward
+    for vectors, gradient in results[1:]:
+        torch.testing.assert_close(vectors, results[0][0])
+        torch.testing.assert_close(gradient, results[0][1])
 
 
 def test_vectors_are_comfyuis_own() -> None:
