@@ -129,6 +129,12 @@ def load_predictor(choice: str, dtype: str = "as in the file", download: bool = 
     Raises:
         ValueError: no weights, or a file that is damaged, or of no known predictor, or an option that this predictor does not have.
     """
+    # Ordinary tensors, whatever mode the node runs in, so that weights can take part in a graph.
+    with torch.inference_mode(False), torch.no_grad():
+        return _load(choice, dtype, download, options)
+
+
+def _load(choice: str, dtype: str, download: bool, options: dict[str, Any]) -> SaliencyPredictor:
     if choice in folder_paths.get_filename_list(SALIENCY):
         path = Path(folder_paths.get_full_path_or_raise(SALIENCY, choice))
         state = read_state_dict(path)
@@ -180,15 +186,13 @@ def _fits(entry: Entry, state: dict[str, Tensor]) -> bool:
 
 def _learned(entry: Entry, weights: Any, dtype: str, options: dict[str, Any]) -> SaliencyPredictor:
     wanted = DTYPES[dtype]
-    # Ordinary tensors, whatever mode the node runs in, so that weights can take part in a graph.
-    with torch.inference_mode(False), torch.no_grad():
-        if isinstance(weights, dict) and wanted is not None:
-            # Vectors (norms, biases) are small, and in half precision their rounding would cost more than it saves.
-            weights = {key: value.to(wanted) if value.is_floating_point() and value.dim() > 1 else value for key, value in weights.items()}
-        operations = {} if entry.folder else {"operations": comfy.ops.manual_cast}
-        model = _build(entry, weights, options | operations)
-        if entry.folder and wanted is not None:
-            model = model.to(wanted)
+    if isinstance(weights, dict) and wanted is not None:
+        # Vectors (norms, biases) are small, and in half precision their rounding would cost more than it saves.
+        weights = {key: value.to(wanted) if value.is_floating_point() and value.dim() > 1 else value for key, value in weights.items()}
+    operations = {} if entry.folder else {"operations": comfy.ops.manual_cast}
+    model = _build(entry, weights, options | operations)
+    if entry.folder and wanted is not None:
+        model = model.to(wanted)
     device, offload = comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device()
     # Dynamic loading, CoreModelPatcher's, works on the layers of comfy.ops; those of transformers are moved as a whole.
     make = comfy.model_patcher.ModelPatcher if entry.folder else comfy.model_patcher.CoreModelPatcher

@@ -7,12 +7,17 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import comfy.model_management
 import folder_paths
+import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from PIL import Image
 from sgool.comfy_bridge import saliency as bridge
 from sgool.nodes import saliency as nodes
 from sgool.saliency_models import registry
+from sgool.saliency_models.u2net import U2Net
 from skimage import data
 from torch import Tensor
 
@@ -26,6 +31,7 @@ PREDICT = {
     "centre_prior": 0.0,
     "colour_map": "inferno",
 }
+LOAD = {"download_if_missing": False, "dtype": "as in the file", "channel_order": "default", "domain": "default"}
 OVERLAY = {"colour_map": "viridis", "opacity": 0.6, "fade": True, "contours": 3, "legend": True}
 
 
@@ -96,8 +102,7 @@ def test_every_weight_free_predictor_loads_by_name_and_predicts() -> None:
 
 
 def load(name: str, **changes: Any) -> bridge.SaliencyPredictor:
-    widgets = {"download_if_missing": False, "dtype": "as in the file", "channel_order": "default", "domain": "default"}
-    (predictor,) = nodes.LoadSaliencyModel.execute(model_name=name, **{**widgets, **changes}).args
+    (predictor,) = nodes.LoadSaliencyModel.execute(model_name=name, **{**LOAD, **changes}).args
     return predictor
 
 
@@ -187,6 +192,74 @@ def test_options_of_another_predictor_are_refused() -> None:
         load("default", domain="DHF1K")
 
 
+# Learned predictors, on weights drawn at random: their parity with the published networks is tested beside each of them
+
+
+def random_weights() -> dict[str, Tensor]:
+    """A state dict of U2-NetP, the smallest learned predictor (1.1 M parameters)."""
+    generator = torch.Generator().manual_seed(0)
+    state = U2Net("u2netp").state_dict()
+    for key, value in state.items():
+        if key.endswith(".bias"):
+            state[key] = 0.1 * torch.randn(value.shape, generator=generator)
+        elif value.dim() == 4:
+            state[key] = torch.randn(value.shape, generator=generator) * (2 / value[0].numel()) ** 0.5
+    return state
+
+
+@pytest.fixture
+def u2netp(folder: Path) -> Path:
+    safetensors.torch.save_file(random_weights(), folder / "renamed.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("choice", ["renamed.safetensors", "u2netp"])
+def test_a_file_is_recognised_by_its_keys(u2netp: Path, choice: str) -> None:
+    assert "renamed.safetensors" in bridge.choices()
+    predictor = load(choice)
+    assert predictor.name == "u2netp"
+    expected = registry.load("u2netp", random_weights())(image().movedim(-1, 1))
+    torch.testing.assert_close(predict(image(), saliency_model=predictor)[0], expected[:, 0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("fp16", 0.01), ("bf16", 0.08), ("fp32", 1e-5)])
+def test_weights_are_kept_in_the_chosen_type(u2netp: Path, dtype: str, tolerance: float) -> None:
+    with torch.inference_mode():
+        predictor = load("u2netp", dtype=dtype)
+        found, _ = predict(image(), saliency_model=predictor)
+    assert {parameter.dtype for parameter in predictor.model.parameters() if parameter.dim() > 1} == {bridge.DTYPES[dtype]}
+    expected = registry.load("u2netp", random_weights())(image().movedim(-1, 1))
+    assert float((found - expected[:, 0]).abs().mean()) < tolerance
+
+
+def test_gradients_flow_through_weights_that_core_moved_in_inference_mode(u2netp: Path) -> None:
+    picture = torch.rand(1, 3, 40, 48, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        predictor = load("u2netp")
+        predict(picture.movedim(1, -1), saliency_model=predictor)
+        assert any(loaded.model is predictor.patcher for loaded in comfy.model_management.current_loaded_models)
+        comfy.model_management.unload_all_models()
+    assert not any(loaded.model is predictor.patcher for loaded in comfy.model_management.current_loaded_models)
+    weights = torch.linspace(0, 1, 48)
+    gradients = []
+    for predict_maps in (predictor, registry.load("u2netp", random_weights())):
+        leaf = picture.clone().requires_grad_()
+        gradients.append(torch.autograd.grad((predict_maps(leaf) * weights).mean(), leaf)[0])
+    assert float(gradients[1].abs().max()) > 0
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-7, rtol=1e-3)
+
+
+def test_another_input_size_shares_the_weights(u2netp: Path) -> None:
+    predictor = load("u2netp")
+    plain, _ = predict(image(), saliency_model=predictor)
+    larger, _ = predict(image(), saliency_model=predictor, input_size=480)
+    assert not torch.equal(plain, larger)
+    assert torch.equal(plain, predict(image(), saliency_model=predictor)[0])
+    twin = predictor.at_size(480, (300, 451))
+    assert twin.patcher is predictor.patcher
+    assert next(twin.model.parameters()) is next(predictor.model.parameters())
+
+
 # Overlay and comparison
 
 
@@ -252,3 +325,110 @@ def test_a_batch_gives_the_shuffled_auc() -> None:
 def test_what_cannot_be_compared_gets_a_sentence(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         compare(torch.rand(1, 30, 40, generator=torch.Generator().manual_seed(0)), **given)
+
+
+# Through the server
+
+
+def photograph(server: Any, name: str) -> str:
+    """Put a photograph into the server's input folder and return its name."""
+    file = f"sgool_{name}.png"
+    Image.fromarray(getattr(data, name)()).save(server.base / "input" / file)
+    return file
+
+
+def a_prediction(server: Any, **changes: Any) -> dict[str, Any]:
+    """A graph whose node 2 predicts the saliency of the cat."""
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": photograph(server, "chelsea")}},
+        "2": {"class_type": "SGOOL_PredictSaliency", "inputs": {"image": ["1", 0], **PREDICT, **changes}},
+    }
+
+
+@pytest.mark.server
+def test_the_map_goes_through_core_mask_nodes_into_a_latent_mask(server: Any) -> None:
+    graph = a_prediction(server) | {
+        "3": {"class_type": "ThresholdMask", "inputs": {"mask": ["2", 0], "value": 0.5}},
+        "4": {"class_type": "GrowMask", "inputs": {"mask": ["3", 0], "expand": 6, "tapered_corners": True}},
+        "5": {"class_type": "FeatherMask", "inputs": {"mask": ["4", 0], "left": 4, "top": 4, "right": 4, "bottom": 4}},
+        "6": {"class_type": "InvertMask", "inputs": {"mask": ["5", 0]}},
+        "7": {"class_type": "MaskToImage", "inputs": {"mask": ["4", 0]}},
+        "8": {"class_type": "PreviewImage", "inputs": {"images": ["7", 0]}},
+        "9": {"class_type": "EmptyLatentImage", "inputs": {"width": 448, "height": 296, "batch_size": 1}},
+        "10": {"class_type": "SetLatentNoiseMask", "inputs": {"samples": ["9", 0], "mask": ["6", 0]}},
+        "11": {"class_type": "LatentCompositeMasked", "inputs": {
+            "destination": ["10", 0], "source": ["9", 0], "x": 0, "y": 0, "resize_source": False, "mask": ["2", 0]}},
+        "12": {"class_type": "SaveLatent", "inputs": {"samples": ["11", 0], "filename_prefix": "saliency"}},
+        "13": {"class_type": "MaskPreview", "inputs": {"mask": ["2", 0]}},
+        "14": {"class_type": "PreviewImage", "inputs": {"images": ["2", 1]}},
+    }  # fmt: skip
+    outputs = server.run(graph)
+    grown = np.asarray(server.view(outputs["8"]["images"][0]).convert("L")) > 127
+    expected = registry.load("default")(image().movedim(-1, 1))[0, 0].numpy() > 0.5
+    assert grown.shape == (300, 451)
+    assert grown[expected].all()
+    assert expected.sum() < grown.sum() < 0.5 * grown.size
+    assert outputs["12"]["latents"]
+    assert server.view(outputs["14"]["images"][0]).size == (451, 300)
+
+
+@pytest.mark.server
+def test_models_overlays_and_comparisons_chain(server: Any) -> None:
+    graph = a_prediction(server) | {
+        "3": {"class_type": "SGOOL_LoadSaliencyModel", "inputs": {"model_name": "image-signature", **LOAD}},
+        "4": {"class_type": "SGOOL_SaliencyOverlay", "inputs": {"image": ["1", 0], "mask": ["2", 0], **OVERLAY}},
+        "5": {"class_type": "SGOOL_CompareSaliency", "inputs": {
+            "saliency": ["2", 0], "reference": ["6", 0], "fixations": "180,95\n270,100", "baseline": "uniform", "image": ["1", 0]}},
+        "6": {"class_type": "SGOOL_PredictSaliency", "inputs": {"image": ["1", 0], "saliency_model": ["3", 0], **PREDICT}},
+        "7": {"class_type": "PreviewImage", "inputs": {"images": ["4", 0]}},
+        "8": {"class_type": "PreviewImage", "inputs": {"images": ["5", 1]}},
+    }  # fmt: skip
+    outputs = server.run(graph)
+    report = outputs["5"]["text"][0]
+    assert "CC" in report
+    assert "2 fixations" in report
+    assert server.view(outputs["7"]["images"][0]).size == (451, 300)
+    assert server.view(outputs["8"]["images"][0]).size[0] == 2 * 451 + 4
+
+
+@pytest.mark.server
+def test_the_server_survives_bad_input(server: Any) -> None:
+    folder = server.base / "models" / "saliency"
+    folder.mkdir(parents=True, exist_ok=True)
+    cut, strange = folder / "cut.pth", folder / "strange.pth"
+    cut.write_bytes(b"PK\x03\x04 not all of it")
+    torch.save({"weight": torch.zeros(1)}, strange)
+
+    def loading(name: str) -> dict[str, Any]:
+        graph = a_prediction(server)
+        graph["2"]["inputs"]["saliency_model"] = ["3", 0]
+        graph["3"] = {"class_type": "SGOOL_LoadSaliencyModel", "inputs": {"model_name": name, **LOAD}}
+        graph["4"] = {"class_type": "MaskPreview", "inputs": {"mask": ["2", 0]}}
+        return graph
+
+    try:
+        assert "truncated or damaged" in server.run_expecting_error(loading("cut.pth"))
+        assert "no saliency predictor" in server.run_expecting_error(loading("strange.pth"))
+        assert "github.com/LJOVO/TranSalNet" in server.run_expecting_error(loading("transalnet-resnet50"))
+    finally:
+        cut.unlink()
+        strange.unlink()
+    outside = a_prediction(server) | {
+        "5": {"class_type": "SGOOL_CompareSaliency", "inputs": {"saliency": ["2", 0], "fixations": "9000,1", "baseline": "uniform"}}
+    }
+    assert "lie outside" in server.run_expecting_error(outside)
+    assert server.run(loading("graph-based"))["4"]["images"]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("node", nodes.NODES, ids=lambda node: node.define_schema().node_id)
+def test_every_node_explains_itself(server: Any, node: Any) -> None:
+    schema = node.define_schema()
+    assert schema.node_id in server.object_info(schema.node_id)["name"]
+    assert len(schema.description) > 40
+    assert schema.search_aliases
+    assert all(socket.tooltip for socket in (*schema.inputs, *schema.outputs))
+    page = Path(nodes.__file__).parent.parent / "web" / "docs" / f"{schema.node_id}.md"
+    text = page.read_text(encoding="utf-8")
+    for socket in schema.inputs:
+        assert f"`{socket.id}`" in text
