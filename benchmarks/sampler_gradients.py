@@ -1,6 +1,6 @@
 """How exact the gradient through each of ComfyUI's samplers is. Prints two tables; with ``--write`` they become docs/sampler-gradients.md.
 
-    python benchmarks/sampler_gradients.py [--write] [--only euler,heun]
+python benchmarks/sampler_gradients.py [--write] [--only euler,heun]
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import argparse
 import time
 import warnings
 
-import torch
-
 import environment
+import torch
 
 environment.prepare()
 
@@ -37,7 +36,7 @@ The sampler gets a formula for a denoiser (smooth, non-linear, coupling the elem
 pictures of 3 x 4 x 4. Relative error of three directional derivatives of a random projection of the result. Required: 1e-5.
 
 - `dpm_adaptive` chooses its steps from the latent by comparing numbers, which no gradient follows: it is approximate, and the nodes say so.
-- `uni_pc` and `uni_pc_bh2` make tensors of the default dtype, so for them PyTorch's default is float64 here. In ComfyUI they run in float32.
+- `uni_pc` and `uni_pc_bh2` make tensors of the default dtype, so for them PyTorch's default is float64 here; ComfyUI runs them in float32.
 
 | sampler | eps | flow | model calls in 6 steps | gradient |
 |---|---|---|---|---|
@@ -45,9 +44,9 @@ pictures of 3 x 4 x 4. Relative error of three directional derivatives of a rand
 
 ## Through ComfyUI's guider and UNet in float32
 
-A CFGGuider (CFG 2) with a tiny UNet whose weights were loaded inside inference mode, three steps, two pictures of 4 x 8 x 8. ComfyUI samples
-in float32, which is all that these numbers can tell: slope along the gradient against central differences, the best of the steps 0.1,
-0.03 and 0.01. The tests require 5e-3 of a selection.
+A CFGGuider (CFG 2) with a tiny UNet whose weights were loaded inside inference mode, three steps, two pictures of 4 x 8 x 8. ComfyUI
+samples in float32, which is all that these numbers can tell: slope along the gradient against central differences, the best of the steps
+0.1, 0.03 and 0.01. The tests require 5e-3 of a selection.
 
 | sampler | eps | v | flow |
 |---|---|---|---|
