@@ -118,7 +118,7 @@ def match_towers(clip: Any, clip_vision: Any) -> tuple[Any, str]:
 
 def _image_width(clip_vision: Any) -> int:
     model = getattr(clip_vision, "model", None)
-    projection = getattr(model, "visual_projection", None)
+    projection: Any = getattr(model, "visual_projection", None)
     if not isinstance(model, comfy.clip_model.CLIPVisionModelProjection) or not isinstance(projection, nn.Module):
         kind = getattr(clip_vision, "model_type", type(clip_vision).__name__)
         raise ValueError(f"This CLIP_VISION ({kind}) has no projection into a space that it shares with a text tower. {INSTEAD}")
