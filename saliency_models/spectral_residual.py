@@ -2,7 +2,8 @@
 
 Hou, Zhang, "Saliency Detection: A Spectral Residual Approach", CVPR 2007: the log amplitude spectra of photographs are alike and
 smooth, so what departs from the smooth curve belongs to what is unusual in the picture. The blur and scaling follow OpenCV's
-``StaticSaliencySpectralResidual``; the spectrum is averaged around its edges, as it is periodic, where OpenCV reflects it.
+``StaticSaliencySpectralResidual``. Unlike there, the picture is mirrored at its borders first: the transform takes opposite borders
+for neighbours, and their difference made the corners the most salient places of most photographs.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from .pictures import divide_by_maximum, resize
 from .registry import Entry
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-# Amplitude (of grey values 0 to 255) below which a frequency counts as absent: its phase, and the phase's gradient, mean nothing.
-_SILENCE = 1.0
+# Amplitude, that of noise of an eighth of a grey level, below which a frequency counts as absent: its phase and its gradient mean nothing.
+_SILENCE = 16.0
 
 
 class SpectralResidual(SaliencyModel):
@@ -42,15 +43,22 @@ class SpectralResidual(SaliencyModel):
         """Return (B, 1, side, side) maps; the maximum of each is 1."""
         luma = pictures.new_tensor(_LUMA)[None, :, None, None]
         grey = resize((pictures * luma).sum(1, keepdim=True), (self.side, self.side)) * 255
-        spectrum = torch.fft.fft2(grey)
+        spectrum = torch.fft.fft2(_mirrored(grey))
         amplitude = torch.sqrt(spectrum.real**2 + spectrum.imag**2 + _SILENCE**2)
         log_amplitude = torch.log1p(amplitude)
         residual = log_amplitude - _mean_of_neighbours(log_amplitude)
         back = torch.fft.ifft2(spectrum * (torch.exp(residual) / amplitude))
         taps = [math.exp(-(i * i) / (2 * 8.0**2)) for i in range(-2, 3)]
         taps = [tap / sum(taps) for tap in taps]
-        smooth = filter_rows_and_columns(torch.sqrt(back.real**2 + back.imag**2 + 1e-12), taps, taps)
+        magnitude = torch.sqrt(back.real**2 + back.imag**2 + 1e-12)[..., : self.side, : self.side]
+        smooth = filter_rows_and_columns(magnitude, taps, taps)
         return divide_by_maximum(smooth**2)
+
+
+def _mirrored(grey: Tensor) -> Tensor:
+    """(..., 2 H, 2 W): the picture and its mirror images, so that opposite borders are alike."""
+    wide = torch.cat([grey, grey.flip(-1)], dim=-1)
+    return torch.cat([wide, wide.flip(-2)], dim=-2)
 
 
 def _mean_of_neighbours(spectrum: Tensor) -> Tensor:

@@ -1,0 +1,77 @@
+"""Draw the saliency predictors side by side on photographs, for docs/saliency.md.
+
+    python run.py bench saliency_gallery [--weights DIR] [--out docs/img]
+
+Without ``--weights`` the predictors that need none are drawn. With it, each learned predictor whose file or folder lies in DIR
+(under the name that the registry gives) is drawn as well. The photographs are scikit-image's: astronaut (NASA, public domain), chelsea
+(Stefan van der Walt, CC0), coffee (Rachel Michetti, CC0).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from sgool.saliency_models import registry
+from sgool.saliency_models.drawing import contours, fit, overlay, titled, to_pil
+from sgool.saliency_models.interface import SaliencyModel
+from sgool.saliency_models.pictures import shrink
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parent.parent
+PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
+COLUMNS = 4
+WIDTH = 300  # pixels of one panel
+
+
+def photograph(name: str) -> Tensor:
+    """Return one of scikit-image's photographs, (1, 3, H, W)."""
+    from skimage import data
+
+    return torch.from_numpy(getattr(data, name)()).movedim(-1, 0)[None].float() / 255
+
+
+def predictors(weights: Path | None) -> list[SaliencyModel]:
+    """Every predictor that can be loaded here, in the registry's order."""
+    found = []
+    for entry in registry.available():
+        if entry.weights is None:
+            found.append(registry.load(entry.name))
+        elif weights is not None and (weights / entry.weights.filename).exists():
+            found.append(registry.load(entry.name, weights / entry.weights.filename))
+    return found
+
+
+def sheet(name: str, models: list[SaliencyModel]) -> Tensor:
+    """Return one picture (3, H, W) of the photograph and every predictor's overlay under its name."""
+    picture = photograph(name)
+    small = shrink(picture, WIDTH)
+    panels = [(name, small)]
+    for model in models:
+        # Each map is stretched to its own maximum, as one would look at it: predictors differ in how high their maps reach.
+        maps = fit(model(picture), small)
+        maps = maps / maps.amax().clamp(min=1e-6)
+        panels.append((model.name, contours(overlay(small, maps, opacity=0.75), maps, 1)))
+    blank = ("", torch.ones_like(small))
+    panels += [blank] * (-len(panels) % COLUMNS)
+    return torch.cat([titled(panels[start : start + COLUMNS])[0] for start in range(0, len(panels), COLUMNS)], dim=1)
+
+
+def main() -> None:
+    """Write one JPEG for each photograph."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--weights", type=Path, help="folder with the weights of learned predictors")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "img")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    models = predictors(arguments.weights)
+    with torch.no_grad():
+        for name in PHOTOGRAPHS:
+            path = arguments.out / f"saliency_{name}.jpg"
+            to_pil(sheet(name, models)).save(path, quality=85, optimize=True)
+            print(f"{path}: {path.stat().st_size / 1000:.0f} kB, {', '.join(model.name for model in models)}")
+
+
+if __name__ == "__main__":
+    main()
