@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import webbrowser
 
 from . import comfyui
 from .problems import SetupProblem
-from .server import ROOT, Server
+from .server import ROOT, Server, stop_on_signals
 
 TEMPLATE = "sgool_demo"
 
@@ -24,7 +23,7 @@ def main(arguments: list[str]) -> int:
     tree = comfyui.find()
     if tree is None:
         raise SetupProblem("no ComfyUI was found; start with `python run.py serve`, which brings one.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    stop_on_signals()
     output = ROOT / "output"
     output.mkdir(exist_ok=True)
     server = Server(tree, ROOT / ".cache" / "serve", port=options.port, cpu=not options.gpu, arguments=["--output-directory", str(output)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -67,7 +68,7 @@ class Server(Client):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.stop()
 
-    def start(self, timeout: float = 300.0) -> None:
+    def start(self, timeout: float = 480.0) -> None:
         """Start the process and wait until it answers. Raises SetupProblem with the end of its log when it does not."""
         make_base(self.base)
         show_pack_in(self.base / "custom_nodes")
@@ -129,6 +130,12 @@ class Server(Client):
         except (urllib.error.URLError, OSError):
             return False
         return True
+
+
+def stop_on_signals() -> None:
+    """Let Ctrl-C and a request to terminate unwind the ``with`` block, also where this process was started with them ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def free_port() -> int:

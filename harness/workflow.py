@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, TextIO
 from . import comfyui
 from .client import Client, Graph, RunFailed
 from .problems import SetupProblem
-from .server import ROOT, Server
+from .server import ROOT, Server, stop_on_signals
 
 OUTPUT = ROOT / "output"
 
@@ -103,7 +102,7 @@ def main(arguments: list[str]) -> int:
     tree = comfyui.find()
     if tree is None:
         raise SetupProblem("no ComfyUI was found; start with `python run.py workflow`, which brings one.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    stop_on_signals()
     more = ["--models-directory", str(options.models.resolve())] if options.models else []
     print("Starting ComfyUI ...", flush=True)
     with Server(tree, ROOT / ".cache" / "workflow", cpu=not options.gpu, arguments=more) as server:

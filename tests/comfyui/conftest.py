@@ -36,7 +36,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def page(server: Server) -> Iterator[Page]:
     """The server's page in a headless Chromium, already open. Skips where there is no Chromium."""
     reason = why_no_browser()
