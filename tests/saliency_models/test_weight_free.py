@@ -7,6 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sgool.saliency_models import registry
+from sgool.saliency_models.graph_based import node_degrees
+from sgool.saliency_models.pictures import resize
 from skimage import data
 from torch import Tensor
 
@@ -172,3 +174,58 @@ def test_it_works_inside_inference_mode_and_afterwards(name: str) -> None:
     outside = model(picture.clone().requires_grad_())
     torch.testing.assert_close(inside, outside.detach())
     assert outside.requires_grad
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_detached_picture_gets_the_same_map(name: str) -> None:
+    model = registry.load(name)
+    picture = some(1, 3, 30, 40).requires_grad_()
+    with_graph, without = model(picture), model(picture.detach())
+    assert with_graph.requires_grad
+    assert not without.requires_grad
+    assert torch.equal(with_graph.detach(), without)
+
+
+@pytest.mark.parametrize(
+    ("subject", "rows", "columns"),
+    [
+        ("chelsea", (60, 220), (90, 330)),  # the eyes and the nose
+        ("rocket", (100, 420), (290, 350)),  # the rocket, from its tip to the flame
+        ("coffee", (20, 360), (150, 430)),  # the cup and the spoon
+    ],
+)
+def test_the_default_finds_the_subject(subject: str, rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    picture = photograph(subject)
+    maps = registry.load("default")(picture)[0, 0]
+    row, column = divmod(int(maps.argmax()), maps.shape[-1])
+    assert rows[0] <= row < rows[1]
+    assert columns[0] <= column < columns[1]
+    inside = maps[rows[0] : rows[1], columns[0] : columns[1]].mean()
+    assert inside > 2 * maps.mean()
+
+
+def test_graph_degrees_are_row_sums_of_the_weights() -> None:
+    features = some(1, 3, 4, dtype=torch.float64)
+    values, sigma = features.flatten(), 1.3
+    expected = torch.zeros(12, dtype=torch.float64)
+    for i in range(12):
+        for j in range(12):
+            squared = (i // 4 - j // 4) ** 2 + (i % 4 - j % 4) ** 2
+            expected[i] += (values[i] - values[j]).abs() * torch.exp(torch.tensor(-squared / (2 * sigma**2), dtype=torch.float64))
+    torch.testing.assert_close(node_degrees(features, sigma).flatten(), expected)
+
+
+def test_degrees_are_the_stationary_distribution() -> None:
+    """Of the random walk of the paper: the weights' rows divided by their sums."""
+    values = some(12, dtype=torch.float64)
+    weights = (values[:, None] - values[None, :]).abs()
+    walk = weights / weights.sum(1, keepdim=True)
+    degrees = weights.sum(1) / weights.sum()
+    torch.testing.assert_close(degrees @ walk, degrees)
+
+
+@pytest.mark.parametrize("size", [(5, 9), (40, 13), (7, 7)])
+def test_resizing_is_torchs_antialiased_bilinear(size: tuple[int, int]) -> None:
+    picture = some(2, 3, 17, 21, dtype=torch.float64)
+    expected = torch.nn.functional.interpolate(picture, size, mode="bilinear", antialias=True)
+    torch.testing.assert_close(resize(picture, size), expected)
