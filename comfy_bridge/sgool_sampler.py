@@ -100,6 +100,11 @@ class SGOOLSampler(comfy.samplers.Sampler):
             latent = run.plain(noise, callback, disable_pbar)
             self.outcome = Outcome(_to_keep(noise), History(len(noise), noise[0].numel(), {}), ["Nothing was optimised."])
             return latent
+        if noise.ndim not in (4, 5):
+            raise ValueError(
+                f"This model's latent is no picture's: its shape in the sampler is {tuple(noise.shape)} (sound, or several parts in one). "
+                "SGOOL optimises latents of pictures and videos; set iterations to 0 to sample plainly."
+            )
         try:
             result = _Optimisation(self, model_wrap, run, fine=False).execute(noise)
         except Exception as error:

@@ -101,7 +101,7 @@ def settings_from(preset_name: str, widgets: dict[str, Any]) -> Settings:
     """The settings of a preset with the widgets' changes. Raises ``ValueError`` for a value outside its range."""
     base = preset(preset_name)
     set_ = {name: value for name, value in widgets.items() if value not in (AS_PRESET, UNSET)}
-    stopping = {name: set_[name] for name in ("patience", "min_improvement", "max_failures") if name in set_}
+    stopping: dict[str, Any] = {name: set_[name] for name in ("patience", "min_improvement", "max_failures") if name in set_}
     if set_.get("stop_at_target"):
         stopping["target_loss"] = set_.get("target_loss", UNSET)  # -1 is a loss like any other
     plain = ("iterations", "renormalize", "best_of", "returned", "rescoring_candidates", "rescoring_views")
@@ -120,7 +120,7 @@ def settings_from(preset_name: str, widgets: dict[str, Any]) -> Settings:
 def _rule(base: Settings, set_: dict[str, Any]) -> Any:
     own = next(name for name, kind in RULES.items() if isinstance(base.rule, kind))
     name = set_.get("rule", own)
-    rule = base.rule if name == own else RULES[name]()
+    rule: Any = base.rule if name == own else RULES[name]()
     return replace(rule, **{field: set_[widget] for widget, field in RULE_FIELDS[name].items() if widget in set_})
 
 
@@ -128,6 +128,6 @@ def _regularizer(base: Settings, set_: dict[str, Any]) -> Any:
     name = set_.get("regularizer")
     if name == "none":
         return None
-    chosen = base.regularizer if name is None else REGULARIZERS[name]()
+    chosen: Any = base.regularizer if name is None else REGULARIZERS[name]()
     weight = set_.get("regularizer_weight")
     return replace(chosen, weight=weight) if chosen is not None and weight is not None else chosen
