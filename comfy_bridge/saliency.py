@@ -23,8 +23,8 @@ from .folders import SALIENCY
 
 DTYPES = {"as in the file": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
-# Bytes for one picture through a learned predictor at its own input size: forward, and what backward keeps besides. TranSalNet is the
-# hungriest; measured in benchmarks/.
+# Bytes to keep free for one picture through a learned predictor at its own input size: forward, and what backward keeps besides. Rough
+# and from above, for ComfyUI to make room; a run that needs more only meets ComfyUI's usual handling of memory.
 FORWARD_BYTES = 400 * 2**20
 BACKWARD_BYTES = 1600 * 2**20
 CHUNK = 8  # pictures at a time where no graph has to be kept

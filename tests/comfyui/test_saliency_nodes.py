@@ -392,6 +392,38 @@ def test_models_overlays_and_comparisons_chain(server: Any) -> None:
 
 
 @pytest.mark.server
+def test_only_what_people_look_at_is_sampled_anew(server: Any) -> None:
+    """Inpainting with the embedded model: outside the mask the latent stays as it was."""
+
+    def latent(name: str) -> Tensor:
+        (file,) = outputs[name]["latents"]
+        return safetensors.torch.load(server.fetch(file))["latent_tensor"]
+
+    graph = a_prediction(server) | {
+        "3": {"class_type": "SGOOL_LoadDemoModel", "inputs": {}},
+        "4": {"class_type": "ImageScale", "inputs": {
+            "image": ["1", 0], "upscale_method": "area", "width": 64, "height": 64, "crop": "center"}},
+        "5": {"class_type": "VAEEncode", "inputs": {"pixels": ["4", 0], "vae": ["3", 2]}},
+        "6": {"class_type": "SGOOL_PredictSaliency", "inputs": {"image": ["4", 0], **PREDICT, "threshold": 0.3}},
+        "7": {"class_type": "SetLatentNoiseMask", "inputs": {"samples": ["5", 0], "mask": ["6", 0]}},
+        "8": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red circle", "clip": ["3", 1]}},
+        "9": {"class_type": "KSampler", "inputs": {
+            "model": ["3", 0], "positive": ["8", 0], "negative": ["8", 0], "latent_image": ["7", 0],
+            "seed": 1, "steps": 4, "cfg": 1.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}},
+        "10": {"class_type": "SaveLatent", "inputs": {"samples": ["5", 0], "filename_prefix": "saliency_before"}},
+        "11": {"class_type": "SaveLatent", "inputs": {"samples": ["9", 0], "filename_prefix": "saliency_after"}},
+        "12": {"class_type": "MaskToImage", "inputs": {"mask": ["6", 0]}},
+        "13": {"class_type": "PreviewImage", "inputs": {"images": ["12", 0]}},
+    }  # fmt: skip
+    outputs = server.run(graph)
+    change = (latent("11") - latent("10")).abs().mean(1)[0]
+    mask = torch.from_numpy(np.array(server.view(outputs["13"]["images"][0]).convert("L"))).float() / 255
+    share = torch.nn.functional.adaptive_avg_pool2d(mask[None, None], change.shape)[0, 0]
+    assert float(change[share == 0].max()) < 1e-4
+    assert float(change[share == 1].min()) > 1e-2
+
+
+@pytest.mark.server
 def test_the_server_survives_bad_input(server: Any) -> None:
     folder = server.base / "models" / "saliency"
     folder.mkdir(parents=True, exist_ok=True)
