@@ -24,7 +24,7 @@ def run(plan: Plan, slope: Slope, start: Pair, on_step: OnStep | None = None) ->
         on_step: told the number of each step when it is done, and the latent.
 
     Returns:
-        The two states at the end; ``plan.newest[-1]`` says which is the result. Differentiable if ``slope`` is, with the memory of all steps.
+        The two states at the end; ``plan.newest[-1]`` says which is the result. Differentiable if ``slope`` is, with all steps in memory.
     """
     pair = start
     for index, step in enumerate(plan.steps):
@@ -62,8 +62,16 @@ def end_pair(plan: Plan, slope: Slope, latent: Tensor, coupled: bool) -> Pair:
     return (latent, earlier) if plan.newest[-1] == 0 else (earlier, latent)
 
 
-def run_reversibly(plan: Plan, slope: Slope, start: Pair, carries: Carries | None = None, slope_with_grad: Slope | None = None) -> Pair:
-    """Like :func:`run`, and differentiable in ``start``, but keeping nothing except the two states at the end.
+def run_reversibly(
+    plan: Plan,
+    slope: Slope,
+    start: Pair,
+    *,
+    carries: Carries | None = None,
+    slope_with_grad: Callable[..., Tensor] | None = None,
+    held: Tensor | None = None,
+) -> Pair:
+    """Like :func:`run`, and differentiable in ``start`` and ``held``, but keeping nothing except the two states at the end.
 
     Backward undoes the updates one by one and computes each model call again, once, with its graph: to undo an update and to differentiate
     it takes the same call. So a gradient costs what checkpointing each call does: one forward, one more forward, one backward of each
@@ -73,8 +81,10 @@ def run_reversibly(plan: Plan, slope: Slope, start: Pair, carries: Carries | Non
         plan, slope, start: as for :func:`run`; ``slope`` is run without autograd.
         carries: for the number of each model call (from 0), whether its Jacobian is taken; ``None``: all.
         slope_with_grad: what backward calls, with a tensor that requires a gradient and autograd on; ``None``: ``slope``.
+        held: a tensor that every slope depends on as well, such as the noise outside of a mask. ``slope_with_grad`` then gets it as a third
+            argument; ``slope`` has it already.
     """
-    return _Reversible.apply(start[0], start[1], plan, slope, carries, slope_with_grad or slope)  # type: ignore[no-any-return]
+    return _Reversible.apply(start[0], start[1], held, plan, slope, carries, slope_with_grad or slope)  # type: ignore[no-any-return]
 
 
 class _Reversible(torch.autograd.Function):
@@ -82,19 +92,31 @@ class _Reversible(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]  # noqa: PLR0917
-        ctx: Any, x: Tensor, offset: Tensor, plan: Plan, slope: Slope, carries: Carries | None, slope_with_grad: Slope
+        ctx: Any,
+        x: Tensor,
+        offset: Tensor,
+        held: Tensor | None,
+        plan: Plan,
+        slope: Slope,
+        carries: Carries | None,
+        slope_with_grad: Callable[..., Tensor],
     ) -> Pair:
         # Even under a mode that hands detach() through: inside, nothing may have a history.
         with torch._C.DisableTorchFunction():
             start = x.detach(), offset.detach()
         end = run(plan, slope, start)
-        ctx.plan, ctx.carries, ctx.slope = plan, carries, slope_with_grad
-        ctx.save_for_backward(*end)
+        ctx.plan, ctx.carries, ctx.plain_slope, ctx.slope = plan, carries, slope, slope_with_grad
+        ctx.save_for_backward(*end, held)
         return end
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        pair: Pair = tuple(state.detach() for state in ctx.saved_tensors)  # type: ignore[assignment]
+        *states, held = ctx.saved_tensors
+        pair: Pair = tuple(state.detach() for state in states)  # type: ignore[assignment]
+        holds: Tensor | None = None
+        if held is not None:
+            held = held.detach().requires_grad_()
+            holds = torch.zeros_like(held, requires_grad=False)
         pulled: Pair = gradients[0], gradients[1]
         call = ctx.plan.calls
         for update in reversed(ctx.plan.updates):
@@ -103,19 +125,23 @@ class _Reversible(torch.autograd.Function):
             other = 1 - update.target
             if not carried:
                 with torch.no_grad():
-                    d = _slope(update, pair, ctx.slope)
+                    d = _slope(update, pair, ctx.plain_slope)
                 through = None
             else:
                 with torch.enable_grad():
                     leaf = pair[other].detach().requires_grad_()
-                    output = ctx.slope(_scaled(update, leaf), update.sigma)
-                    (through,) = torch.autograd.grad(output, leaf, pulled[update.target].to(output.dtype))
+                    inputs = (leaf,) if held is None else (leaf, held)
+                    output = ctx.slope(_scaled(update, leaf), update.sigma, *inputs[1:])
+                    pull = pulled[update.target].to(output.dtype)
+                    through, *through_held = torch.autograd.grad(output, inputs, pull, allow_unused=True)
                 d = output.detach()
+                if holds is not None and through_held and through_held[0] is not None:
+                    holds = holds + update.weight * through_held[0]
                 del output, leaf
             with torch.no_grad():
                 pair = _undo(update, pair, d)
                 pulled = _pull_back(update, pulled, through)
-        return (*pulled, None, None, None, None)
+        return (*pulled, holds, None, None, None, None)
 
 
 def _slope(update: Update, pair: Pair, slope: Slope) -> Tensor | None:

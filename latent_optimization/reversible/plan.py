@@ -5,14 +5,15 @@ Every step of every solver here is a sequence of updates of one form,
     u <- keep * u + mix * v + weight * d(scale * v, sigma),
 
 where u is one of the two states, v the other, and ``d(x, sigma) = (x - D(x, sigma)) / sigma`` with the denoiser D. Whatever d is, v is
-still there afterwards, so the update is undone by ``u <- (u - mix * v - weight * d(scale * v, sigma)) / keep``. A solver is no more than the list
-of its updates; running it, running it backwards and its gradient are written once (chain.py).
+still there afterwards, so the update is undone by ``u <- (u - mix * v - weight * d(scale * v, sigma)) / keep``. A solver is no more than
+the list of its updates; running it, running it backwards and its gradient are written once (chain.py).
 
 In ComfyUI's sigma parametrisation d is the derivative of the state in sigma, for eps, v and flow models alike, so DDIM is Euler's method.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def check_sigmas(sigmas: Sequence[float]) -> None:
         raise ValueError(f"The schedule has {len(sigmas)} sigma(s); a reversible sampler needs at least two (one step).")
     if not all(math.isfinite(sigma) for sigma in sigmas) or min(sigmas) < 0:
         raise ValueError("The schedule has sigmas that are negative or not finite; check the node that makes it.")
-    for step, (sigma, following) in enumerate(zip(sigmas, sigmas[1:], strict=False), start=1):
+    for step, (sigma, following) in enumerate(itertools.pairwise(sigmas), start=1):
         if following >= sigma:
             what = "the same sigma twice" if following == sigma else "a sigma that rises"
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -14,7 +15,8 @@ class McCallumFoster:
     """x+ = z x + (1 - z) y + F_h(y), y+ = y - F_-h(x+), with F the increment of Euler's (DDIM's) step, forwards and back.
 
     The step back starts from the next sigma. Where that is 0, at which a model has no slope, the last step takes it at the sigma where it
-    began, and scales the state for it, as EDICT does; it stays exactly reversible. Two model calls a step. The only one of the four with a region of stability.
+    began, and scales the state for it, as EDICT does; it stays exactly reversible. Two model calls a step. The only one of the four with a
+    region of stability.
 
     Args:
         coupling: z, in (0, 1]; published 0.999. Run backwards, each step multiplies the difference between the states by 1 / z.
@@ -34,7 +36,7 @@ class McCallumFoster:
         check_sigmas(sigmas)
         z = self.coupling
         steps: list[tuple[Update, ...]] = []
-        for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+        for sigma, following in itertools.pairwise(sigmas):
             h = following - sigma
             steps.append((Update(0, z, 1 - z, h, sigma), Update(1, 1.0, 0.0, h, following)))
         if sigmas[-1] == 0:

@@ -5,6 +5,7 @@ A state is z = alpha * x0 + sigma * eps, as in the papers; ``model(z, i)`` predi
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -75,7 +76,7 @@ def o_belm(z: Tensor, times: Times, model: Model = eps) -> list[Tensor]:
 def mccallum_foster(x: Tensor, sigmas: list[float], zeta: float, slope: Callable[[Tensor, float], Tensor]) -> list[Tensor]:
     """McCallum and Foster's step with Euler's method, for any dx/dsigma = slope(x, sigma); no sigma may be 0."""
     y, seen = x, [x]
-    for now, following in zip(sigmas, sigmas[1:], strict=False):
+    for now, following in itertools.pairwise(sigmas):
         x = zeta * x + (1 - zeta) * y + (following - now) * slope(y, now)
         y = y - (now - following) * slope(x, following)
         seen.append(x)

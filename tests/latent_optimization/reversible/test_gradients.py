@@ -146,7 +146,7 @@ def test_calls_without_jacobian_contribute_a_constant(solver: Solver) -> None:
 
     leaf = (states() * 14.6).requires_grad_()
     expected = torch.autograd.grad(run(plan, partly, (leaf, torch.zeros_like(leaf)))[0].sum(), leaf)[0]
-    found = torch.autograd.grad(run_reversibly(plan, slope, (leaf, torch.zeros_like(leaf)), carries)[0].sum(), leaf)[0]
+    found = torch.autograd.grad(run_reversibly(plan, slope, (leaf, torch.zeros_like(leaf)), carries=carries)[0].sum(), leaf)[0]
     assert float((found - expected).norm()) <= 1e-8 * float(expected.norm())
 
 

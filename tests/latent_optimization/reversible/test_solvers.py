@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sgool.latent_optimization.reversible import BDIA, EDICT, OBELM, SOLVERS, McCallumFoster, Solver, invert, run
 from sgool.latent_optimization.reversible.chain import end_pair
+from sgool.latent_optimization.reversible.expected_error import WORTH_A_WARNING, expected_error
 from torch import Tensor
 
 from . import published
@@ -110,7 +112,7 @@ def test_more_steps_come_closer_to_the_solution(solver: Solver) -> None:
     x, name = states() * 14.6, "geometric, ends early"
     fine = SCHEDULES[name](2000)
     reference = x
-    for sigma, following in zip(fine, fine[1:], strict=False):
+    for sigma, following in itertools.pairwise(fine):
         reference = reference + (following - sigma) * slope(reference, sigma)
     errors = [float((trajectory(solver, SCHEDULES[name](n), x, slope)[0][-1] - reference).norm()) for n in (20, 160)]
     assert errors[1] < errors[0] / 2
@@ -136,7 +138,12 @@ def test_the_number_of_model_calls() -> None:
     for name, solver in SOLVERS.items():
         made: list[float] = []
         plan = solver().plan(sigmas, scales_of(sigmas))
-        run(plan, lambda x, sigma: made.append(sigma) or slope(x, sigma), (states(), states() * 0))  # type: ignore[func-returns-value]
+
+        def noted(x: Tensor, sigma: float, made: list[float] = made) -> Tensor:
+            made.append(sigma)
+            return slope(x, sigma)
+
+        run(plan, noted, (states(), states() * 0))
         assert len(made) == plan.calls == expected[name]
         assert min(made) > 0
 
@@ -165,3 +172,23 @@ def test_schedules_that_cannot_be_run_backwards_are_refused(solver: Solver, sigm
 def test_parameters_that_would_divide_by_zero_are_refused(make: Callable[[], Solver]) -> None:
     with pytest.raises(ValueError, match="has to be above 0 and at most 1"):
         make()
+
+
+@pytest.mark.parametrize("count", [10, 50])
+@pytest.mark.parametrize("solver", [*VARIANTS, BDIA(0.9), EDICT(0.9)], ids=str)
+def test_the_expected_error_is_of_the_order_of_the_measured_one(solver: Solver, count: int) -> None:
+    sigmas = SCHEDULES["karras to 0"](count)
+    plan = solver.plan(sigmas, scales_of(sigmas))
+    start = (states() * 14.6).float(), states().float() * 0
+    back = invert(plan, slope, run(plan, slope, start))
+    measured = float((back[0] - start[0]).norm() / start[0].norm())
+    assert measured / 10 < expected_error(plan, torch.float32) < 15 * measured
+
+
+def test_settings_that_invert_badly_are_known_before() -> None:
+    sigmas = SCHEDULES["karras to 0"](50)
+    scales = scales_of(sigmas)
+    for solver in (EDICT(), BDIA(), OBELM(), McCallumFoster()):
+        assert expected_error(solver.plan(sigmas, scales), torch.float32) < WORTH_A_WARNING
+        assert expected_error(solver.plan(sigmas, scales), torch.float64) < 1e-10
+    assert expected_error(BDIA(0.7).plan(sigmas, scales), torch.float32) > 0.1
