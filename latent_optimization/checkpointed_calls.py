@@ -102,6 +102,14 @@ class CheckpointedCalls:
         with torch.inference_mode(False), GradientMode(copy_constants=self._mode.copy_constants):
             return self._model(x, *args, **kwargs)
 
+    def carries(self, index: int) -> bool:
+        """Whether the Jacobian of call number ``index`` (from 0) of this run is wanted."""
+        return self._schedule.carries(index, self._total)
+
+    def again(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """A call that a sampler with a backward of its own makes there: with its graph, neither counted nor checkpointed."""
+        return self._call(x, args, kwargs)
+
     def _constant_call(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         self._before_call()
         with torch.no_grad():
