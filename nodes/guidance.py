@@ -69,7 +69,7 @@ class LoadCLIPScorer(io.ComfyNode):
                     tooltip="Precision of the weights. default is fp32. fp16 takes half the memory.",
                 ),
             ],
-            outputs=[CLIPScorer.Output(display_name="clip_scorer")],
+            outputs=[CLIPScorer.Output(display_name="clip_scorer", tooltip="For Saliency CLIP Loss and CLIP Score.")],
         )
 
     @classmethod
@@ -108,7 +108,7 @@ class CLIPScorerFromCLIP(io.ComfyNode):
                 io.Clip.Input("clip", tooltip="A CLIP with CLIP-G in it, such as SDXL's."),
                 io.ClipVision.Input("clip_vision", tooltip="CLIP-ViT-bigG-14, the image side of CLIP-G."),
             ],
-            outputs=[CLIPScorer.Output(display_name="clip_scorer")],
+            outputs=[CLIPScorer.Output(display_name="clip_scorer", tooltip="For Saliency CLIP Loss and CLIP Score.")],
         )
 
     @classmethod
@@ -149,7 +149,7 @@ class SaliencyCLIPLossNode(io.ComfyNode):
                 ),
                 *_advanced_inputs(),
             ],
-            outputs=[Objective.Output(display_name="objective")],
+            outputs=[Objective.Output(display_name="objective", tooltip="For SGOOL KSampler, SGOOL Sampler or Combine Objectives.")],
         )
 
     @classmethod
@@ -345,7 +345,7 @@ class CombineObjectives(io.ComfyNode):
             description="Adds up objectives, each times its weight. For more than five, combine combinations.",
             search_aliases=["sgool", "objective", "weighted sum", "multi objective", "loss", "combine"],
             inputs=inputs,
-            outputs=[Objective.Output(display_name="objective")],
+            outputs=[Objective.Output(display_name="objective", tooltip="For SGOOL KSampler, SGOOL Sampler or Combine Objectives.")],
         )
 
     @classmethod

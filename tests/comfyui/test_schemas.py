@@ -1,0 +1,53 @@
+"""What every node of the pack owes to the person who reads it in the editor."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+import sgool
+from comfy_api.latest import io
+from sgool.harness.server import ROOT, Server
+
+import nodes
+
+pytestmark = pytest.mark.comfyui
+
+
+async def _listed() -> list[type[io.ComfyNode]]:
+    extension = await sgool.comfy_entrypoint()
+    return await extension.get_node_list()
+
+
+NODES = asyncio.run(_listed())
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.define_schema().node_id)
+def test_a_node_explains_itself(node: type[io.ComfyNode]) -> None:
+    schema = node.define_schema()
+    assert re.fullmatch(r"SGOOL_[A-Za-z]+", schema.node_id)
+    assert schema.category.startswith("SGOOL/")
+    assert schema.display_name
+    assert len(schema.description) > 40
+    assert schema.search_aliases
+    assert [item.id for item in schema.inputs if not item.tooltip] == []
+    assert [item.display_name or item.id for item in schema.outputs if not item.tooltip] == []
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.define_schema().node_id)
+def test_a_node_has_a_help_page(node: type[io.ComfyNode]) -> None:
+    schema = node.define_schema()
+    page = ROOT / "web" / "docs" / f"{schema.node_id}.md"
+    assert page.exists()
+    text = page.read_text(encoding="utf-8")
+    known = set(nodes.KSampler.INPUT_TYPES()["required"]) if "As in KSampler" in text else set()
+    assert [item.id for item in schema.inputs if item.id not in text and item.id not in known] == []
+
+
+@pytest.mark.server
+def test_the_server_hands_out_the_help_pages(server: Server) -> None:
+    for node in NODES:
+        name = node.define_schema().node_id
+        assert server.text(f"/extensions/sgool/docs/{name}.md") == Path(ROOT, "web", "docs", f"{name}.md").read_text(encoding="utf-8")
