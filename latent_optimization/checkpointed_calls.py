@@ -25,7 +25,7 @@ class JacobianSchedule:
     """Which of a sampler's model calls carry their Jacobian into the gradient.
 
     A call that does not is run without autograd and contributes a constant: only the sampler's own linear path leads past it. That is
-    cheaper (one model forward instead of four forwards' worth of work) and approximate.
+    cheaper (one model forward instead of about three forwards' worth of work) and approximate.
 
     Args:
         choice: ``"all"``; ``"last"``: the last ``count`` calls of a run; ``"every"``: every ``count``-th call, counted back from the

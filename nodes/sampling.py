@@ -35,7 +35,7 @@ def _settings_inputs() -> list[io.Input]:
             default=10,
             min=-1,
             max=10000,
-            tooltip="How often the noise is improved. Each costs about as much as sampling four times. 0 samples plainly; -1 takes the "
+            tooltip="How often the noise is improved. Each costs about as much as sampling three times. 0 samples plainly; -1 takes the "
             "number that the preset or the settings have.",
         ),
         OptimizationSettings.Input("settings", optional=True, tooltip="From SGOOL Settings: replaces the preset."),

@@ -68,7 +68,7 @@ def test_the_optimised_noise_gives_the_same_latent_plainly(name: str, model: Any
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("name", ["euler", "dpmpp_sde", "euler_ancestral", "seeds_2"])
+@pytest.mark.parametrize("name", ["dpmpp_sde", "euler_ancestral"])
 def test_the_same_seed_gives_the_same_bits(name: str, model: Any) -> None:
     results = []
     for disturbance in (1, 2):
