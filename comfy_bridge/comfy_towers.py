@@ -122,7 +122,8 @@ def _image_width(clip_vision: Any) -> int:
     if not isinstance(model, comfy.clip_model.CLIPVisionModelProjection) or not isinstance(projection, nn.Module):
         kind = getattr(clip_vision, "model_type", type(clip_vision).__name__)
         raise ValueError(f"This CLIP_VISION ({kind}) has no projection into a space that it shares with a text tower. {INSTEAD}")
-    return int(projection.out_features)
+    out_features: Any = projection.out_features
+    return int(out_features)
 
 
 def _text_towers(clip: Any) -> dict[str, Any]:

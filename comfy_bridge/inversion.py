@@ -145,8 +145,8 @@ class _Backwards(comfy.samplers.Sampler):
         exact = (x - zero) / factor
         rounded = exact.to(torch.float32)
         if not bool(torch.isfinite(rounded).all()):
-            warning = warning_for(begun.plan, begun.dtype) or "Take more steps, another solver or a lower cfg."
-            raise ValueError(f"The inversion ran away: the noise that it found is not finite. {warning}")
+            advice = warning_for(begun.plan, begun.dtype) or "Take more steps, another solver or a lower cfg."
+            raise ValueError(f"The inversion ran away: the noise that it found is not finite. {advice}")
         pair = torch.stack([x - begun.scaled(rounded), offset], dim=1)
         warning = warning_for(begun.plan, begun.dtype)
         self.found = Inverted(

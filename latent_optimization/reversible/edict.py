@@ -39,7 +39,7 @@ class EDICT:
         p = self.mix
         steps = [self._step(i, sigmas, scales) for i in range(len(sigmas) - 1)]
         mixing = (Update(0, p, 1 - p), Update(1, p, 1 - p))
-        joined = [(*step, *mixing) for step in steps]
+        joined: list[tuple[Update, ...]] = [(*step, *mixing) for step in steps]
         joined[0] = (Update(1, 1.0, 1.0), *joined[0])
         return Plan(tuple(joined), (0,) * len(steps), tuple(sigmas))
 
