@@ -146,7 +146,13 @@ def _load(choice: str, dtype: str, download: bool, options: dict[str, Any]) -> S
     if entry.weights is None:
         return SaliencyPredictor(_build(entry, None, options))
     found = find_weights(entry)
-    if found is None and download and entry.weights.url is not None:
+    if found is None and entry.weights.url is not None:
+        if not download:
+            raise ValueError(
+                f"The weights of {entry.name!r} are not in models/saliency. Switch download_if_missing on to fetch them "
+                f"({entry.weights.size}, {entry.weights.licence}), or get them from {entry.weights.where} and put them there as "
+                f"{entry.weights.filename}."
+            )
         found = _download(entry)
     return _learned(entry, found, dtype, options)
 
@@ -215,11 +221,11 @@ def _download(entry: Entry) -> Any:
     from ..saliency_models.download import download
 
     assert entry.weights is not None
-    bar = comfy.utils.ProgressBar(1)
+    bar = comfy.utils.ProgressBar(entry.weights.bytes or 1)
 
     def progress(done: int, total: int | None) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(done, total or max(done, entry.weights.bytes or 1) if entry.weights else None)
+        bar.update_absolute(done, total or max(done, bar.total))
 
     path = download(entry.weights, Path(folder_paths.get_folder_paths(SALIENCY)[0]), progress)
     return path if entry.folder else read_state_dict(path)

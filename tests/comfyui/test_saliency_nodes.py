@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import math
 import pickle
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +250,37 @@ def test_gradients_flow_through_weights_that_core_moved_in_inference_mode(u2netp
         gradients.append(torch.autograd.grad((predict_maps(leaf) * weights).mean(), leaf)[0])
     assert float(gradients[1].abs().max()) > 0
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-7, rtol=1e-3)
+
+
+def test_missing_weights_are_fetched_only_when_asked(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    content = safetensors.torch.save(random_weights())
+    stand_in = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=stand_in.serve_forever, daemon=True).start()
+    entry = registry.find("u2netp")
+    assert entry.weights is not None
+    remote = registry.RemoteFile("u2netp.safetensors", f"http://127.0.0.1:{stand_in.server_port}/u2netp", len(content))
+    offered = replace(entry, weights=replace(entry.weights, filename="u2netp.safetensors", remote=(remote,)))
+    monkeypatch.setattr(registry, "find", lambda name: offered)
+    try:
+        with pytest.raises(ValueError, match="Switch download_if_missing on"):
+            load("u2netp")
+        assert list(folder.iterdir()) == []
+        assert load("u2netp", download_if_missing=True).name == "u2netp"
+    finally:
+        stand_in.shutdown()
+        stand_in.server_close()
+    assert [file.name for file in folder.iterdir()] == ["u2netp.safetensors"]
+    assert load("u2netp").name == "u2netp"
 
 
 def test_another_input_size_shares_the_weights(u2netp: Path) -> None:
