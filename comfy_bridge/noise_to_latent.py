@@ -39,6 +39,7 @@ class NoiseToLatent:
         copy_constants: see :class:`GradientMode`.
         before_call: run before each model call and each recomputation of one.
         calls: model calls of all runs so far, without recomputations.
+        both: return both latents of a sampler with a coupled pair, ``(B, 2, ...)``; only for samplers with ``sample_both``.
     """
 
     sampler: comfy.samplers.Sampler
@@ -52,6 +53,7 @@ class NoiseToLatent:
     copy_constants: bool = False
     before_call: Callable[[], None] | None = None
     calls: int = 0
+    both: bool = False
 
     def __post_init__(self) -> None:
         self._random_state = _RandomState(self.sigmas.device)
@@ -105,6 +107,10 @@ class NoiseToLatent:
         extra_args = dict(self.extra_args)
         if "model_options" in extra_args:
             extra_args["model_options"] = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
+        if self.both:
+            return self.sampler.sample_both(  # type: ignore[attr-defined]
+                model, self.sigmas.clone(), extra_args, noise, self.latent_image, self.denoise_mask
+            )
         # uni_pc writes into its sigmas: each run has its own.
         return self.sampler.sample(  # type: ignore[call-arg]
             model, self.sigmas.clone(), extra_args, None, noise, self.latent_image, self.denoise_mask, True

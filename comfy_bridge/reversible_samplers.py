@@ -45,6 +45,11 @@ class ReversibleSampler(comfy.samplers.Sampler):
         self.precision = precision
         self.pair = pair
 
+    @property
+    def coupled(self) -> bool:
+        """Whether the two states are two latents of the same picture."""
+        return self.solver.coupled
+
     def with_pair(self, pair: Tensor | None) -> ReversibleSampler:
         """The same sampler, starting from another pair."""
         return ReversibleSampler(self.solver, self.precision, pair)

@@ -29,6 +29,10 @@ APPROXIMATE = (
     "This sampler chooses its steps from the latent, and gradients cannot follow that choice: they are approximate. "
     "A sampler of fixed steps (euler, dpmpp_2m...) gives exact ones."
 )
+ONE_LATENT = (
+    "The presets SGOOL and DOODL were published with EDICT, whose two coupled latents are both judged (SGOOL Reversible Sampler, 50 steps, "
+    "CFG 7.5). This sampler has one, which is judged alone."
+)
 
 
 @dataclass
@@ -82,6 +86,11 @@ class SGOOLSampler(comfy.samplers.Sampler):
         self.settings = settings
         self.outcome: Outcome | None = None
 
+    @property
+    def judges_both(self) -> bool:
+        """Whether two coupled latents of a picture are judged."""
+        return self.settings.judge_both and bool(getattr(self.sampler, "coupled", False))
+
     def sample(  # noqa: PLR0917  (core's signature)
         self,
         model_wrap: Any,
@@ -114,6 +123,8 @@ class SGOOLSampler(comfy.samplers.Sampler):
         if result is None:  # outside the except block, where the error still holds on to the memory
             result = self._second_attempt(model_wrap, run, noise)
         messages = [*([APPROXIMATE] if gradient_is_approximate(self.sampler) else []), *result.messages]
+        if self.settings.judge_both and not self.judges_both:
+            messages.append(ONE_LATENT)
         self.outcome = Outcome(_to_keep(result.noise), result.history, messages)
         for message in messages:
             logging.info("SGOOL: %s", message)
@@ -156,6 +167,7 @@ class _Optimisation:
         self.vae = owner.vae
         self.settings = owner.settings
         self.run = run
+        self.run.both = owner.judges_both
         self.fine = fine
         self.base_model = model_wrap.inner_model
         self.patcher = model_wrap.model_patcher
@@ -205,7 +217,16 @@ class _Optimisation:
     def evaluate(
         self, latent: Tensor, iteration: int, generator: torch.Generator | None, indices: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Losses and parts of latents as the sampler leaves them."""
+        """Losses and parts of latents as the sampler leaves them; of a coupled pair ``(1, 2, ...)`` the mean of both."""
+        if not self.run.both:
+            return self._judge(latent, iteration, generator, indices)
+        judged = [self._judge(one, iteration, generator, indices) for one in latent.unbind(1)]
+        losses = torch.stack([losses for losses, _ in judged]).mean(dim=0)
+        return losses, {name: torch.stack([parts[name] for _, parts in judged]).mean(dim=0) for name in judged[0][1]}
+
+    def _judge(
+        self, latent: Tensor, iteration: int, generator: torch.Generator | None, indices: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         comfy.model_management.throw_exception_if_processing_interrupted()
         self.models_may_be_elsewhere = True
         with_grad = latent.requires_grad and torch.is_grad_enabled()

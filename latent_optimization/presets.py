@@ -34,6 +34,8 @@ class Settings:
         rescoring_views: for ``"rescored"``, how many evaluations each score averages, at least 1; all candidates get the same
             augmentations.
         jacobian: which of the sampler's model calls carry their Jacobian. Read by what makes ``generate``, not by the loop.
+        judge_both: where the sampler carries a coupled pair of latents (EDICT, McCallum-Foster), judge both and average their losses, at
+            the price of a second evaluation. Also read by what makes ``generate``; other samplers have one latent, which is judged.
 
     Raises:
         ValueError: for a value outside its range, with what was expected.
@@ -49,6 +51,7 @@ class Settings:
     rescoring_candidates: int = 4
     rescoring_views: int = 4
     jacobian: JacobianSchedule = field(default_factory=JacobianSchedule)
+    judge_both: bool = False
 
     def __post_init__(self) -> None:
         self._at_least("iterations", 0)
@@ -78,12 +81,14 @@ class Settings:
 
 
 # DOODL as released (github.com/salesforce/DOODL, doodl.py): 50 updates, momentum, clipping, perturbation, the initial norm, no choice among
-# iterates. Its solver (EDICT, 50 steps, CFG 7.5) is the sampler's to choose, its cutouts and their minimum the objective's.
-DOODL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", returned="last")
+# iterates. Both latents of EDICT's pair are judged, and the pair is tied: one noise starts them both. The solver (EDICT, mix 0.93, 50
+# steps, CFG 7.5: SGOOL Reversible Sampler's defaults) is the sampler's to choose, 16 cutouts and their minimum the objective's. Held
+# against an independent transcription of the whole procedure in tests/latent_optimization/reversible/test_procedure.py.
+DOODL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", returned="last", judge_both=True)
 
 # The SGOOL paper (arXiv 2410.10257) builds on DOODL and leaves step, iterations and the choice of iterate open: this project takes
 # DOODL's for all of them. What sets the two apart is the objective, where SGOOL adds the salient term.
-SGOOL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", returned="last")
+SGOOL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", returned="last", judge_both=True)
 
 # This project's own: few steps of a known length, since a scorer is fooled by large ones. Meant for an objective with augmentations.
 BALANCED = Settings(iterations=10, rule=NormalizedGradient(step_size=0.1, momentum=0.9), renormalize="initial", returned="last")

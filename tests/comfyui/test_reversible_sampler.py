@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_management
@@ -14,7 +15,7 @@ from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
-from sgool.latent_optimization.presets import Settings
+from sgool.latent_optimization.presets import PRESETS, Settings
 from sgool.latent_optimization.reversible import BDIA, EDICT, OBELM, McCallumFoster, Solver
 from torch import Tensor
 
@@ -216,3 +217,26 @@ def test_what_cannot_work_is_said_before_the_model_is_called(solver: Solver) -> 
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(ValueError, match="Unknown precision 'float16'"):
         ReversibleSampler(EDICT(), "float16")
+
+
+def test_the_published_presets_judge_both_latents_of_a_coupled_pair() -> None:
+    model = tiny_model()
+    settings = replace(PRESETS["DOODL"], iterations=2)
+    coupled, single = (SGOOLSampler(ReversibleSampler(solver), Red(), tiny_vae(), settings) for solver in (EDICT(), BDIA()))
+    for sampler in (coupled, single):
+        assert torch.isfinite(sampled(model, sampler, 3, cfg=1.5)).all()
+        assert sampler.outcome is not None
+    assert coupled.objective.calls == 2 * single.objective.calls
+    assert any("judged alone" in message for message in single.outcome.messages)
+    assert not any("judged alone" in message for message in coupled.outcome.messages)
+
+
+def test_both_latents_have_their_gradient() -> None:
+    run = analytic_run(EDICT(), both=True)
+    assert run(noise()).shape == (2, 2, 3, 4, 4)
+    leaf = noise().requires_grad_()
+    pair = run(leaf)
+    assert torch.equal(pair[:, 0].detach(), run.plain(noise()))
+    of_both = [torch.autograd.grad(run(leaf)[:, index].square().sum(), leaf)[0] for index in (0, 1)]
+    (together,) = torch.autograd.grad(pair.square().sum(), leaf)
+    assert torch.allclose(together, of_both[0] + of_both[1])

@@ -34,9 +34,9 @@ def eps(z: Tensor, i: int) -> Tensor:
     return 0.8 * torch.tanh(z + 0.3 * z.roll(1, -1) - 0.02 * i) + 0.1 * torch.sin(3 * z.roll(1, -2))
 
 
-def edict(z: Tensor, times: Times, p: float, alternate: bool, model: Model = eps) -> tuple[list[Tensor], Tensor]:
-    """arXiv 2211.12446: both estimates, then the mixing."""
-    x, y, seen = z, z, [z]
+def edict(z: Tensor, times: Times, p: float, alternate: bool, other: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+    """arXiv 2211.12446: both estimates, then the mixing. Starts from z twice, or from z and another."""
+    x, y, seen, model = z, z if other is None else other, [z], eps
     for count, i in enumerate(range(times.last, 0, -1)):
         if alternate and count % 2:
             y = times.ddim(y, model(x, i), i, i - 1)
