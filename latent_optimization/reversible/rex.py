@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from .plan import Plan, Update, check_range, check_sigmas
@@ -12,11 +12,12 @@ from .plan import Plan, Update, check_range, check_sigmas
 
 @dataclass(frozen=True)
 class McCallumFoster:
-    """x+ = z x + (1 - z) y + F_h(y), y+ = y - F_-h(x+), with F the increment of Euler's (DDIM's) step, forwards and back.
+    """With u = x / sigma, in which DDIM is Euler's method for the denoised D: u+ = z u + (1 - z) v + F_h(v), v+ = v - F_-h(u+).
 
-    The step back starts from the next sigma. Where that is 0, at which a model has no slope, the last step takes it at the sigma where it
-    began, and scales the state for it, as EDICT does; it stays exactly reversible. Two model calls a step. The only one of the four with a
-    region of stability.
+    F is the increment of that method, forwards and back; the step back starts from the next sigma. In u the model's own shrinking of the
+    noise is solved exactly (the exponential part of Rex) and what is left is not stiff; coupled in x itself, the two states drift apart.
+    To a last sigma of 0, where u is infinite, the step is taken in x, both ways from the sigma where it begins and with the state scaled
+    for it, as EDICT does; it stays exactly reversible. Two model calls a step. The only family of the four with a region of stability.
 
     Args:
         coupling: z, in (0, 1]; published 0.999. Run backwards, each step multiplies the difference between the states by 1 / z.
@@ -37,10 +38,11 @@ class McCallumFoster:
         z = self.coupling
         steps: list[tuple[Update, ...]] = []
         for sigma, following in itertools.pairwise(sigmas):
-            h = following - sigma
-            steps.append((Update(0, z, 1 - z, h, sigma), Update(1, 1.0, 0.0, h, following)))
+            h, r = following - sigma, following / sigma
+            # (1 - r) D(v) is (1 - r) v + h d(v): the mix and the weight.
+            steps.append((Update(0, z * r, 1 - z * r, h, sigma), Update(1, r, 1 - r, h * r, following)))
         if sigmas[-1] == 0:
-            forward, back = steps[-1]
-            steps[-1] = forward, replace(back, sigma=sigmas[-2], scale=scales[-1] / scales[-2])
+            h = -sigmas[-2]
+            steps[-1] = Update(0, z, 1 - z, h, sigmas[-2]), Update(1, 1.0, 0.0, h, sigmas[-2], scales[-1] / scales[-2])
         steps[0] = (Update(1, 1.0, 1.0), *steps[0])
         return Plan(tuple(steps), (0,) * len(steps), tuple(sigmas))

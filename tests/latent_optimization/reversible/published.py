@@ -73,11 +73,13 @@ def o_belm(z: Tensor, times: Times, model: Model = eps) -> list[Tensor]:
     return seen
 
 
-def mccallum_foster(x: Tensor, sigmas: list[float], zeta: float, slope: Callable[[Tensor, float], Tensor]) -> list[Tensor]:
-    """McCallum and Foster's step with Euler's method, for any dx/dsigma = slope(x, sigma); no sigma may be 0."""
-    y, seen = x, [x]
+def mccallum_foster(x: Tensor, sigmas: list[float], zeta: float, denoised: Callable[[Tensor, float], Tensor]) -> list[Tensor]:
+    """McCallum and Foster's coupling of Euler's method for u = x / sigma, du = D d(1 / sigma); no sigma may be 0."""
+    u = v = x / sigmas[0]
+    seen = [x]
     for now, following in itertools.pairwise(sigmas):
-        x = zeta * x + (1 - zeta) * y + (following - now) * slope(y, now)
-        y = y - (now - following) * slope(x, following)
-        seen.append(x)
+        step = 1 / following - 1 / now
+        u = zeta * u + (1 - zeta) * v + step * denoised(v * now, now)
+        v = v - (-step) * denoised(u * following, following)
+        seen.append(u * following)
     return seen

@@ -1,0 +1,213 @@
+"""The reversible samplers on the embedded model: round trips, gradients, memory and accuracy, beside checkpointing each call.
+
+Writes the tables of docs/reversible.md to standard output. ``--half`` adds the model in float16 (slow on a CPU), ``--pictures FILE`` draws
+a picture inverted, returned and edited.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+from collections.abc import Callable
+from typing import Any
+
+import comfy.samplers
+import torch
+from sgool.comfy_bridge import memory, reversible_samplers
+from sgool.comfy_bridge.inversion import invert
+from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
+from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
+from sgool.demo import loader, render, scenes
+from sgool.latent_optimization.reversible import BDIA, EDICT, OBELM, McCallumFoster, Solver, run
+from torch import Tensor
+
+SOLVERS: dict[str, Solver] = {"EDICT 0.93": EDICT(), "BDIA 1.0": BDIA(), "O-BELM": OBELM(), "McCallum-Foster": McCallumFoster()}
+OTHERS: dict[str, Solver] = {"EDICT 0.97": EDICT(0.97), "BDIA 0.9": BDIA(0.9), "BDIA 0.5": BDIA(0.5)}
+STEPS = (10, 50, 100)
+SCHEDULER = "normal"
+
+
+class Demo:
+    """The embedded model, and one picture of its world with its caption."""
+
+    def __init__(self, seed: int = 3) -> None:
+        self.model, self.clip, self.vae = loader.load_model(), loader.load_clip(), loader.load_vae()
+        scene = scenes.draw_scenes(1, seed)[0]
+        self.caption = scene.caption.text()
+        self.picture = render.render(scene).reshape(1, 3, 64, 64)
+        self.positive, self.negative = self.encoded(self.caption), self.encoded("")
+        self.latent = self.vae.encode(self.picture.movedim(1, -1))
+
+    def encoded(self, text: str) -> Any:
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+
+    def sigmas(self, steps: int) -> Tensor:
+        return comfy.samplers.calculate_sigmas(self.model.get_model_object("model_sampling"), SCHEDULER, steps)
+
+    def sampled(self, sampler: Any, noise: Tensor, steps: int, cfg: float = 1.0, latent: Tensor | None = None) -> Tensor:
+        guider = comfy.samplers.CFGGuider(self.model)
+        guider.set_conds(self.positive, self.negative)
+        guider.set_cfg(cfg)
+        latent = torch.zeros_like(noise) if latent is None else latent
+        return guider.sample(noise, latent, sampler, self.sigmas(steps), disable_pbar=True, seed=0)
+
+    def in_half(self) -> None:
+        network = self.model.model.diffusion_model.half()
+        network.dtype = torch.float16
+        self.model.model.manual_cast_dtype = None
+
+    def noise(self) -> Tensor:
+        return torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+def table(head: list[str], rows: list[list[str]]) -> None:
+    for row in [head, ["---"] * len(head), *rows]:
+        print("| " + " | ".join(row) + " |", flush=True)
+    print(flush=True)
+
+
+def round_trips(demo: Demo, precision: str) -> None:
+    """Picture to noise to picture, and noise to picture to noise."""
+    rows = []
+    for name, solver in {**SOLVERS, **OTHERS}.items():
+        row = [name]
+        for steps in STEPS:
+            sampler = ReversibleSampler(solver, precision)
+            arguments = {
+                "model": demo.model,
+                "positive": demo.positive,
+                "negative": demo.negative,
+                "cfg": 1.0,
+                "sigmas": demo.sigmas(steps),
+            }
+            try:
+                found = invert(**arguments, sampler=sampler, latent=demo.latent)
+                back = demo.sampled(sampler.with_pair(found.pair), found.noise, steps, latent=demo.latent)
+                row.append(f"{relative(back, demo.latent):.0e} ({float(found.deviation[0]):.2f})")
+            except ValueError:
+                row.append("ran away")
+        rows.append(row)
+    table(["solver", *(f"{steps} steps" for steps in STEPS)], rows)
+
+
+class Probe(comfy.samplers.Sampler):
+    """Hands its run to a function instead of sampling."""
+
+    def __init__(self, sampler: Any, action: Callable[[NoiseToLatent, Tensor], Any]) -> None:
+        self.sampler, self.action = sampler, action
+
+    def sample(self, model_wrap: Any, sigmas: Any, extra_args: Any, callback: Any, noise: Any, *rest: Any) -> Tensor:
+        wrapped = NoiseToLatent(self.sampler, model_wrap, sigmas, extra_args, rest[0])
+        with memory.gradient_settings(model_wrap.model_patcher, fine=False), torch.inference_mode(False):
+            self.found = self.action(wrapped, noise.clone())
+        return noise
+
+
+def live_bytes() -> int:
+    gc.collect()
+    tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)]
+    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+
+
+def gradient(wrapped: NoiseToLatent, noise: Tensor) -> tuple[Tensor, int, float, int]:
+    """Of a fixed linear function of the latent; bytes kept between the two passes, seconds, model calls in all."""
+    calls = 0
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+
+    wrapped.before_call = count
+    leaf = noise.requires_grad_()
+    weights = torch.randn(noise.shape, generator=torch.Generator().manual_seed(9))
+    before, began = live_bytes(), time.process_time()
+    latent = wrapped(leaf)
+    spent = time.process_time() - began
+    kept, began = live_bytes() - before, time.process_time()
+    (found,) = torch.autograd.grad(latent, leaf, weights)
+    return found, kept, spent + time.process_time() - began, calls
+
+
+def measured(demo: Demo, sampler: Any, steps: int, *, stored: bool = False) -> tuple[Tensor, int, float, int]:
+    """One gradient; ``stored``: of a reversible sampler, with each call checkpointed and the states kept."""
+    own = reversible_samplers.run_reversibly
+    if stored:
+        reversible_samplers.run_reversibly = lambda plan, slope, start, **_: run(plan, slope, start)
+    probe = Probe(sampler, gradient)
+    try:
+        demo.sampled(probe, demo.noise(), steps)
+    finally:
+        reversible_samplers.run_reversibly = own
+    return probe.found
+
+
+def gradient_errors(demo: Demo) -> None:
+    """Of the reversible backward, against the same solver with stored states."""
+    rows = []
+    for name, solver in SOLVERS.items():
+        row = [name]
+        for precision in ("float32", "float64"):
+            for steps in STEPS:
+                sampler = ReversibleSampler(solver, precision)
+                exact = measured(demo, sampler, steps, stored=True)[0]
+                row.append(f"{relative(measured(demo, sampler, steps)[0], exact):.0e}")
+        rows.append(row)
+    table(["solver", *(f"{precision}, {steps}" for precision in ("float32", "float64") for steps in STEPS)], rows)
+
+
+def costs(demo: Demo) -> None:
+    """Time, model calls and memory of one gradient."""
+    rows = []
+    for name, sampler, stored in [
+        ("euler, each call checkpointed", comfy.samplers.sampler_object("euler"), False),
+        *((f"{name}, each call checkpointed", ReversibleSampler(solver), True) for name, solver in SOLVERS.items()),
+        *((f"{name}, reversible", ReversibleSampler(solver), False) for name, solver in SOLVERS.items()),
+    ]:
+        found = [measured(demo, sampler, steps, stored=stored) for steps in (10, 50, 200)]
+        rows.append([name, str(found[1][3]), f"{found[1][2]:.1f}", *(f"{kept / 1024:.0f}" for _, kept, _, _ in found)])
+    table(["sampler and backward", "calls", "CPU s", "kept, 10 steps (KiB)", "50 steps", "200 steps"], rows)
+
+
+def accuracy(demo: Demo) -> None:
+    """How far each is from where 500 steps of euler arrive, from the same noise."""
+    euler = comfy.samplers.sampler_object("euler")
+    reference = demo.sampled(euler, demo.noise(), 500, 3.0)
+    rows = []
+    for name, sampler in [
+        ("euler", euler),
+        *((name, ReversibleSampler(solver)) for name, solver in {**SOLVERS, "BDIA 0.5": BDIA(0.5)}.items()),
+    ]:
+        rows.append([name, *(f"{relative(demo.sampled(sampler, demo.noise(), steps, 3.0), reference):.3f}" for steps in (10, 20, 50))])
+    table(["sampler", "10 steps", "20 steps", "50 steps"], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--half", action="store_true")
+    parser.add_argument("--only", choices=("trips", "errors", "costs", "accuracy"))
+    options = parser.parse_args()
+    demo = Demo()
+    wanted = [options.only] if options.only else ["trips", "errors", "costs", "accuracy"]
+    print(f"Picture: {demo.caption}\n")
+    if "errors" in wanted:
+        gradient_errors(demo)
+    if "costs" in wanted:
+        costs(demo)
+    if "accuracy" in wanted:
+        accuracy(demo)
+    if "trips" in wanted:
+        for kind in ("float32", "float16") if options.half else ("float32",):
+            if kind == "float16":
+                demo.in_half()
+            for precision in ("float32", "float64"):
+                print(f"Model in {kind}, states in {precision}\n")
+                round_trips(demo, precision)
+
+
+if __name__ == "__main__":
+    main()
