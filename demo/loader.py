@@ -93,6 +93,14 @@ class _FromMemory:
         return build_tokenizer()
 
 
+class _TextModel(comfy.clip_model.CLIPTextModel):
+    """ComfyUI's class with a vocabulary of the embedded model's size, which it takes to be that of Stable Diffusion."""
+
+    def __init__(self, config: dict[str, Any], dtype: torch.dtype | None, device: str, operations: Any) -> None:
+        super().__init__(config, dtype, device, operations)
+        self.set_input_embeddings(operations.Embedding(config["vocab_size"], config["hidden_size"], dtype=dtype, device=device))
+
+
 class _TextEncoder(comfy.sd1_clip.SDClipModel):
     def __init__(self, device: str = "cpu", dtype: torch.dtype | None = None, model_options: dict[str, Any] | None = None) -> None:
         super().__init__(
@@ -100,7 +108,7 @@ class _TextEncoder(comfy.sd1_clip.SDClipModel):
             dtype=dtype,
             max_length=TEXT_LENGTH,
             textmodel_json_config={**GENERATOR_TEXT_CONFIG},
-            model_class=comfy.clip_model.CLIPTextModel,
+            model_class=_TextModel,
             special_tokens={"start": BEGIN, "end": END, "pad": PAD},
             return_projected_pooled=False,
             model_options=model_options or {},

@@ -22,7 +22,7 @@ from .training.rerender import rerender
 from .training.scorer import ScorerWithHead, train_scorer
 
 PARTS = ("autoencoder", "judge", "scorer", "binding scorer", "generator", "tuned scorer", "export", "report")
-SCENES, HELD_OUT, RERENDERED = 60_000, 2_000, 12_000
+SCENES, HELD_OUT, RERENDERED = 60_000, 2_000, 8_000
 
 
 @dataclass

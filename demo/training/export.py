@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import torch
 from torch import nn
@@ -44,6 +46,10 @@ def export_scorer(scorer: ScorerWithHead) -> None:
     folder = WEIGHTS / "scorer"
     scorer.clip.half().save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
+    config = folder / "tokenizer_config.json"
+    # transformers 5 writes a name for the class that 4 does not know; both know this one.
+    settings = {**json.loads(config.read_text()), "tokenizer_class": "PreTrainedTokenizerFast"}
+    config.write_text(json.dumps(settings, indent=2) + "\n")
     side = {"height": PICTURE_SIDE, "width": PICTURE_SIDE}
     CLIPImageProcessor(size={"shortest_edge": PICTURE_SIDE}, crop_size=side, image_mean=[MEAN] * 3, image_std=[STD] * 3).save_pretrained(
         folder

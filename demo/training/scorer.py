@@ -25,7 +25,7 @@ PATCH, NEGATIVES, BATCH = 8, 7, 64
 # Three legs: what stands there, what belongs to what and where, and the generator's own kind of pictures.
 LEGS = {
     "scorer": Schedule(steps=5000, rate=1e-3, average=0.998, weight_decay=0.05),
-    "binding-scorer": Schedule(steps=7000, rate=8e-4, average=0.998, weight_decay=0.05),
+    "binding-scorer": Schedule(steps=3500, rate=8e-4, average=0.998, weight_decay=0.05),
     "tuned-scorer": Schedule(steps=1800, rate=4e-4, average=0.998, weight_decay=0.05),
 }
 BINDING = 3.0  # of the hard negatives, from the second leg on
