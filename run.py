@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Run the demo, the tests or ComfyUI with this pack. Needs nothing but Python 3.10+ and, the first time, a package index.
 
+    python run.py demo              plain sampling beside SGOOL on the embedded model, in a headless ComfyUI; pictures go to output/
     python run.py test              the fast tests (--all for all of them; more arguments go to pytest)
     python run.py serve             ComfyUI with the pack in the browser (--port, --no-browser, --gpu)
     python run.py workflow FILE     run an API-format workflow without a browser; what it makes goes to output/
@@ -42,7 +43,7 @@ def command_line(command: str, arguments: list[str]) -> list[str]:
     if command == "test":
         rest = [argument for argument in arguments if argument != "--all"]
         return ["-m", "pytest", *(["-m", ""] if "--all" in arguments else []), *rest]
-    if command in ("lint", "serve", "workflow"):
+    if command in ("demo", "lint", "serve", "workflow"):
         return ["-m", f"harness.{command}", *arguments]
     if command == "train":
         return ["-m", "harness.script", "sgool.demo.train", *arguments]

@@ -1,0 +1,83 @@
+"""The demo's picture and table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from .demo import Shown
+
+TILE, FRAME, GAP, HEADER, TITLE = 96, 3, 10, 24, 30
+PLOT_SHAPE = 560, 2 * TILE
+INK, PAPER, RIGHT, WRONG = (32, 34, 38), (250, 250, 248), (36, 140, 84), (200, 70, 50)
+COLUMNS = ("plain", "where people would look", "SGOOL", "where people would look", "loss")
+
+
+def draw_picture(shown: Sequence[Shown]) -> Image.Image:
+    """A row for each prompt: plain pictures, their saliency, optimised pictures, theirs, and the loss. A green frame: the judge finds
+    the picture wholly right."""
+    block = 2 * TILE
+    width = GAP + 4 * (block + GAP) + PLOT_SHAPE[0] + GAP
+    sheet = Image.new("RGB", (width, TITLE + len(shown) * (HEADER + block + GAP)), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for column, title in enumerate(COLUMNS):
+        pen.text((GAP + column * (block + GAP), 8), title, INK, ImageFont.load_default(14))
+    for row, result in enumerate(shown):
+        top = TITLE + row * (HEADER + block + GAP)
+        heading = f"{result.prompt}   (right: {result.right(0)} of {len(result.verdicts[0])}, then {result.right(1)})"
+        pen.text((GAP, top + 4), heading, INK, ImageFont.load_default(14))
+        for which in (0, 1):
+            left = GAP + 2 * which * (block + GAP)
+            sheet.paste(_tiles(result.pictures[which], result.verdicts[which]), (left, top + HEADER))
+            sheet.paste(_tiles(result.saliency[which], None), (left + block + GAP, top + HEADER))
+        sheet.paste(_loss_curves(result.plot), (GAP + 4 * (block + GAP), top + HEADER))
+    return sheet
+
+
+def _loss_curves(plot: Image.Image) -> Image.Image:
+    """The first of the plot's three panels, which has the losses."""
+    panel = plot.crop((0, 0, plot.width, round(plot.height * 0.37)))
+    panel.thumbnail(PLOT_SHAPE, Image.Resampling.LANCZOS)
+    return panel
+
+
+def _tiles(pictures: Sequence[Image.Image], verdicts: Sequence[str] | None) -> Image.Image:
+    """Up to four pictures, two by two, framed by what the judge says of them."""
+    out = Image.new("RGB", (2 * TILE, 2 * TILE), PAPER)
+    for index, picture in enumerate(pictures[:4]):
+        colour = PAPER if verdicts is None else RIGHT if verdicts[index].startswith("right") else WRONG
+        framed = Image.new("RGB", (TILE - 4, TILE - 4), colour)
+        inner = TILE - 4 - 2 * FRAME
+        framed.paste(picture.resize((inner, inner), Image.Resampling.NEAREST), (FRAME, FRAME))
+        out.paste(framed, ((index % 2) * TILE, (index // 2) * TILE))
+    return out
+
+
+def write_table(shown: Sequence[Shown], seconds: float) -> str:
+    """Before and after in figures, a line for each prompt and one for all."""
+    lines = [f"{'prompt':<66} {'scorer':>15} {'judge: right':>15} {'model calls':>14} {'seconds':>13}"]
+    pictures = sum(len(result.verdicts[0]) for result in shown)
+    for result in shown:
+        number = len(result.verdicts[0])
+        lines.append(
+            f"{result.prompt:<66} {result.scores[0]:>6.3f} -> {result.scores[1]:.3f} "
+            f"{result.right(0):>3} -> {result.right(1)} of {number} {model_calls(result.history):>14} "
+            f"{result.seconds.get('plain', 0.0):>4.1f} -> {result.seconds.get('optimised', 0.0):>5.1f}"
+        )
+    before, after = (sum(result.right(which) for result in shown) for which in (0, 1))
+    lines.append(f"\nWholly right by the judge: {before} of {pictures} plain, {after} of {pictures} optimised, in {seconds:.0f} s in all.")
+    lines.append(
+        "The scorer is what was optimised, so its rise says little; the judge was trained apart from it and never optimised against.\n"
+        "Model calls and seconds are for all pictures of a prompt together. A plain run makes one call a step."
+    )
+    return "\n".join(lines)
+
+
+def model_calls(history: str) -> str:
+    """The number of model calls that a history reports, or a question mark where it does not."""
+    found = re.search(r"(\d+) model calls", history)
+    return found.group(1) if found else "?"
