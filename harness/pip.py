@@ -30,7 +30,7 @@ def disk_full(folder: Path) -> SetupProblem:
 
 def is_disk_full(error: OSError) -> bool:
     """Whether an OSError means that there is no room left."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None))
 
 
 def pip(python: Path, arguments: Sequence[str], what: str, say: Say, log: Path | None = None) -> None:
