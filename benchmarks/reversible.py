@@ -10,15 +10,22 @@ import argparse
 import gc
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import comfy.samplers
+import numpy as np
 import torch
+from PIL import Image
 from sgool.comfy_bridge import memory, reversible_samplers
 from sgool.comfy_bridge.inversion import invert
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
+from sgool.comfy_bridge.scorers import load_scorer
+from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.demo import loader, render, scenes
+from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss
+from sgool.latent_optimization.presets import Settings
 from sgool.latent_optimization.reversible import BDIA, EDICT, OBELM, McCallumFoster, Solver, run
 from torch import Tensor
 
@@ -187,12 +194,45 @@ def accuracy(demo: Demo) -> None:
     table(["sampler", "10 steps", "20 steps", "50 steps"], rows)
 
 
+def pictures(demo: Demo, file: Path, edit: str, photograph: Path | None) -> None:
+    """A row for each picture: given, through the autoencoder, inverted and returned, edited by an objective from there."""
+    sampler, steps, rows = ReversibleSampler(EDICT()), 20, []
+    given = [demo.picture]
+    if photograph is not None:
+        square = Image.open(photograph).convert("RGB").resize((64, 64), Image.Resampling.LANCZOS)
+        given.append(torch.from_numpy(np.asarray(square).copy()).movedim(-1, 0)[None] / 255)
+    objective = SaliencyCLIPLoss(load_scorer(loader.scorer_folder()), [edit])
+    for picture in given:
+        latent = demo.vae.encode(picture.movedim(1, -1))
+        arguments = {"model": demo.model, "positive": demo.positive, "negative": demo.negative, "cfg": 1.0, "sigmas": demo.sigmas(steps)}
+        found = invert(**arguments, sampler=sampler, latent=latent)
+        own = sampler.with_pair(found.pair)
+        back = demo.sampled(own, found.noise, steps, latent=latent)
+        outer = SGOOLSampler(own, objective, demo.vae, Settings(iterations=10))
+        edited = demo.sampled(outer, found.noise, steps, latent=latent)
+        losses = [row.loss[0] for row in outer.outcome.history.rows] if outer.outcome is not None else []
+        print(f"{found.to_text()}\nlatent returned to {relative(back, latent):.0e}; loss {losses[0]:.3f} -> {losses[-1]:.3f}", flush=True)
+        decoded = [demo.vae.decode(x).movedim(-1, 1) for x in (latent, back, edited)]
+        rows.append(torch.cat([picture, *decoded], dim=-1))
+    sheet = (torch.cat(rows, dim=-2)[0].movedim(0, -1).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+    image = Image.fromarray(sheet)
+    image.resize((image.width * 3, image.height * 3), Image.Resampling.NEAREST).save(file)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--half", action="store_true")
     parser.add_argument("--only", choices=("trips", "errors", "costs", "accuracy"))
+    parser.add_argument("--pictures", type=Path, help="draw instead of measuring")
+    parser.add_argument(
+        "--edit", default="a small green circle and a pink triangle and a small orange cross", help="what the edit is to show"
+    )
+    parser.add_argument("--photograph", type=Path, help="a second row, of this picture")
     options = parser.parse_args()
     demo = Demo()
+    if options.pictures is not None:
+        pictures(demo, options.pictures, options.edit, options.photograph)
+        return
     wanted = [options.only] if options.only else ["trips", "errors", "costs", "accuracy"]
     print(f"Picture: {demo.caption}\n")
     if "errors" in wanted:
