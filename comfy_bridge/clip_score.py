@@ -26,7 +26,8 @@ def clip_score(scorer: Any, pictures: Tensor, prompts: list[str]) -> list[float]
     """
     prompts = plain_prompts(prompts, "prompt")
     if len(prompts) not in (1, len(pictures)):
-        raise ValueError(f"There are {len(prompts)} prompts for {len(pictures)} pictures; give one for all pictures, or one for each.")
+        there = f"{len(pictures)} picture{'s' if len(pictures) > 1 else ''}"
+        raise ValueError(f"There are {len(prompts)} prompts for {there}; give one for all pictures, or one for each.")
     text = scorer.encode_text(prompts)
     vectors = []
     for some in pictures.split(AT_ONCE):

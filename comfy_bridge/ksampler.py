@@ -12,7 +12,7 @@ import comfy.utils
 import latent_preview
 import torch
 
-from .sgool_sampler import Outcome, SGOOLSampler
+from .sgool_sampler import Outcome, SGOOLSampler, check_latent
 
 
 @dataclass
@@ -63,6 +63,8 @@ def sample(
         model_options=model.model_options,
     )
     sampler = wrap(comfy.samplers.sampler_object(ksampler.sampler))
+    if sampler.optimises and not image.is_nested:  # before core scales the latent, which may fail on it as well
+        check_latent(image, model.get_model_object("latent_format").latent_channels)
     samples = comfy.sample.sample_custom(
         model,
         noise,

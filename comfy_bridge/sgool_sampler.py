@@ -114,6 +114,9 @@ class SGOOLSampler(comfy.samplers.Sampler):
                 f"This model's latent is no picture's: its shape in the sampler is {tuple(noise.shape)} (sound, or several parts in one). "
                 "SGOOL optimises latents of pictures and videos; set iterations to 0 to sample plainly."
             )
+        channels = model_wrap.inner_model.latent_format.latent_channels
+        check_latent(noise, channels)
+        check_vae(self.vae, channels)
         try:
             result = _Optimisation(self, model_wrap, run, fine=False).execute(noise)
         except Exception as error:
@@ -182,6 +185,7 @@ class _Optimisation:
     def execute(self, noise: Tensor) -> Result:
         """Optimise, with everything put back afterwards, whatever happens."""
         run = self.run
+        self.batch_size = len(noise)
         self.objective.begin()
         self.reserve = memory.estimate(self.base_model, noise.shape, self.fine)
         run.calls = self.calls_before = 0
@@ -236,7 +240,7 @@ class _Optimisation:
         for index, picture in zip(indices.tolist(), pictures.detach(), strict=True):
             self.pictures[index] = picture.cpu()
         with GradientMode() if with_grad else contextlib.nullcontext():
-            scored = self.objective(pictures, Context(iteration, generator, indices))
+            scored = self.objective(pictures, Context(iteration, generator, indices, self.batch_size))
         return scored.losses, scored.parts
 
     def _generators(self, batch: int) -> list[torch.Generator]:
@@ -259,6 +263,15 @@ class _Optimisation:
         self.runs_done, self.runs_expected = progress.sampler_runs, progress.expected_sampler_runs
         shown = [picture for _, picture in sorted(self.pictures.items())]
         self.bar.update_absolute(self.runs_done * self.steps, self.runs_expected * self.steps, to_preview(shown))
+
+
+def check_latent(latent: Tensor, channels: int) -> None:
+    """See that ``latent`` is one for a model whose latents have ``channels`` channels. Raises ``ValueError`` with a sentence."""
+    if latent.shape[1] != channels:
+        raise ValueError(
+            f"The latent has {latent.shape[1]} channels, but this model's latents have {channels}: it is of another model. "
+            "Encode the picture with the VAE of this model (VAE Encode), or connect an empty latent."
+        )
 
 
 def check_vae_for(model: Any, vae: Any) -> None:

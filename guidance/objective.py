@@ -19,11 +19,13 @@ class Context:
         iteration: iteration of the optimiser; 0 is before the first update.
         generator: a CPU generator that augmentations draw from. ``None`` asks for the score without any randomness.
         indices: ``(B,)`` long, on the CPU: which pictures of the run's batch these are. ``None`` means all, in order.
+        batch_size: how many pictures the run's batch has, where that is known and ``indices`` does not tell.
     """
 
     iteration: int = 0
     generator: torch.Generator | None = None
     indices: Tensor | None = None
+    batch_size: int | None = None
 
     def positions(self, count: int) -> list[int]:
         """The place of each of ``count`` pictures in the run's batch. Raises ``ValueError`` if ``indices`` is of another length."""

@@ -205,9 +205,12 @@ def _choose(count: int, positions: list[int], context: Context, what: str) -> li
     """Which of ``count`` prompts or masks belongs to each picture: the only one, or the one of its place in the run's batch."""
     if count == 1:
         return [0] * len(positions)
-    if max(positions) >= count or (context.indices is None and count != len(positions)):
-        pictures = max(max(positions) + 1, len(positions))
-        raise ValueError(f"There are {count} {what} for {pictures} pictures; give one for all pictures, or one for each.")
+    known = len(positions) if context.indices is None else context.batch_size
+    pictures = max(max(positions) + 1, len(positions)) if known is None else known
+    if max(positions) >= count or (known is not None and known != count):
+        raise ValueError(
+            f"There are {count} {what} for {pictures} picture{'s' if pictures > 1 else ''}; give one for all pictures, or one for each."
+        )
     return positions
 
 

@@ -213,6 +213,15 @@ def test_prompts_follow_the_place_in_the_run(encoder: TransformersEncoder) -> No
         torch.testing.assert_close(chosen[row : row + 1], single(pictures[row : row + 1], Context()).losses)
 
 
+@pytest.mark.parametrize(("batch", "words"), [(1, "3 prompts for 1 picture;"), (2, "3 prompts for 2 pictures;")])
+def test_more_prompts_than_the_run_has_pictures(encoder: TransformersEncoder, batch: int, words: str) -> None:
+    """One picture at a time, as the optimiser asks: that there is no picture for the last prompt shows in the batch size alone."""
+    loss = SaliencyCLIPLoss(encoder, ["a red circle", "cat", "a blue square"], settings=LossSettings(w_salient=0, views=WHOLE))
+    with pytest.raises(ValueError, match=words):
+        loss(photographs(1), Context(indices=torch.tensor([0]), batch_size=batch))
+    loss(photographs(1), Context(indices=torch.tensor([0]), batch_size=3))
+
+
 def test_it_works_on_prompts_encoded_in_inference_mode(encoder: TransformersEncoder) -> None:
     with torch.inference_mode():
         loss = SaliencyCLIPLoss(encoder, ["cat"], saliency=torch.rand(1, 8, 8))

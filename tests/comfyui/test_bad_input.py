@@ -1,0 +1,336 @@
+"""What goes wrong in front of a screen, through a real server: a sentence each, or what is documented; and the next run is right.
+
+The graph is the shipped workflow's, made small: one picture, 3 steps, 1 iteration of the embedded model. What one of the nodes refuses by
+itself is in the tests of that node; a scorer's folder without tokenizer, and prompts for CLIP Score, are in test_guidance_server.py.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from sgool.harness.client import Graph, RunFailed
+from sgool.harness.server import ROOT, Server
+from torch import Tensor
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.server]
+USED = ("model", "prompt", "positive", "negative", "latent", "objective", "optimised")
+_fresh = itertools.count(1)
+
+
+def graph(changes: dict[str, dict[str, Any]] | None = None, nodes: Graph | None = None) -> Graph:
+    """The shipped workflow up to the optimised latent, with ``changes`` of inputs (node -> input -> value) and further nodes."""
+    shipped = json.loads((ROOT / "workflows" / "api" / "sgool_demo.json").read_text(encoding="utf-8"))
+    made: Graph = {name: {"class_type": shipped[name]["class_type"], "inputs": dict(shipped[name]["inputs"])} for name in USED}
+    made["latent"]["inputs"]["batch_size"] = 1
+    made["optimised"]["inputs"] |= {"steps": 3, "iterations": 1}
+    # Without prompts to move away from this changes nothing but ComfyUI's cache, which would answer a graph that it has seen by itself.
+    made["objective"]["inputs"]["w_away"] = next(_fresh) / 1000
+    for name, inputs in (changes or {}).items():
+        made[name]["inputs"] |= inputs
+    made["save"] = {"class_type": "SaveLatent", "inputs": {"samples": ["optimised", 0], "filename_prefix": "bad_input"}}
+    made["history"] = {"class_type": "PreviewAny", "inputs": {"source": ["optimised", 3]}}
+    return made | (nodes or {})
+
+
+def without(name: str, input_: str) -> Graph:
+    made = graph()
+    del made[name]["inputs"][input_]
+    return made
+
+
+def plainly(made: Graph) -> Graph:
+    """The same with core's KSampler, whose output has the place of ours."""
+    ours = made["optimised"]["inputs"]
+    theirs = {key: value for key, value in ours.items() if key not in ("preset", "iterations", "objective", "vae")}
+    rest = {name: node for name, node in made.items() if name not in ("objective", "history")}
+    return rest | {"optimised": {"class_type": "KSampler", "inputs": theirs}}
+
+
+def latent_of(server: Server, outputs: dict[str, Any], node: str = "save") -> Tensor:
+    (file,) = outputs[node]["latents"]
+    return safetensors.torch.load(server.fetch(file))["latent_tensor"]
+
+
+@pytest.fixture(scope="module")
+def good(server: Server) -> Tensor:
+    """What the graph gives before anything went wrong."""
+    return latent_of(server, server.run(graph()))
+
+
+@pytest.fixture
+def assert_next_run_is_right(server: Server, good: Tensor) -> Callable[[], None]:
+    def check() -> None:
+        executed: list[Any] = []
+
+        def follow(kind: str, data: dict[str, Any]) -> None:
+            if kind == "executing":
+                executed.append(data.get("node"))
+
+        outputs = server.run(graph(), on_event=follow)
+        assert {"objective", "optimised"} <= set(executed)  # not out of the cache
+        assert torch.equal(latent_of(server, outputs), good)
+
+    return check
+
+
+def logged_by(server: Server, run: Callable[[], Any]) -> tuple[Any, str]:
+    """What a run returns, and what the server logged meanwhile."""
+    before = server.log.stat().st_size
+    returned = run()
+    return returned, server.log.read_bytes()[before:].decode("utf-8", "replace")
+
+
+# --- Prompts
+
+
+def test_words_beyond_what_the_scorer_reads_are_cut_off_and_named(server: Server, good: Tensor, assert_next_run_is_right: Any) -> None:
+    fits = " ".join(["a small red circle left of a large blue ring"] * 2 + ["and a green"])  # 23 words, of which the scorer reads 22
+    long = f"{fits} cross and a tiny yellow square"
+
+    def optimise(prompt: str) -> Tensor:
+        return latent_of(server, server.run(graph({"objective": {"prompt": prompt}})))
+
+    cut, log = logged_by(server, lambda: optimise(long))
+    assert "scorer reads 22 tokens of a prompt; these words are left out: green cross and a" in log
+    assert torch.equal(cut, optimise(fits))
+    assert not torch.equal(cut, good)
+    _, log = logged_by(server, lambda: optimise("a red circle"))
+    assert "left out" not in log
+    assert_next_run_is_right()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "sentence"),
+    [
+        ({"prompt": " \n\t "}, "The prompt is empty; write what the picture is to show."),
+        ({"prompt": "(embedding:style:1.2)"}, "The prompt is empty; write what the picture is to show."),
+        ({"prompt": "\n\n", "prompt_per_line": True}, "The prompt is empty"),
+    ],
+)
+def test_an_empty_prompt_of_the_loss(server: Server, prompts: dict[str, Any], sentence: str, assert_next_run_is_right: Any) -> None:
+    assert sentence in server.run_expecting_error(graph({"objective": prompts}))
+    assert_next_run_is_right()
+
+
+def test_empty_prompts_of_the_model_are_fine(server: Server, good: Tensor) -> None:
+    """As with any KSampler: without prompts the model draws something."""
+    latent = latent_of(server, server.run(graph({"positive": {"text": ""}, "negative": {"text": ""}})))
+    assert torch.isfinite(latent).all()
+    assert not torch.equal(latent, good)
+
+
+# --- Batches
+
+
+@pytest.mark.parametrize(("lines", "batch"), [(2, 1), (3, 2), (2, 3)])
+def test_neither_one_prompt_nor_one_for_each(server: Server, lines: int, batch: int, assert_next_run_is_right: Any) -> None:
+    prompts = {"prompt": "\n".join(["a red circle", "a blue ring", "a green cross"][:lines]), "prompt_per_line": True}
+    message = server.run_expecting_error(graph({"objective": prompts, "latent": {"batch_size": batch}}))
+    plural = "pictures" if batch > 1 else "picture"
+    assert f"There are {lines} prompts for {batch} {plural}; give one for all pictures, or one for each." in message
+    assert_next_run_is_right()
+
+
+def test_neither_one_mask_nor_one_for_each(server: Server, assert_next_run_is_right: Any) -> None:
+    masks: Graph = {
+        "three": {"class_type": "EmptyImage", "inputs": {"width": 40, "height": 24, "batch_size": 3, "color": 0xFFFFFF}},
+        "masks": {"class_type": "ImageToMask", "inputs": {"image": ["three", 0], "channel": "red"}},
+    }
+    message = server.run_expecting_error(graph({"objective": {"mask": ["masks", 0]}, "latent": {"batch_size": 2}}, masks))
+    assert "There are 3 masks for 2 pictures; give one for all pictures, or one for each." in message
+    assert_next_run_is_right()
+
+
+def test_a_line_and_a_mask_for_each_picture(server: Server) -> None:
+    """The other side: what the sentences above ask for works, and each picture gets its own."""
+    masks: Graph = {
+        "two": {"class_type": "EmptyImage", "inputs": {"width": 40, "height": 24, "batch_size": 2, "color": 0xFFFFFF}},
+        "masks": {"class_type": "ImageToMask", "inputs": {"image": ["two", 0], "channel": "red"}},
+    }
+
+    def second(line: str) -> Tensor:
+        objective = {"prompt": f"a red circle\n{line}", "prompt_per_line": True, "mask": ["masks", 0]}
+        return latent_of(server, server.run(graph({"objective": objective, "latent": {"batch_size": 2}}, masks)))
+
+    ring, cross = second("a blue ring"), second("a green cross")
+    assert torch.equal(ring[0], cross[0])
+    assert not torch.equal(ring[1], cross[1])
+
+
+# --- What does not belong together
+
+
+@pytest.fixture
+def of_another_model(server: Server) -> Graph:
+    """A latent of 4 channels that is not empty (core adapts empty ones), in the place of the graph's."""
+    file: Path = server.base / "input" / "of_another_model.latent"
+    numbers = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    safetensors.torch.save_file({"latent_tensor": numbers, "latent_format_version_0": torch.tensor([])}, file)
+    return {"latent": {"class_type": "LoadLatent", "inputs": {"latent": file.name}}}
+
+
+WRONG_CHANNELS = "The latent has 4 channels, but this model's latents have 16"
+
+
+def test_a_latent_of_another_model(server: Server, of_another_model: Graph, assert_next_run_is_right: Any) -> None:
+    message = server.run_expecting_error(graph(nodes=of_another_model))
+    assert WRONG_CHANNELS in message
+    assert "VAE Encode" in message
+    assert_next_run_is_right()
+
+
+def custom(sampler: dict[str, Any], nodes: Graph) -> Graph:
+    """The graph with SGOOL Sampler in SamplerCustom."""
+    made = graph(nodes=nodes)
+    wanted = {key: made["optimised"]["inputs"][key] for key in ("model", "cfg", "positive", "negative", "latent_image")}
+    steps = {"model": ["model", 0], "scheduler": "normal", "steps": 3, "denoise": 1.0}
+    inputs = {"sampler": ["euler", 0], "objective": ["objective", 0], "vae": ["model", 2], "preset": "balanced", "iterations": 1, **sampler}
+    del made["history"]
+    return made | {
+        "euler": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler"}},
+        "sigmas": {"class_type": "BasicScheduler", "inputs": steps},
+        "sampler": {"class_type": "SGOOL_Sampler", "inputs": inputs},
+        "optimised": {
+            "class_type": "SamplerCustom",
+            "inputs": {**wanted, "add_noise": True, "noise_seed": 0, "sampler": ["sampler", 0], "sigmas": ["sigmas", 0]},
+        },
+    }
+
+
+def test_a_latent_or_vae_of_another_model_in_the_custom_sampler(
+    server: Server, of_another_model: Graph, good: Tensor, assert_next_run_is_right: Any
+) -> None:
+    assert WRONG_CHANNELS in server.run_expecting_error(custom({}, of_another_model))
+    pixels: Graph = {"vae": {"class_type": "VAELoader", "inputs": {"vae_name": "pixel_space"}}}
+    assert WRONG_VAE in server.run_expecting_error(custom({"vae": ["vae", 0]}, pixels))
+    assert torch.equal(latent_of(server, server.run(custom({}, {}))), good)
+    assert_next_run_is_right()
+
+
+def test_an_empty_latent_of_another_model_is_adapted_as_in_core(server: Server, good: Tensor) -> None:
+    # The shipped graph's own is one: EmptyLatentImage makes 4 channels, the model has 16.
+    assert good.shape == (1, 16, 8, 8)
+
+
+WRONG_VAE = "This VAE is for latents of 3 channels, the model's have 16. Connect the VAE of this model."
+
+
+def test_a_vae_of_another_model(server: Server, assert_next_run_is_right: Any) -> None:
+    pixels: Graph = {"vae": {"class_type": "VAELoader", "inputs": {"vae_name": "pixel_space"}}}
+    assert WRONG_VAE in server.run_expecting_error(graph({"optimised": {"vae": ["vae", 0]}}, pixels))
+    assert_next_run_is_right()
+
+
+# --- What is missing, or nothing
+
+
+def test_no_objective_and_no_vae(server: Server, assert_next_run_is_right: Any) -> None:
+    message = server.run_expecting_error(without("optimised", "objective"))
+    assert "There is no objective: connect one (such as Saliency CLIP Loss), or set iterations to 0 to sample plainly." in message
+    message = server.run_expecting_error(without("optimised", "vae"))
+    assert "There is no VAE: the objective judges pictures" in message
+    assert "Connect the VAE of the model." in message
+    assert_next_run_is_right()
+
+
+def test_no_objective_is_needed_with_zero_iterations(server: Server, assert_next_run_is_right: Any) -> None:
+    made = graph({"optimised": {"iterations": 0}})
+    del made["optimised"]["inputs"]["objective"], made["optimised"]["inputs"]["vae"]
+    theirs = latent_of(server, server.run(plainly(graph())))
+    assert torch.equal(latent_of(server, server.run(made)), theirs)
+    assert_next_run_is_right()
+
+
+def test_an_objective_of_nothing(server: Server, assert_next_run_is_right: Any) -> None:
+    message = server.run_expecting_error(graph({"objective": {"w_global": 0.0, "w_salient": 0.0}}))
+    assert "All weights of the loss are zero, so there is nothing to optimise; set w_global or w_salient above zero." in message
+    numbers = range(1, 6)
+    combined: Graph = {
+        "sum": {
+            "class_type": "SGOOL_CombineObjectives",
+            "inputs": {"objective_1": ["objective", 0], **{f"weight_{number}": 0.0 for number in numbers}},
+        }
+    }
+    message = server.run_expecting_error(graph({"optimised": {"objective": ["sum", 0]}}, combined))
+    assert "The weights of all objectives are zero, so there is nothing to optimise; set one of them above zero." in message
+    assert_next_run_is_right()
+
+
+def test_zero_steps_are_refused_before_the_run_and_one_is_enough(server: Server, assert_next_run_is_right: Any) -> None:
+    message = server.run_expecting_error(graph({"optimised": {"steps": 0}}))
+    assert "SGOOL_KSampler: Value 0 smaller than min of 1: steps" in message
+    assert torch.isfinite(latent_of(server, server.run(graph({"optimised": {"steps": 1}})))).all()
+    assert_next_run_is_right()
+
+
+def test_denoise_zero_leaves_nothing_to_sample(server: Server, assert_next_run_is_right: Any) -> None:
+    made = graph({"optimised": {"denoise": 0.0}})
+    outputs = server.run(made)
+    assert outputs["history"]["text"] == ["Nothing was sampled."]
+    assert torch.equal(latent_of(server, outputs), latent_of(server, server.run(plainly(graph({"optimised": {"denoise": 0.0}})))))
+    assert_next_run_is_right()
+
+
+# --- Masks
+
+
+LEFT_HALF: Graph = {
+    # Of no size that anything else in the graph has.
+    "nothing": {"class_type": "SolidMask", "inputs": {"value": 0.0, "width": 100, "height": 36}},
+    "half": {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 50, "height": 36}},
+    "mask": {
+        "class_type": "MaskComposite",
+        "inputs": {"destination": ["nothing", 0], "source": ["half", 0], "x": 0, "y": 0, "operation": "add"},
+    },
+    "paper": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0x808080}},
+    "encoded": {"class_type": "VAEEncode", "inputs": {"pixels": ["paper", 0], "vae": ["model", 2]}},
+    "latent": {"class_type": "SetLatentNoiseMask", "inputs": {"samples": ["encoded", 0], "mask": ["mask", 0]}},
+    "before": {"class_type": "SaveLatent", "inputs": {"samples": ["encoded", 0], "filename_prefix": "bad_input_before"}},
+}
+
+
+def test_an_inpaint_mask_of_another_size_is_resized_as_in_core(server: Server, assert_next_run_is_right: Any) -> None:
+    outputs = server.run(graph({"objective": {"mask": ["mask", 0]}}, LEFT_HALF))
+    before, after = latent_of(server, outputs, "before"), latent_of(server, outputs)
+    assert torch.allclose(after[..., 4:], before[..., 4:], atol=1e-4)
+    plain = latent_of(server, server.run(plainly(graph(nodes=LEFT_HALF))))
+    assert torch.allclose(plain[..., 4:], before[..., 4:], atol=1e-4)
+    assert float((after - plain)[..., :4].abs().max()) > 1e-2
+    unchanged = latent_of(server, server.run(graph({"optimised": {"iterations": 0}}, LEFT_HALF)))
+    assert torch.equal(unchanged, plain)
+    assert_next_run_is_right()
+
+
+def test_an_empty_mask_of_the_loss(server: Server, assert_next_run_is_right: Any) -> None:
+    empty: Graph = {"mask": {"class_type": "SolidMask", "inputs": {"value": 0.0, "width": 30, "height": 20}}}
+    message = server.run_expecting_error(graph({"objective": {"mask": ["mask", 0]}}, empty))
+    assert "The mask is empty: nothing in it is above zero, so nothing is salient. Paint the part that matters." in message
+    assert_next_run_is_right()
+
+
+# --- Cancelling
+
+
+def test_after_an_interrupted_run_the_next_one_is_right(server: Server, assert_next_run_is_right: Any) -> None:
+    seen = 0
+
+    def cancel(kind: str, data: dict[str, Any]) -> None:
+        nonlocal seen
+        if kind == "progress" and data.get("node") == "optimised":
+            seen += 1
+            if seen == 10:  # in the midst of an iteration: sampling once, and once with its backward, is 6 calls of the model
+                server.interrupt()
+
+    with pytest.raises(RunFailed, match="interrupted") as failure:
+        server.run(graph({"optimised": {"iterations": 500}}), on_event=cancel)
+    assert failure.value.interrupted
+    assert failure.value.node_id == "optimised"
+    assert seen < 40
+    assert_next_run_is_right()
