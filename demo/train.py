@@ -21,7 +21,7 @@ from .training.parts import Painter, Parts
 from .training.rerender import rerender
 from .training.scorer import ScorerWithHead, train_scorer
 
-PARTS = ("autoencoder", "judge", "scorer", "binding scorer", "generator", "tuned scorer", "export", "report")
+PARTS = ("autoencoder", "judge", "scorer", "binding scorer", "generator", "tuned scorer", "placing scorer", "export", "report")
 SCENES, HELD_OUT, RERENDERED = 60_000, 2_000, 8_000
 
 
@@ -70,13 +70,20 @@ class Workshop:
     def painter(self) -> Painter:
         return Painter(self.generator().cpu().eval(), self.autoencoder().cpu().eval(), latent_scale(self.latents()))
 
-    def tuned_scorer(self) -> ScorerWithHead:
+    def all_sources(self) -> list[np.ndarray]:
         path = self.folder / f"rerendered-{RERENDERED}.npy"
         painted = rerender(self.painter(), self.latents()[:RERENDERED], self.captions[:RERENDERED], path)
-        return self._scorer_leg("tuned-scorer", [self.data.pictures, self.decoded(), painted, painted], self.binding_scorer())
+        return [self.data.pictures, self.decoded(), painted, painted]
+
+    def tuned_scorer(self) -> ScorerWithHead:
+        return self._scorer_leg("tuned-scorer", self.all_sources(), self.binding_scorer())
+
+    def placing_scorer(self) -> ScorerWithHead:
+        once = self._scorer_leg("placing-scorer", self.all_sources(), self.tuned_scorer())
+        return self._scorer_leg("placing-scorer-again", self.all_sources(), once)
 
     def parts(self) -> Parts:
-        return Parts(self.painter(), self.tuned_scorer().cpu().eval(), self.judge().cpu().eval())
+        return Parts(self.painter(), self.placing_scorer().cpu().eval(), self.judge().cpu().eval())
 
     def export(self) -> None:
         export(self.parts(), self.latents())
