@@ -80,6 +80,15 @@ class Caption:
             parts = [f"{parts[0]} {self.relation} {parts[1]}", *parts[2:]]
         return " and ".join(parts)
 
+    def meaning(self) -> tuple[object, ...]:
+        """The same for captions that say the same in another order: "a red ring and a blue ring", "a blue ring and a red ring"."""
+        if self.relation is None:
+            return (None, *sorted(phrase.text() for phrase in self.phrases))
+        first, second, *rest = (phrase.text() for phrase in self.phrases)
+        if self.relation in ("right of", "below"):
+            return (OPPOSITE[self.relation], second, first, *sorted(rest))
+        return (self.relation, first, second, *sorted(rest))
+
     @property
     def count(self) -> int:
         return sum(phrase.count for phrase in self.phrases)
@@ -124,7 +133,7 @@ def _swap(caption: Caption, rng: np.random.Generator, field: str) -> Caption | N
         return None
     i, j = rng.choice(len(caption.phrases), 2, replace=False)
     a, b = caption.phrases[i], caption.phrases[j]
-    if getattr(a, field) == getattr(b, field):
+    if None in (getattr(a, field), getattr(b, field)):  # a size that is not named may be any: the swapped caption could be true
         return None
     phrases = list(caption.phrases)
     phrases[i] = replace(a, **{field: getattr(b, field)})
@@ -187,7 +196,7 @@ _EDITS: tuple[Edit, ...] = (
 
 def hard_negatives(caption: Caption, n: int, rng: np.random.Generator, *, binding: float = 1.0) -> list[Caption]:
     """``n`` captions that each differ from ``caption`` by one edit: an attribute changed or swapped, a relation
-    turned round, an object dropped, added or doubled. All differ from it; they need not differ from one another.
+    turned round, an object dropped, added or doubled. None means the same as ``caption``; they need not differ from one another.
 
     ``binding`` is how much more often an edit is tried that keeps all words: what belongs to which object, and what is where.
     """
@@ -196,6 +205,6 @@ def hard_negatives(caption: Caption, n: int, rng: np.random.Generator, *, bindin
     out: list[Caption] = []
     while len(out) < n:
         edited = _EDITS[int(rng.choice(len(_EDITS), p=chances))](caption, rng)
-        if edited is not None and edited.text() != caption.text():
+        if edited is not None and edited.meaning() != caption.meaning():
             out.append(edited)
     return out

@@ -80,7 +80,8 @@ class Workshop:
 
     def placing_scorer(self) -> ScorerWithHead:
         once = self._scorer_leg("placing-scorer", self.all_sources(), self.tuned_scorer())
-        return self._scorer_leg("placing-scorer-again", self.all_sources(), once)
+        again = self._scorer_leg("placing-scorer-again", self.all_sources(), once)
+        return self._scorer_leg("final-scorer", self.all_sources(), again)
 
     def parts(self) -> Parts:
         return Parts(self.painter(), self.placing_scorer().cpu().eval(), self.judge().cpu().eval())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from . import comfyui
 from .client import Client, Graph, RunFailed
 from .demo_report import draw_picture, write_table
 from .problems import SetupProblem
-from .server import ROOT, Server
+from .server import ROOT, Server, stop_on_signals
 from .workflow import OUTPUT, Progress, load
 
 WORKFLOW = ROOT / "workflows" / "api" / "sgool_demo.json"
@@ -122,7 +121,7 @@ def main(arguments: list[str]) -> int:
     tree = comfyui.find()
     if tree is None:
         raise SetupProblem("no ComfyUI was found; start with `python run.py demo`, which brings one.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    stop_on_signals()
     started = time.monotonic()
     print("Starting ComfyUI ...", flush=True)
     shown: list[Shown] = []

@@ -23,15 +23,17 @@ from .judge import detection_loss, spoil
 from .loop import Schedule, draw, precision, train
 
 PATCH, NEGATIVES, BATCH = 8, 7, 64
-# Four legs: what stands there; what belongs to what; the generator's own kind of pictures; and where things stand, which the
-# contrastive loss alone did not learn (turned relations stayed at chance after the first three), once and once more.
+# Legs: what stands there; what belongs to what; the generator's own kind of pictures; and where things stand, which the
+# contrastive loss alone did not learn (turned relations stayed at chance after the first three). Each goes on from the one before.
 LEGS = {
     "scorer": Schedule(steps=5000, rate=1e-3, average=0.998, weight_decay=0.05),
     "binding-scorer": Schedule(steps=3500, rate=8e-4, average=0.998, weight_decay=0.05),
     "tuned-scorer": Schedule(steps=1800, rate=4e-4, average=0.998, weight_decay=0.05),
     "placing-scorer": Schedule(steps=3200, rate=8e-4, average=0.998, weight_decay=0.05),
     "placing-scorer-again": Schedule(steps=3000, rate=8e-4, average=0.998, weight_decay=0.05),
+    "final-scorer": Schedule(steps=2500, rate=6e-4, average=0.998, weight_decay=0.05),
 }
+PLACING = ("placing-scorer", "placing-scorer-again", "final-scorer")
 BINDING = 3.0  # of the hard negatives, from the second leg on
 PLACES = 2.0  # weight of the places in the last leg
 MEAN, STD = 0.5, 0.25  # of the scorer's preprocessing, for every channel
@@ -124,7 +126,7 @@ def train_scorer(
     if start is not None:
         model.load_state_dict(start.state_dict())
     binding = 1.0 if start is None else BINDING
-    places = Places(model).to(device) if leg.startswith("placing") else None
+    places = Places(model).to(device) if leg in PLACING else None
     tokenizer = build_tokenizer()
     views = [Scenes(data.scenes, array) for array in sources]
 

@@ -223,7 +223,7 @@ def test_clip_score_with_a_prompt_for_each(scorer: Scorer) -> None:
     images = torch.rand(2, 30, 40, 3)
     _, each, _ = run(evaluation.CLIPScore, clip_scorer=scorer, images=images, prompt="cat\ncircle", prompt_per_line=True)
     assert each[1] == pytest.approx(run(evaluation.CLIPScore, clip_scorer=scorer, images=images[1:], prompt="circle")[0], abs=1e-5)
-    with pytest.raises(ValueError, match="2 prompts for 1 pictures"):
+    with pytest.raises(ValueError, match="2 prompts for 1 picture;"):
         run(evaluation.CLIPScore, clip_scorer=scorer, images=images[:1], prompt="cat\ncircle", prompt_per_line=True)
     with pytest.raises(ValueError, match="prompt is empty"):
         run(evaluation.CLIPScore, clip_scorer=scorer, images=images, prompt="")

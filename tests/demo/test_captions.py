@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sgool.demo.captions import COLOURS, SHAPES, WORDS, Caption, Phrase, hard_negatives, held_out, parse
+from sgool.demo.judging import Detected, compare
 from sgool.demo.scenes import draw_scenes, held_out_prompts
 
 SEEDS = st.integers(0, 2**31)
@@ -25,8 +26,17 @@ def test_hard_negatives_differ_from_the_truth(seed: int) -> None:
     (scene,) = draw_scenes(1, seed)
     wrong = hard_negatives(scene.caption, 5, np.random.default_rng(seed))
     assert len(wrong) == 5
-    assert all(caption.text() != scene.caption.text() for caption in wrong)
+    assert all(caption.meaning() != scene.caption.meaning() for caption in wrong)
+    seen = [Detected(o.colour, o.shape, o.size, o.x, o.y, 1.0) for o in scene.objects]
+    assert not any(compare(caption, seen).right for caption in wrong)
     assert all(parse(caption.text()) == caption for caption in wrong if caption.phrases)
+
+
+def test_order_does_not_change_the_meaning() -> None:
+    same = [parse("a red ring and a blue ring"), parse("a blue ring and a red ring")]
+    assert same[0].meaning() == same[1].meaning()
+    turned = [parse("a red ring left of a blue ring"), parse("a blue ring right of a red ring"), parse("a blue ring left of a red ring")]
+    assert turned[0].meaning() == turned[1].meaning() != turned[2].meaning()
 
 
 def test_held_out_captions_never_occur_in_training_scenes() -> None:
