@@ -99,7 +99,7 @@ class NormalizedGradient:
         ValueError: for a number outside its range.
     """
 
-    step_size: float = 0.1
+    step_size: float = 0.03
     momentum: float = 0.9
 
     def __post_init__(self) -> None:
