@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -92,8 +92,3 @@ def write_report(path: Path, **figures: object) -> None:
     known = json.loads(path.read_text()) if path.exists() else {}
     known.update(figures)
     path.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
-
-
-def describe(scene: Scene) -> dict[str, object]:
-    """A scene as plain data."""
-    return asdict(scene)
