@@ -6,11 +6,11 @@ arrays, so that many are rendered at once (``render.py``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .captions import COLOUR_NAMES, MAX_OBJECTS, RELATIONS, SHAPES, SIMILAR, SIZES, Caption, Phrase, held_out
+from .captions import COLOUR_NAMES, MAX_OBJECTS, OPPOSITE, RELATIONS, SHAPES, SIMILAR, SIZES, Caption, Phrase, held_out
 
 SIDE = 64
 MAX_CLUTTER = 7
@@ -115,6 +115,14 @@ def draw_scenes(n: int, seed: int, *, keep_held_out: bool = False) -> list[Scene
     """``n`` scenes from one seed."""
     rng = np.random.default_rng(seed)
     return [draw_scene(rng, keep_held_out=keep_held_out) for _ in range(n)]
+
+
+def mirrored(scene: Scene) -> Scene:
+    """The scene whose picture is this one's, flipped left to right."""
+    objects = tuple(replace(o, x=SIDE - o.x, angle=-o.angle) for o in scene.objects)
+    relation = scene.caption.relation
+    turned = OPPOSITE[relation] if relation in ("left of", "right of") else relation
+    return replace(scene, objects=objects, caption=replace(scene.caption, relation=turned))
 
 
 def held_out_prompts(n: int, seed: int = 1234) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .training.autoencoder import decode_all, encode_all, train_autoencoder
-from .training.data import Scenes, load_scenes, write_report
+from .training.data import FreshScenes, Scenes, Source, load_scenes, write_report
 from .training.evaluation import report
 from .training.export import export
 from .training.generator import Generator, latent_scale, train_generator
@@ -21,7 +21,18 @@ from .training.parts import Painter, Parts
 from .training.rerender import rerender
 from .training.scorer import ScorerWithHead, train_scorer
 
-PARTS = ("autoencoder", "judge", "scorer", "binding scorer", "generator", "tuned scorer", "placing scorer", "export", "report")
+PARTS = (
+    "autoencoder",
+    "judge",
+    "scorer",
+    "binding scorer",
+    "generator",
+    "tuned scorer",
+    "placing scorer",
+    "general scorer",
+    "export",
+    "report",
+)
 SCENES, HELD_OUT, RERENDERED = 60_000, 2_000, 8_000
 
 
@@ -54,14 +65,17 @@ class Workshop:
     def judge(self) -> torch.nn.Module:
         return train_judge(self.folder, self.data, self.decoded(), self.device)
 
-    def _scorer_leg(self, leg: str, sources: list[np.ndarray], start: ScorerWithHead | None = None) -> ScorerWithHead:
-        return train_scorer(leg, self.folder, self.data, sources, start=start, device=self.device)
+    def _scorer_leg(self, leg: str, sources: Sequence[Source], start: ScorerWithHead | None = None) -> ScorerWithHead:
+        return train_scorer(leg, self.folder, sources, start=start, device=self.device)
+
+    def decoded_scenes(self) -> Scenes:
+        return Scenes(self.data.scenes, self.decoded())
 
     def scorer(self) -> ScorerWithHead:
-        return self._scorer_leg("scorer", [self.data.pictures])
+        return self._scorer_leg("scorer", [self.data])
 
     def binding_scorer(self) -> ScorerWithHead:
-        return self._scorer_leg("binding-scorer", [self.data.pictures, self.decoded()], self.scorer())
+        return self._scorer_leg("binding-scorer", [self.data, self.decoded_scenes()], self.scorer())
 
     def generator(self) -> Generator:
         latents = self.latents()
@@ -70,10 +84,13 @@ class Workshop:
     def painter(self) -> Painter:
         return Painter(self.generator().cpu().eval(), self.autoencoder().cpu().eval(), latent_scale(self.latents()))
 
-    def all_sources(self) -> list[np.ndarray]:
+    def repainted(self) -> Scenes:
         path = self.folder / f"rerendered-{RERENDERED}.npy"
-        painted = rerender(self.painter(), self.latents()[:RERENDERED], self.captions[:RERENDERED], path)
-        return [self.data.pictures, self.decoded(), painted, painted]
+        pictures = rerender(self.painter(), self.latents()[:RERENDERED], self.captions[:RERENDERED], path)
+        return Scenes(self.data.scenes[:RERENDERED], pictures)
+
+    def all_sources(self) -> list[Scenes]:
+        return [self.data, self.decoded_scenes(), self.repainted(), self.repainted()]
 
     def tuned_scorer(self) -> ScorerWithHead:
         return self._scorer_leg("tuned-scorer", self.all_sources(), self.binding_scorer())
@@ -83,8 +100,12 @@ class Workshop:
         again = self._scorer_leg("placing-scorer-again", self.all_sources(), once)
         return self._scorer_leg("final-scorer", self.all_sources(), again)
 
+    def general_scorer(self) -> ScorerWithHead:
+        sources: list[Source] = [FreshScenes(), FreshScenes(), self.decoded_scenes(), self.repainted()]
+        return self._scorer_leg("general-scorer", sources, self.placing_scorer())
+
     def parts(self) -> Parts:
-        return Parts(self.painter(), self.placing_scorer().cpu().eval(), self.judge().cpu().eval())
+        return Parts(self.painter(), self.general_scorer().cpu().eval(), self.judge().cpu().eval())
 
     def export(self) -> None:
         export(self.parts(), self.latents())

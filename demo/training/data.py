@@ -6,17 +6,18 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..captions import COLOUR_NAMES, SHAPES, SIZES
+from ..captions import COLOUR_NAMES, SHAPES, SIZES, held_out
 from ..judging import CELL
 from ..render import render
-from ..scenes import SIDE, Scene, draw_scenes
+from ..scenes import SIDE, Scene, draw_scenes, mirrored
 
-TRAIN_SEED, HELD_OUT_SEED = 1, 2
+TRAIN_SEED, HELD_OUT_SEED, FRESH_SEEDS = 1, 2, 1000
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,32 @@ class Scenes:
         """Pictures (n, 3, 64, 64) float32 in [0, 1]."""
         return torch.from_numpy(self.pictures[indices.numpy()]).float() / 255.0
 
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, list[Scene]]:
+        """``n`` of them at random, half of those mirrored."""
+        chosen = torch.randint(len(self.pictures), (n,), generator=generator)
+        pictures, scenes = self.batch(chosen), [self.scenes[i] for i in chosen.tolist()]
+        for i in torch.rand(n, generator=generator).lt(0.5).nonzero().flatten().tolist():
+            other = mirrored(scenes[i])
+            if not held_out(other.caption.text()):
+                pictures[i], scenes[i] = pictures[i].flip(-1), other
+        return pictures, scenes
+
     def __len__(self) -> int:
         return len(self.scenes)
+
+
+class FreshScenes:
+    """Scenes that were never painted before, for what learns its 60 000 by heart."""
+
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, list[Scene]]:
+        scenes = draw_scenes(n, int(torch.randint(FRESH_SEEDS, 2**31, (1,), generator=generator)))
+        return torch.stack([render(scene) for scene in scenes]), scenes
+
+
+class Source(Protocol):
+    """Gives pictures (n, 3, 64, 64) in [0, 1] and their scenes."""
+
+    def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, list[Scene]]: ...
 
 
 def cached(path: Path, shape: tuple[int, ...], dtype: str, fill: Callable[[np.ndarray], None]) -> np.ndarray:

@@ -18,13 +18,14 @@ from ..architecture import JUDGE_CHANNELS, build_scorer
 from ..captions import COLOUR_NAMES, SHAPES, Caption, hard_negatives
 from ..scenes import SIDE, Scene
 from ..tokens import build_tokenizer
-from .data import Scenes, detection_targets
+from .data import Source, detection_targets
 from .judge import detection_loss, spoil
-from .loop import Schedule, draw, precision, train
+from .loop import Schedule, precision, train
 
 PATCH, NEGATIVES, BATCH = 8, 7, 64
-# Legs: what stands there; what belongs to what; the generator's own kind of pictures; and where things stand, which the
-# contrastive loss alone did not learn (turned relations stayed at chance after the first three). Each goes on from the one before.
+# Legs: what stands there; what belongs to what; the generator's own kind of pictures; where things stand, which the
+# contrastive loss alone did not learn (turned relations stayed at chance after the first three); and scenes without end, since by
+# then it knew its 60 000 by heart (97 % of the true captions found there, 86 % on held-out ones). Each goes on from the one before.
 LEGS = {
     "scorer": Schedule(steps=5000, rate=1e-3, average=0.998, weight_decay=0.05),
     "binding-scorer": Schedule(steps=3500, rate=8e-4, average=0.998, weight_decay=0.05),
@@ -32,10 +33,11 @@ LEGS = {
     "placing-scorer": Schedule(steps=3200, rate=8e-4, average=0.998, weight_decay=0.05),
     "placing-scorer-again": Schedule(steps=3000, rate=8e-4, average=0.998, weight_decay=0.05),
     "final-scorer": Schedule(steps=2500, rate=6e-4, average=0.998, weight_decay=0.05),
+    "general-scorer": Schedule(steps=9000, rate=1e-3, average=0.998, weight_decay=0.05),
 }
-PLACING = ("placing-scorer", "placing-scorer-again", "final-scorer")
+PLACING = ("placing-scorer", "placing-scorer-again", "final-scorer", "general-scorer")
 BINDING = 3.0  # of the hard negatives, from the second leg on
-PLACES = 2.0  # weight of the places in the last leg
+PLACES = 2.0  # weight of the places in those legs
 MEAN, STD = 0.5, 0.25  # of the scorer's preprocessing, for every channel
 
 
@@ -117,10 +119,8 @@ def contrast(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
     return by_picture + 0.5 * by_text
 
 
-def train_scorer(
-    leg: str, folder: Path, data: Scenes, sources: Sequence[np.ndarray], *, start: nn.Module | None, device: torch.device
-) -> ScorerWithHead:
-    """Train one of ``LEGS`` on ``sources``, arrays of the same scenes' pictures, mixed evenly, from the weights of ``start``."""
+def train_scorer(leg: str, folder: Path, sources: Sequence[Source], *, start: nn.Module | None, device: torch.device) -> ScorerWithHead:
+    """Train one of ``LEGS`` on ``sources``, mixed evenly, from the weights of ``start``."""
     torch.manual_seed(30)
     model = ScorerWithHead().to(device)
     if start is not None:
@@ -128,13 +128,11 @@ def train_scorer(
     binding = 1.0 if start is None else BINDING
     places = Places(model).to(device) if leg in PLACING else None
     tokenizer = build_tokenizer()
-    views = [Scenes(data.scenes, array) for array in sources]
 
     def loss(generator: torch.Generator) -> Tensor:
-        chosen = draw(BATCH, min(len(view.pictures) for view in views), generator)
-        parts = chosen.chunk(len(views))
-        pictures = torch.cat([view.batch(part) for view, part in zip(views, parts, strict=True)])
-        scenes = [data.scenes[i] for i in chosen.tolist()]
+        drawn = [source.draw(BATCH // len(sources), generator) for source in sources]
+        pictures = torch.cat([part for part, _ in drawn])
+        scenes = [scene for _, part in drawn for scene in part]
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         texts = [c.text() for s in scenes for c in (s.caption, *hard_negatives(s.caption, NEGATIVES, rng, binding=binding))]
         tokens = tokenizer(texts, padding=True, return_tensors="pt").to(device)

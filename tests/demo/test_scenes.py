@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from sgool.demo.judging import Detected, compare
 from sgool.demo.render import foreground, render
-from sgool.demo.scenes import SIDE, draw_scenes
+from sgool.demo.scenes import SIDE, draw_scenes, mirrored
 from sgool.demo.training.data import detection_targets
 
 
@@ -32,6 +32,13 @@ def test_captions_are_true() -> None:
         seen = as_seen(scene)
         assert compare(scene.caption, seen).right
         assert not compare(scene.caption, seen[1:]).right
+
+
+def test_a_mirrored_scene_is_what_its_flipped_picture_shows() -> None:
+    for scene in draw_scenes(100, 14):
+        other = mirrored(scene)
+        assert compare(other.caption, as_seen(other)).right
+        torch.testing.assert_close(foreground(other), foreground(scene).flip(-1), atol=1e-4, rtol=0)
 
 
 def test_objects_are_painted_where_the_scene_says() -> None:
