@@ -1,7 +1,7 @@
 """The reversible samplers on the embedded model: round trips, gradients, memory and accuracy, beside checkpointing each call.
 
-Writes the tables of docs/reversible.md to standard output. ``--half`` adds the model in float16 (slow on a CPU), ``--pictures FILE`` draws
-a picture inverted, returned and edited.
+Writes the tables of docs/reversible.md to standard output. ``--half`` adds the round trips of the model in float16, ``--pictures FILE``
+draws a picture inverted, returned and edited.
 """
 
 from __future__ import annotations
@@ -79,28 +79,20 @@ def table(head: list[str], rows: list[list[str]]) -> None:
     print(flush=True)
 
 
-def round_trips(demo: Demo, precision: str) -> None:
-    """Picture to noise to picture, and noise to picture to noise."""
-    rows = []
-    for name, solver in {**SOLVERS, **OTHERS}.items():
-        row = [name]
-        for steps in STEPS:
-            sampler = ReversibleSampler(solver, precision)
-            arguments = {
-                "model": demo.model,
-                "positive": demo.positive,
-                "negative": demo.negative,
-                "cfg": 1.0,
-                "sigmas": demo.sigmas(steps),
-            }
-            try:
-                found = invert(**arguments, sampler=sampler, latent=demo.latent)
-                back = demo.sampled(sampler.with_pair(found.pair), found.noise, steps, latent=demo.latent)
-                row.append(f"{relative(back, demo.latent):.0e} ({float(found.deviation[0]):.2f})")
-            except ValueError:
-                row.append("ran away")
-        rows.append(row)
+def round_trips(demo: Demo, precision: str, solvers: dict[str, Solver]) -> None:
+    """Picture to noise to picture: the relative error, and the noise's standard deviation."""
+    rows = [[name, *(round_trip(demo, ReversibleSampler(solver, precision), steps) for steps in STEPS)] for name, solver in solvers.items()]
     table(["solver", *(f"{steps} steps" for steps in STEPS)], rows)
+
+
+def round_trip(demo: Demo, sampler: ReversibleSampler, steps: int) -> str:
+    arguments = {"model": demo.model, "positive": demo.positive, "negative": demo.negative, "cfg": 1.0, "sigmas": demo.sigmas(steps)}
+    try:
+        found = invert(**arguments, sampler=sampler, latent=demo.latent)
+        back = demo.sampled(sampler.with_pair(found.pair), found.noise, steps, latent=demo.latent)
+    except ValueError:
+        return "ran away"
+    return f"{relative(back, demo.latent):.0e} ({float(found.deviation[0]):.2f})"
 
 
 class Probe(comfy.samplers.Sampler):
@@ -221,8 +213,8 @@ def pictures(demo: Demo, file: Path, edit: str, photograph: Path | None) -> None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--half", action="store_true")
-    parser.add_argument("--only", choices=("trips", "errors", "costs", "accuracy"))
+    parser.add_argument("--half", action="store_true", help="round trips of the model in float16 as well")
+    parser.add_argument("--only", choices=("trips", "half", "errors", "costs", "accuracy"), help="'half' is the model in float16 alone")
     parser.add_argument("--pictures", type=Path, help="draw instead of measuring")
     parser.add_argument(
         "--edit", default="a small green circle and a pink triangle and a small orange cross", help="what the edit is to show"
@@ -242,12 +234,14 @@ def main() -> None:
     if "accuracy" in wanted:
         accuracy(demo)
     if "trips" in wanted:
-        for kind in ("float32", "float16") if options.half else ("float32",):
-            if kind == "float16":
-                demo.in_half()
-            for precision in ("float32", "float64"):
-                print(f"Model in {kind}, states in {precision}\n")
-                round_trips(demo, precision)
+        for precision in ("float32", "float64"):
+            print(f"Model in float32, states in {precision}\n")
+            round_trips(demo, precision, {**SOLVERS, **OTHERS})
+    if "half" in wanted or options.half:
+        demo.in_half()  # last, since it stays so
+        for precision in ("float32", "float64"):
+            print(f"Model in float16, states in {precision}\n")
+            round_trips(demo, precision, SOLVERS)
 
 
 if __name__ == "__main__":
