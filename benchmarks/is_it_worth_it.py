@@ -1,0 +1,94 @@
+"""Is optimising the noise worth what it costs? Methods on the embedded model, its judge, tables and plots.
+
+    python run.py bench is_it_worth_it --smoke                       minutes: a few prompts, the contenders
+    python run.py bench is_it_worth_it --half tune --groups all       hours: every ablation, on the half that choices are made on
+    python run.py bench is_it_worth_it --half report --prompts 200    the table of docs/does-it-work.md
+
+Resumable: what is in the folder already is not run again. The same prompts, seeds and weights give the same pictures on one machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import environment
+
+environment.prepare()
+
+from sgool.demo.weights import WEIGHTS  # noqa: E402  (needs the environment)
+from worth import plots, tables  # noqa: E402
+from worth.methods import ABLATIONS, BEST_OF, CONTENDERS, IMPROVEMENTS, SALIENCY, Method  # noqa: E402
+from worth.pool import run_all  # noqa: E402
+from worth.prompts import HALVES, draw_prompts  # noqa: E402
+from worth.results import Results, weights_mark  # noqa: E402
+from worth.segmenter import load_segmenter  # noqa: E402
+
+GROUPS: dict[str, dict[str, Method]] = {
+    "saliency": SALIENCY,
+    "contenders": CONTENDERS,
+    "improvements": {name: each.method for name, each in IMPROVEMENTS.items()},
+    "ablations": ABLATIONS,
+}
+BASELINE = f"best of {BEST_OF}"
+
+
+def chosen(options: argparse.Namespace) -> dict[str, Method]:
+    """The methods asked for, the baseline and plain sampling among them."""
+    every = {name: method for group in GROUPS.values() for name, method in group.items()}
+    if unknown := set(options.methods) - set(every):
+        raise SystemExit(f"There is no method {', '.join(sorted(unknown))}. Methods: {'; '.join(every)}.")
+    groups = list(GROUPS) if "all" in options.groups else options.groups
+    names = [*options.methods, *(name for group in groups for name in GROUPS[group])]
+    return {name: every[name] for name in dict.fromkeys(["plain", BASELINE, *names])}
+
+
+def report(results: Results, methods: dict[str, Method], count: int, folder: Path) -> None:
+    """Tables to standard output and to the folder, plots beside them."""
+    outcomes = {name: rows for name, method in methods.items() if (rows := results.of(method.fingerprint(), count)) is not None}
+    if BASELINE not in outcomes:
+        raise SystemExit(f"The folder does not have {count} prompts of {BASELINE!r} yet; run without --tables-only.")
+    text = f"{count} prompts\n\n{tables.main_table(outcomes, BASELINE)}\n\n{tables.kinds_table(outcomes)}\n"
+    (folder / "table.md").write_text(text)
+    print(text)
+    plots.accuracy_against_cost(outcomes, folder / "cost.png")
+    plots.judge_against_score(outcomes, folder / "iterations.png")
+    for name, rows in outcomes.items():
+        pairs = list(zip(outcomes[BASELINE], rows, strict=True))
+        for label, kept in (
+            ("gained", [p for p in pairs if p[1]["right"] and not p[0]["right"]]),
+            ("lost", [p for p in pairs if p[0]["right"] and not p[1]["right"]]),
+        ):
+            if kept:
+                plots.strip(kept[:12], results.picture, folder / f"{label} - {name.replace('/', '-')}.png")
+
+
+def main() -> None:
+    """Run what is missing, then tell."""
+    parser = argparse.ArgumentParser(prog="run.py bench is_it_worth_it", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--half", choices=HALVES, default="tune")
+    parser.add_argument("--prompts", type=int, default=100)
+    parser.add_argument("--groups", nargs="*", choices=[*GROUPS, "all"], default=[])
+    parser.add_argument("--methods", nargs="*", default=[])
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--folder", type=Path, default=Path(".cache") / "worth")
+    parser.add_argument("--tables-only", action="store_true", help="run nothing")
+    parser.add_argument("--smoke", action="store_true", help="10 prompts, the main contenders")
+    options = parser.parse_args()
+    if options.smoke:
+        options.prompts, options.methods = 10, ["best of 8", "gradient", "gradient and saliency"]
+    elif not (options.groups or options.methods):
+        options.groups = ["contenders"]
+    methods = chosen(options)
+    results = Results(options.folder, options.half, weights_mark(WEIGHTS))
+    if not options.tables_only:
+        load_segmenter(options.folder)
+        run_all(methods, draw_prompts(options.half, options.prompts), results, options.folder, options.processes)
+    out = options.folder / f"{options.half}-{options.prompts}"
+    out.mkdir(parents=True, exist_ok=True)
+    report(results, methods, options.prompts, out)
+
+
+if __name__ == "__main__":
+    main()

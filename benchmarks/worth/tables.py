@@ -1,0 +1,62 @@
+"""Results as Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .prompts import KINDS
+from .results import Row
+from .statistics import holm, paired, wilson
+
+Outcomes = Mapping[str, Sequence[Row]]
+
+
+def main_table(outcomes: Outcomes, baseline: str) -> str:
+    """One line a method: how many are right, what they cost, and how they differ from ``baseline`` on the same pictures."""
+    others = [name for name in outcomes if name != baseline]
+    pairs = {name: paired(rights(outcomes[name]), rights(outcomes[baseline])) for name in others}
+    corrected = dict(zip(others, holm([pairs[name].p for name in others]), strict=True))
+    lines = [
+        f"| method | right, % (95 %) | evaluations | CPU s | against {baseline}: points (95 %) | gained / lost | p | p, Holm | scorer |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, rows in outcomes.items():
+        hits, n = sum(rights(rows)), len(rows)
+        low, high = wilson(hits, n)
+        cells = [
+            name,
+            f"**{100 * hits / n:.1f}** ({100 * low:.0f} to {100 * high:.0f})",
+            f"{rows[0]['evaluations']:.0f}",
+            f"{mean(rows, 'seconds'):.2f}",
+        ]
+        if name in pairs:
+            pair, (below, above) = pairs[name], pairs[name].interval
+            cells += [f"{100 * pair.difference:+.1f} ({100 * below:+.0f} to {100 * above:+.0f})", f"{pair.gained} / {pair.lost}"]
+            cells += [p_text(pair.p), p_text(corrected[name])]
+        else:
+            cells += ["", "", "", ""]
+        cells.append(f"{mean(rows, 'similarity'):.3f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def kinds_table(outcomes: Outcomes) -> str:
+    """Per cent right by kind of prompt, and what is wrong with the others."""
+    lines = [f"| method | {' | '.join(KINDS)} | objects there | count | relation |", "| --- " * (len(KINDS) + 4) + "|"]
+    for name, rows in outcomes.items():
+        cells = [f"{100 * mean([row for row in rows if row['kind'] == kind], 'right'):.0f}" for kind in KINDS]
+        cells += [f"{100 * mean(rows, part):.0f}" for part in ("objects", "count", "relation")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def rights(rows: Sequence[Row]) -> list[bool]:
+    return [bool(row["right"]) for row in rows]
+
+
+def mean(rows: Sequence[Row], key: str) -> float:
+    return sum(float(row[key]) for row in rows) / max(1, len(rows))
+
+
+def p_text(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
