@@ -32,7 +32,7 @@ def clip_score(scorer: Any, pictures: Tensor, prompts: list[str]) -> list[float]
     vectors = []
     for some in pictures.split(AT_ONCE):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        vectors.append(scorer.encode_image(some, eight_bit=True).to(text))
+        vectors.append(scorer.encode_image(some).to(text))
     image = torch.cat(vectors)
     check_widths(text, image)
     return [float(value) for value in (image * text).sum(-1)]

@@ -33,7 +33,8 @@ class ComfyTowers:
         self.clip, self.tower, self.tower_name, self.clip_vision = clip, tower, tower_name, clip_vision
         self.name = f"CLIP ({tower_name}) with CLIP vision"
         size = (int(clip_vision.image_size),) * 2
-        self.preprocessing = Preprocessing("shortest", size, size, mean=tuple(clip_vision.image_mean), std=tuple(clip_vision.image_std))
+        mean, std = tuple(clip_vision.image_mean), tuple(clip_vision.image_std)
+        self.preprocessing = Preprocessing("shortest", size, size, mean=mean, std=std, arithmetic="comfyui")
 
     @property
     def image_size(self) -> int:

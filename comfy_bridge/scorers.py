@@ -75,10 +75,10 @@ class Scorer:
             vectors = self._towers.encode_text(prompts)
             return vectors.detach().to(comfy.model_management.intermediate_device(), copy=True)
 
-    def encode_image(self, pictures: Tensor, eight_bit: bool = False) -> Tensor:
+    def encode_image(self, pictures: Tensor, eight_bit: bool = True) -> Tensor:
         """``(B, d)`` unit vectors for pictures ``(B, 3, H, W)`` in [0, 1], on the pictures' device; differentiable in the pictures.
 
-        ``eight_bit``: round as image processors do, see ``Preprocessing``. For evaluation.
+        ``eight_bit``: round as image processors do, see ``Preprocessing``; the gradient passes straight through.
         """
         with_grad = pictures.requires_grad and torch.is_grad_enabled()
         needed = self._bytes_per_picture * len(pictures)

@@ -81,9 +81,12 @@ class TransformersEncoder:
             features = [_features(self.model.get_text_features(**self._tokens(prompt))) for prompt in prompts]
             return _unit(torch.cat(features)).detach()
 
-    def encode_image(self, pictures: Tensor) -> Tensor:
-        """``(B, d)`` unit vectors, at least float32, for pictures ``(B, 3, H, W)`` in [0, 1]; differentiable in the pictures."""
-        return self.embed(self.preprocessing(pictures))
+    def encode_image(self, pictures: Tensor, eight_bit: bool = True) -> Tensor:
+        """``(B, d)`` unit vectors, at least float32, for pictures ``(B, 3, H, W)`` in [0, 1]; differentiable in the pictures.
+
+        ``eight_bit``: round as the model's own image processor does, see ``Preprocessing``; the gradient passes straight through.
+        """
+        return self.embed(self.preprocessing(pictures, eight_bit))
 
     def embed(self, pixel_values: Tensor) -> Tensor:
         """``(B, d)`` unit vectors for preprocessed pictures ``(B, 3, h, w)``."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .eight_bit import Arithmetic, resize_eight_bit, to_eight_bit
 from .resampling import Kernel, resize_axis
 
 _PILLOW_KERNELS: dict[int, Kernel] = {2: "bilinear", 3: "bicubic"}
@@ -31,6 +31,9 @@ class Preprocessing:
         kernel: interpolation; always antialiased, as Pillow's is.
         factor: multiplies values in [0, 1] before they are normalised; 1 for all common models.
         mean, std: per channel.
+        arithmetic: whose bits ``eight_bit`` gives. ``"torchvision"``: the processors that transformers 5 takes by default, on a CPU.
+            ``"pillow"``: those called ``...Pil``, and most of transformers 4. ``"comfyui"``: ComfyUI's CLIP_VISION, which rounds once, at
+            the end, and sizes to the nearest pixel instead of cutting off.
     """
 
     resize: Literal["shortest", "exact", "none"] = "shortest"
@@ -40,23 +43,27 @@ class Preprocessing:
     factor: float = 1.0
     mean: tuple[float, ...] = OPENAI_MEAN
     std: tuple[float, ...] = OPENAI_STD
+    arithmetic: Arithmetic | Literal["comfyui"] = "torchvision"
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Preprocessing:
         """Read a ``preprocessor_config.json``. What it leaves out is CLIP's default, or SigLIP's where it names SigLIP's processor.
 
+        The arithmetic is torchvision's, whatever version of transformers is installed, or Pillow's where the processor's name ends so.
+
         Raises:
             ValueError: for an interpolation or a way of resizing that this class does not have.
         """
-        siglip = "siglip" in str(config.get("image_processor_type") or config.get("feature_extractor_type") or "").lower()
+        name = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+        siglip = "siglip" in name.lower()
         crop = None
         if config.get("do_center_crop", not siglip):
             crop = _height_and_width(config.get("crop_size", 224), "crop_size")
         resize, size = _resizing(config, siglip)
         kernel = _PILLOW_KERNELS.get(int(config.get("resample", 3)))
         if kernel is None:
-            name = _PILLOW_NAMES.get(int(config["resample"]), str(config["resample"]))
-            raise ValueError(f"The image processor resizes with {name} interpolation; bilinear (2) and bicubic (3) are supported.")
+            asked = _PILLOW_NAMES.get(int(config["resample"]), str(config["resample"]))
+            raise ValueError(f"The image processor resizes with {asked} interpolation; bilinear (2) and bicubic (3) are supported.")
         factor = 255.0 * (config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0)
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         if config.get("do_normalize", True):
@@ -64,32 +71,40 @@ class Preprocessing:
             std = tuple(config.get("image_std") or ((0.5,) * 3 if siglip else OPENAI_STD))
         if len(mean) != 3 or len(std) != 3 or not all(std):
             raise ValueError(f"The image processor's mean {mean} and deviation {std} have to be three numbers each, no deviation zero.")
-        return cls(resize, size, crop, kernel, factor, mean, std)
+        return cls(resize, size, crop, kernel, factor, mean, std, "pillow" if name.endswith("Pil") else "torchvision")
 
     @property
     def output_size(self) -> tuple[int, int] | None:
         """Height and width of the pixel values, or ``None`` where they depend on the picture."""
         return self.crop or (self.size if self.resize == "exact" else None)
 
-    def __call__(self, pictures: Tensor, eight_bit: bool = False) -> Tensor:
+    def __call__(self, pictures: Tensor, eight_bit: bool = True) -> Tensor:
         """Turn ``(B, 3, H, W)`` pictures in [0, 1] into pixel values ``(B, 3, h, w)``; differentiable.
 
-        Image processors work on 8-bit pictures and round after resizing along each axis. That has no useful derivative, so it is left
-        out, and a value may differ from theirs by about one 8-bit level (1/255 divided by ``std``). ``eight_bit=True`` rounds as they
-        do, for evaluation; the gradient then passes straight through the rounding.
+        Image processors work on 8-bit pictures and round after resizing along each axis, so that scores are those of the processor
+        itself only when this rounds too; pictures of other values are first rounded to 8 bits, as they would be saved. The gradient
+        passes straight through the rounding. ``eight_bit=False`` leaves it out, for smooth values (finite differences); a value may then
+        differ from the processor's by about one 8-bit level, 1/255 divided by ``std``.
         """
-        finish = _to_eight_bit if eight_bit else _clamp
-        pictures = finish(pictures)
-        height, width = self._resized(pictures.shape[-2], pictures.shape[-1])
-        # Bicubic weights overshoot; 8-bit pictures cannot, neither after the first axis nor after the second.
-        if width != pictures.shape[-1]:
-            pictures = finish(resize_axis(pictures, width, self.kernel, -1))
-        if height != pictures.shape[-2]:
-            pictures = finish(resize_axis(pictures, height, self.kernel, -2))
+        size = self._resized(pictures.shape[-2], pictures.shape[-1])
+        if eight_bit and self.arithmetic != "comfyui":
+            pictures = resize_eight_bit(pictures, size, self.kernel, self.arithmetic)
+        else:
+            pictures = self._resize_smoothly(pictures, size)
         if self.crop is not None:
             pictures = _centre(pictures, *self.crop)
+        if eight_bit and self.arithmetic == "comfyui":
+            pictures = to_eight_bit(pictures)
         mean, std = (pictures.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
         return (pictures * self.factor - mean) / std
+
+    def _resize_smoothly(self, pictures: Tensor, size: tuple[int, int]) -> Tensor:
+        # Bicubic weights overshoot; 8-bit pictures cannot, neither after the first axis nor after the second. ComfyUI clamps once.
+        pictures = pictures.clamp(0, 1)
+        for axis in (-1, -2):
+            pictures = resize_axis(pictures, size[axis], self.kernel, axis)
+            pictures = pictures if self.arithmetic == "comfyui" and axis == -1 else pictures.clamp(0, 1)
+        return pictures
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         if self.resize == "none":
@@ -97,18 +112,11 @@ class Preprocessing:
         if self.resize == "exact":
             return self.size
         short = self.size[0]
+        if self.arithmetic == "comfyui":
+            scale = short / min(height, width)
+            return round(scale * height), round(scale * width)
         # Integer products first: the processors cut off, they do not round.
         return (short, max(1, int(short * width / height))) if height <= width else (max(1, int(short * height / width)), short)
-
-
-def _clamp(pictures: Tensor) -> Tensor:
-    return pictures.clamp(0, 1)
-
-
-def _to_eight_bit(pictures: Tensor) -> Tensor:
-    exact = pictures.clamp(0, 1)
-    levels = torch.floor(exact.detach() * 255 + 0.5)  # halves go up, as Pillow has it
-    return exact + (levels / 255 - exact.detach())
 
 
 def _centre(pictures: Tensor, height: int, width: int) -> Tensor:

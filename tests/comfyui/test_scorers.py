@@ -62,7 +62,7 @@ def test_gradient_in_any_mode(folder: Path, kind: str, loaded_in_inference_mode:
     assert torch.isfinite(gradient).all()
     step = 1e-2 * torch.randn(pictures.shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        ahead, behind = (scorer.encode_image((pictures + sign * step).clamp(0, 1)) @ text.T for sign in (1, -1))
+        ahead, behind = (scorer.encode_image((pictures + sign * step).clamp(0, 1), eight_bit=False) @ text.T for sign in (1, -1))
     inside = ((pictures + step).clamp(0, 1) - (pictures - step).clamp(0, 1)).detach()
     expected = (gradient * inside).sum()
     assert (ahead - behind).sum().item() == pytest.approx(expected.item(), rel=0.05, abs=2e-4)
@@ -131,11 +131,11 @@ def test_vectors_are_comfyuis_own() -> None:
     prompts = ["a red circle", "a photograph of a cat (sleeping)"]
     theirs = torch.cat([clip.encode_from_tokens(clip.tokenize(prompt, disable_weights=True), return_pooled=True)[1] for prompt in prompts])
     torch.testing.assert_close(scorer.encode_text(prompts), torch.nn.functional.normalize(theirs, dim=-1))
-    for size in ((32, 32), (48, 32), (40, 70)):
+    for size in ((32, 32), (48, 32), (40, 70), (50, 33)):
         image = torch.rand(2, *size, 3)
         theirs = torch.nn.functional.normalize(vision.encode_image(image)["image_embeds"], dim=-1)
-        ours = scorer.encode_image(image.movedim(-1, 1), eight_bit=True)
-        assert torch.cosine_similarity(ours, theirs).min() > 1 - 1e-3
+        ours = scorer.encode_image(image.movedim(-1, 1))
+        assert torch.cosine_similarity(ours, theirs).min() > 1 - 1e-5
     square = (torch.rand(1, 32, 32, 3) * 255).round() / 255
     theirs = torch.nn.functional.normalize(vision.encode_image(square)["image_embeds"], dim=-1)
     torch.testing.assert_close(scorer.encode_image(square.movedim(-1, 1)), theirs, atol=1e-5, rtol=0)

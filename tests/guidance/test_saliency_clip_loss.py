@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 from sgool.guidance.cutouts import ViewSampler
 from sgool.guidance.distances import DISTANCES
 from sgool.guidance.encoders import TransformersEncoder
-from sgool.guidance.objective import Context, Objective
+from sgool.guidance.objective import Context, Objective, WeightedSum
 from sgool.guidance.regions import REGIONS
-from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
+from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss, clip_losses, with_cutouts
 from torch import Tensor
 
 WHOLE = ViewSampler("whole")
@@ -42,11 +43,14 @@ def context(seed: int = 0, **options: Any) -> Context:
 
 @pytest.mark.parametrize("region", REGIONS)
 @pytest.mark.parametrize("detached", [True, False])
-def test_gradient_is_that_of_finite_differences(encoder: TransformersEncoder, region: Any, detached: bool) -> None:
+def test_gradient_is_that_of_finite_differences(
+    encoder: TransformersEncoder, region: Any, detached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     saliency: Any = Brightness()
     if detached:  # finite differences would move a predicted map
         saliency = torch.rand(1, 1, 5, 5, generator=torch.Generator().manual_seed(1))
     settings_ = LossSettings(region=region, views=ViewSampler("augmented", 2), detach_saliency=detached, w_away=0.5)
+    monkeypatch.setattr(encoder, "encode_image", partial(encoder.encode_image, eight_bit=False))  # differences of steps say nothing
     loss = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, away_prompts=["a cat"], settings=settings_)
     pictures = photographs(2, 9, 8).requires_grad_()
     assert torch.autograd.gradcheck(lambda p: loss(p, context()).losses, (pictures,), fast_mode=True)
@@ -276,3 +280,38 @@ def test_what_does_not_fit_the_batch_is_refused(encoder: TransformersEncoder, op
         build(encoder, **options)(photographs(2), context())
     with pytest.raises(ValueError, match=r"\(B, 3, H, W\) is expected"):
         build(encoder)(photographs(2)[:, :1], context())
+
+
+def test_the_minimum_over_cutouts_in_a_copy(encoder: TransformersEncoder) -> None:
+    saliency = Brightness()
+    loss = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, settings=LossSettings(views=WHOLE, w_global=0.7))
+    changed = with_cutouts(loss, 6, 0.3, "minimum")
+    as_set = LossSettings(views=ViewSampler("cutouts", 6, 0.3), reduce="minimum", w_global=0.7)
+    expected = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, settings=as_set)
+    pictures = photographs(2, 60, 50)
+    assert torch.equal(changed(pictures, context()).losses, expected(pictures, context()).losses)
+    assert not torch.equal(loss(pictures, context()).losses, expected(pictures, context()).losses)
+    assert loss.settings.views == WHOLE
+    assert with_cutouts(changed, 6, 0.3, "minimum") is changed
+
+
+def test_cutouts_reach_every_clip_loss_of_a_sum_and_nothing_else(encoder: TransformersEncoder) -> None:
+    class Other:
+        def begin(self) -> None:
+            pass
+
+        def __call__(self, pictures: Tensor, context: Context) -> Any:
+            raise NotImplementedError
+
+    other = Other()
+    first, second = (SaliencyCLIPLoss(encoder, [prompt]) for prompt in ("a red circle", "a cat"))
+    whole = WeightedSum([(2.0, first), (0.5, WeightedSum([(1.0, other), (-1.0, second)]))])
+    changed = with_cutouts(whole, 16, 0.3, "minimum")
+    assert [loss.prompts for loss in clip_losses(changed)] == [["a red circle"], ["a cat"]]
+    assert all(loss.settings.views.count == 16 and loss.settings.reduce == "minimum" for loss in clip_losses(changed))
+    assert all(loss.settings.reduce == "mean" for loss in clip_losses(whole))
+    assert [weight for weight, _ in changed.terms] == [2.0, 0.5]
+    assert changed.terms[1][1].terms[0] == (1.0, other)
+    only_other = WeightedSum([(1.0, other)])
+    assert with_cutouts(only_other, 16, 0.3, "minimum") is only_other
+    assert clip_losses(only_other) == []
