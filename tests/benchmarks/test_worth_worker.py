@@ -1,0 +1,78 @@
+"""The benchmark's own running of methods on the embedded model, in a real ComfyUI."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytestmark = pytest.mark.comfyui
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from sgool.latent_optimization.checkpointed_calls import JacobianSchedule  # noqa: E402
+from worth.methods import CONTENDERS, IMPROVEMENTS, RANDOM, SALIENCY, Method, best_of, gradient  # noqa: E402
+from worth.prompts import draw_prompts  # noqa: E402
+from worth.worker import Worker, random_map  # noqa: E402
+
+PROMPTS = draw_prompts("tune", 4)
+
+
+@pytest.fixture(scope="module")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
+    return Worker(tmp_path_factory.mktemp("worth"))
+
+
+def quick(method: Method, **settings: object) -> Method:
+    return replace(method, steps=2, settings=replace(method.settings, **settings))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", [Method(steps=2), quick(best_of(3)), quick(gradient(), iterations=2), Method(steps=2, zero_order=2)])
+def test_a_prompt_comes_out_the_same_in_any_chunk(worker: Worker, method: Method) -> None:
+    rows, pictures = worker.run(method, PROMPTS, 0)
+    again, others = worker.run(method, PROMPTS[2:], 2)
+    assert [row["prompt"] for row in rows[2:]] == [row["prompt"] for row in again]
+    assert np.abs(pictures[2:].astype(int) - others.astype(int)).max() <= 1  # batches of other sizes round differently
+
+
+@pytest.mark.parametrize(
+    ("method", "evaluations"),
+    [
+        (Method(steps=2), 2),
+        (quick(best_of(3)), 6),
+        (quick(gradient(), iterations=2), 2 * 6 + 2),
+        (quick(gradient(), iterations=2, jacobian=JacobianSchedule("last", 1)), 2 * 4 + 2),
+        (Method(steps=2, zero_order=2), 6),
+    ],
+)
+def test_a_backward_counts_two(worker: Worker, method: Method, evaluations: int) -> None:
+    rows, _ = worker.run(method, PROMPTS[:1], 0)
+    assert rows[0]["evaluations"] == evaluations
+    assert len(rows[0]["path"]) == (2 if method.settings.iterations else 0)
+
+
+def test_every_trial_runs_and_a_map_of_its_own_changes_the_result(worker: Worker) -> None:
+    trials = {name: each.method for name, each in IMPROVEMENTS.items() if each.method.saliency in ("none", RANDOM)}
+    pictures = {
+        name: worker.run(quick(m, iterations=1, best_of=1), PROMPTS[:1], 0)[1] for name, m in trials.items() if m.settings.iterations
+    }
+    assert len({p.tobytes() for p in pictures.values()}) > len(pictures) // 2
+    without, with_map = (worker.run(quick(m, iterations=1), PROMPTS[:1], 0)[1] for m in (gradient(), SALIENCY["map: random (control)"]))
+    assert (without != with_map).any()
+
+
+def test_methods_are_told_apart_by_what_they_are() -> None:
+    methods = [*CONTENDERS.values(), *SALIENCY.values()]
+    assert len({m.fingerprint() for m in methods}) == len(methods) - 1  # "gradient and saliency" multiplies nothing: it is "map: default"
+    assert Method().fingerprint() == Method().fingerprint()
+
+
+def test_a_random_map_covers_its_range() -> None:
+    map_ = random_map(7)
+    assert map_.shape == (1, 1, 64, 64)
+    assert map_.min() == 0
+    assert map_.max() == 1
+    assert torch.equal(map_, random_map(7))
