@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ import comfy.utils
 import latent_preview
 import torch
 
+from ..latent_optimization.presets import Procedure
+from .procedure import replacement, sampler_for
 from .sgool_sampler import Outcome, SGOOLSampler, check_latent
 
 
@@ -43,11 +46,17 @@ def sample(
     latent: dict[str, Any],
     denoise: float,
     wrap: Callable[[comfy.samplers.Sampler], SGOOLSampler],
+    procedure: Procedure | None = None,
 ) -> KSampled:
     """Do what core's KSampler does, with its sampler wrapped by ``wrap``.
 
-    All arguments but ``wrap`` are KSampler's own. With nothing to optimise the LATENT is KSampler's, bit for bit.
+    All arguments but ``wrap`` and ``procedure`` are KSampler's own. With nothing to optimise the LATENT is KSampler's, bit for bit. A
+    procedure's solver, steps and guidance scale take the place of ``sampler_name``, ``steps`` and ``cfg``; the outcome says so.
     """
+    remark = None if procedure is None else replacement(procedure, sampler_name, steps, cfg)
+    if procedure is not None:
+        steps, cfg = procedure.steps, procedure.cfg
+        sampler_name = "euler"  # for its schedule, which no step is dropped from
     image = comfy.sample.fix_empty_latent_channels(
         model, latent["samples"], latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal")
     )
@@ -62,7 +71,7 @@ def sample(
         denoise=denoise,
         model_options=model.model_options,
     )
-    sampler = wrap(comfy.samplers.sampler_object(ksampler.sampler))
+    sampler = wrap(comfy.samplers.sampler_object(ksampler.sampler) if procedure is None else sampler_for(procedure))
     if sampler.optimises and not image.is_nested:  # before core scales the latent, which may fail on it as well
         check_latent(image, model.get_model_object("latent_format").latent_channels)
     samples = comfy.sample.sample_custom(
@@ -80,6 +89,9 @@ def sample(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
+    if remark is not None and sampler.outcome is not None:
+        logging.info("SGOOL: %s", remark)
+        sampler.outcome.messages.insert(0, remark)
     rest = {key: value for key, value in latent.items() if key not in ("samples", "downscale_ratio_spacial", "downscale_ratio_temporal")}
     best = noise if sampler.outcome is None or not sampler.optimises else _shaped(sampler.outcome.noise, image)
     without_mask = {key: value for key, value in rest.items() if key != "noise_mask"}

@@ -20,7 +20,7 @@ from ..latent_optimization.checkpointed_calls import checkpointed_blocks
 from ..latent_optimization.history import History
 from ..latent_optimization.optimize import Progress, Result, optimize
 from ..latent_optimization.presets import Settings
-from . import memory
+from . import memory, procedure
 from .noise_to_latent import NoiseToLatent, gradient_is_approximate
 from .preview import to_preview
 from .vae import NO_VAE, check_vae, decode_with_grad
@@ -28,10 +28,6 @@ from .vae import NO_VAE, check_vae, decode_with_grad
 APPROXIMATE = (
     "This sampler chooses its steps from the latent, and gradients cannot follow that choice: they are approximate. "
     "A sampler of fixed steps (euler, dpmpp_2m...) gives exact ones."
-)
-ONE_LATENT = (
-    "The presets SGOOL and DOODL were published with EDICT, whose two coupled latents are both judged (SGOOL Reversible Sampler, 50 steps, "
-    "CFG 7.5). This sampler has one, which is judged alone."
 )
 
 
@@ -64,7 +60,8 @@ class SGOOLSampler(comfy.samplers.Sampler):
         sampler: any SAMPLER but another of these.
         objective: judges decoded pictures; may be ``None`` only where nothing is optimised.
         vae: decodes latents to pictures; as ``objective``.
-        settings: see latent_optimization/presets.py.
+        settings: see latent_optimization/presets.py. Of a procedure in it the cutouts are taken, in a copy of ``objective``; where
+            sampler, steps or guidance scale are not the procedure's, the run says so.
 
     Raises:
         ValueError: if something is missing that the settings need, or ``sampler`` is an SGOOLSampler.
@@ -81,7 +78,9 @@ class SGOOLSampler(comfy.samplers.Sampler):
         if self.optimises and vae is None:
             raise ValueError(NO_VAE)
         self.sampler = sampler
-        self.objective = objective
+        self.objective, self._remarks = objective, list[str]()
+        if self.optimises and objective is not None and settings.procedure is not None:
+            self.objective, self._remarks = procedure.objective_for(settings.procedure, objective)
         self.vae = vae
         self.settings = settings
         self.outcome: Outcome | None = None
@@ -125,9 +124,10 @@ class SGOOLSampler(comfy.samplers.Sampler):
             result = None
         if result is None:  # outside the except block, where the error still holds on to the memory
             result = self._second_attempt(model_wrap, run, noise)
-        messages = [*([APPROXIMATE] if gradient_is_approximate(self.sampler) else []), *result.messages]
-        if self.settings.judge_both and not self.judges_both:
-            messages.append(ONE_LATENT)
+        messages = [*([APPROXIMATE] if gradient_is_approximate(self.sampler) else []), *self._remarks, *result.messages]
+        if self.settings.procedure is not None:
+            differs = procedure.difference(self.settings.procedure, self.sampler, len(sigmas) - 1, model_wrap)
+            messages += [] if differs is None else [differs]
         self.outcome = Outcome(_to_keep(result.noise), result.history, messages)
         for message in messages:
             logging.info("SGOOL: %s", message)
@@ -153,6 +153,8 @@ def too_large(noise: Tensor, settings: Settings) -> str:
     smaller.append(f"a latent smaller than {'x'.join(map(str, noise.shape[2:]))}")
     if settings.jacobian.choice != "last" or settings.jacobian.count > 1:
         smaller.append("gradients through the last model call only (SGOOL Settings: gradient_calls 'last', 1)")
+    if settings.procedure is not None:
+        smaller.append("fewer views of the picture (SGOOL Settings: procedure 'sampler and objective nodes')")
     smaller.append("a smaller scorer")
     return f"Out of memory, also with every block checkpointed. What would help, in this order: {'; '.join(smaller)}; or iterations 0."
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from torch import Tensor
 from .cutouts import ViewSampler
 from .distances import DISTANCES, Distance, contrast
 from .encoders import ImageTextEncoder, check_widths, plain_prompts
-from .objective import Context, Scored
+from .objective import Context, Objective, Scored, WeightedSum
 from .regions import REGIONS, Region
 from .resampling import resize
 
@@ -106,6 +107,12 @@ class SaliencyCLIPLoss:
         self._texts: dict[str, Tensor] = {}
         self._maps: dict[int, Tensor] = {}
 
+    def with_settings(self, settings: LossSettings) -> SaliencyCLIPLoss:
+        """The same loss with views, reduction, region or distance changed; weights that were 0 have to stay 0."""
+        changed = copy.copy(self)
+        changed.settings, changed._maps = settings, {}
+        return changed
+
     def begin(self) -> None:
         """Forget the maps of an earlier run."""
         self._maps.clear()
@@ -185,6 +192,28 @@ class SaliencyCLIPLoss:
         if self.settings.saliency_every > 1:
             self._maps.update(zip(positions, maps.detach().clone().unbind(0), strict=True))
         return maps
+
+
+def clip_losses(objective: Objective) -> list[SaliencyCLIPLoss]:
+    """The Saliency CLIP Losses of an objective: itself, or the terms of a sum, however deep."""
+    if isinstance(objective, WeightedSum):
+        return [loss for _, term in objective.terms for loss in clip_losses(term)]
+    return [objective] if isinstance(objective, SaliencyCLIPLoss) else []
+
+
+def with_cutouts(objective: Objective, count: int, cut_power: float, reduce: str) -> Objective:
+    """The objective with every Saliency CLIP Loss in it scored on ``count`` random cutouts; other terms stay as they are.
+
+    A changed copy, which shares the encoder and the prompts' embeddings; the objective itself where there is nothing to change.
+    """
+    if isinstance(objective, WeightedSum):
+        terms = [(weight, with_cutouts(term, count, cut_power, reduce)) for weight, term in objective.terms]
+        return WeightedSum(terms) if any(new is not old for (_, new), (_, old) in zip(terms, objective.terms, strict=True)) else objective
+    if not isinstance(objective, SaliencyCLIPLoss):
+        return objective
+    views = replace(objective.settings.views, views="cutouts", count=count, cut_power=cut_power)
+    settings = replace(objective.settings, views=views, reduce=reduce)
+    return objective if settings == objective.settings else objective.with_settings(settings)
 
 
 class _ViewEmbedder:

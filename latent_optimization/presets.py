@@ -5,16 +5,54 @@ Where a number comes from is said at the rule or preset that has it, and in docs
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from . import renormalize
 from .checkpointed_calls import JacobianSchedule
 from .regularizers import Regularizer
+from .reversible import EDICT, Solver
 from .stopping import Stopping
 from .update_rules import DOODLUpdate, NormalizedGradient, UpdateRule
 
 RETURNED = ("last", "best", "rescored")
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """How a published method samples and scores. The optimiser does not read this: whoever makes sampler and objective does.
+
+    The defaults are DOODL's as released (github.com/salesforce/DOODL, doodl.py). Its latents are tied by default, which here is no choice:
+    one noise starts both of a coupled pair.
+
+    Args:
+        solver: makes the picture from the noise.
+        steps: of the solver, at least 1.
+        cfg: classifier-free guidance scale, finite and at least 0.
+        cutouts: random cutouts of the picture that are scored, at least 1.
+        cut_power: exponent of a uniform number that places a cutout's side between the smallest and the largest; finite, at least 0.
+        reduce: how their distances become a loss: ``"minimum"`` or ``"mean"``.
+
+    Raises:
+        ValueError: for a value outside its range, with what was expected.
+    """
+
+    solver: Solver = field(default_factory=EDICT)
+    steps: int = 50
+    cfg: float = 7.5
+    cutouts: int = 16
+    cut_power: float = 0.3
+    reduce: str = "minimum"
+
+    def __post_init__(self) -> None:
+        _at_least(self, "steps", 1)
+        _at_least(self, "cutouts", 1)
+        _one_of(self, "reduce", ("minimum", "mean"))
+        for name in ("cfg", "cut_power"):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0:
+                raise ValueError(f"{name} is {value!r}; it has to be a finite number, 0 or more.")
 
 
 @dataclass(frozen=True)
@@ -36,6 +74,8 @@ class Settings:
         jacobian: which of the sampler's model calls carry their Jacobian. Read by what makes ``generate``, not by the loop.
         judge_both: where the sampler carries a coupled pair of latents (EDICT, McCallum-Foster), judge both and average their losses, at
             the price of a second evaluation. Also read by what makes ``generate``; other samplers have one latent, which is judged.
+        procedure: solver, steps, guidance scale and cutouts, in the place of the user's; ``None`` leaves all of them to the user. Read by
+            what makes ``generate`` and ``evaluate``.
 
     Raises:
         ValueError: for a value outside its range, with what was expected.
@@ -52,43 +92,47 @@ class Settings:
     rescoring_views: int = 4
     jacobian: JacobianSchedule = field(default_factory=JacobianSchedule)
     judge_both: bool = False
+    procedure: Procedure | None = None
 
     def __post_init__(self) -> None:
-        self._at_least("iterations", 0)
-        self._at_least("best_of", 1)
-        self._at_least("rescoring_candidates", 1)
-        self._at_least("rescoring_views", 1)
-        self._one_of("renormalize", renormalize.MODES)
-        self._one_of("returned", RETURNED)
+        _at_least(self, "iterations", 0)
+        _at_least(self, "best_of", 1)
+        _at_least(self, "rescoring_candidates", 1)
+        _at_least(self, "rescoring_views", 1)
+        _one_of(self, "renormalize", renormalize.MODES)
+        _one_of(self, "returned", RETURNED)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain values; a rule or regulariser also has its ``"name"``."""
+        """The settings as plain values; a rule, regulariser or solver also has its ``"name"``."""
         plain = asdict(self)
         for part in ("rule", "regularizer"):
             if isinstance(plain[part], dict):
                 plain[part]["name"] = type(getattr(self, part)).__name__
+        if self.procedure is not None:
+            plain["procedure"]["solver"]["name"] = type(self.procedure.solver).__name__
         return plain
 
-    def _at_least(self, name: str, lowest: int) -> None:
-        value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-            raise ValueError(f"{name} is {value!r}; it has to be a whole number, at least {lowest}.")
 
-    def _one_of(self, name: str, choices: tuple[str, ...]) -> None:
-        value = getattr(self, name)
-        if value not in choices:
-            raise ValueError(f"{name} is {value!r}; it has to be one of {', '.join(choices)}.")
+def _at_least(owner: object, name: str, lowest: int) -> None:
+    value = getattr(owner, name)
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise ValueError(f"{name} is {value!r}; it has to be a whole number, at least {lowest}.")
+
+
+def _one_of(owner: object, name: str, choices: tuple[str, ...]) -> None:
+    value = getattr(owner, name)
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; it has to be one of {', '.join(choices)}.")
 
 
 # DOODL as released (github.com/salesforce/DOODL, doodl.py): 50 updates, momentum, clipping, perturbation, the initial norm, no choice among
-# iterates. Both latents of EDICT's pair are judged, and the pair is tied: one noise starts them both. The solver (EDICT, mix 0.93, 50
-# steps, CFG 7.5: SGOOL Reversible Sampler's defaults) is the sampler's to choose, 16 cutouts and their minimum the objective's. Held
-# against an independent transcription of the whole procedure in tests/latent_optimization/reversible/test_procedure.py.
-DOODL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", returned="last", judge_both=True)
+# iterates; EDICT, 50 steps, CFG 7.5, the minimum over 16 cutouts. Both latents of EDICT's pair are judged, and the pair is tied: one
+# noise starts them both. Held against an independent transcription of it in tests/latent_optimization/reversible/test_procedure.py.
+DOODL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", returned="last", judge_both=True, procedure=Procedure())
 
-# The SGOOL paper (arXiv 2410.10257) builds on DOODL and leaves step, iterations and the choice of iterate open: this project takes
-# DOODL's for all of them. What sets the two apart is the objective, where SGOOL adds the salient term.
-SGOOL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", returned="last", judge_both=True)
+# The SGOOL paper (arXiv 2410.10257) builds on DOODL and leaves step, iterations, cutouts and the choice of iterate open: this project
+# takes DOODL's for all of them. What sets the two apart is the objective, where SGOOL adds the salient term.
+SGOOL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", returned="last", judge_both=True, procedure=Procedure())
 
 # This project's own: few steps of a known length, since a scorer is fooled by large ones (on four prompts x four seeds of the embedded
 # model, 0.1, 0.05 and 0.03 raised the score alike; the judge found 6, 7 and 9 of 16 right, plain sampling 8: too few to prove anything).

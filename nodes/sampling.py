@@ -21,14 +21,14 @@ OBJECTIVE = "What to improve, such as Saliency CLIP Loss. Needed unless iteratio
 VAE = "The VAE of the model: the objective judges decoded pictures. Needed unless iterations is 0."
 
 
-def _settings_inputs() -> list[io.Input]:
+def _settings_inputs(procedure: str) -> list[io.Input]:
     return [
         io.Combo.Input(
             "preset",
             options=list(PRESETS),
             default=DEFAULT_PRESET,
-            tooltip="How the noise is changed. 'balanced' takes few steps of a fixed size; SGOOL and DOODL are the papers' own settings, "
-            "published with 50 iterations. Ignored where settings are connected.",
+            tooltip=f"How the noise is changed. 'balanced' takes few steps of a fixed size. SGOOL and DOODL are the published procedure, "
+            f"meant for 50 iterations: {procedure} Ignored where settings are connected.",
         ),
         io.Int.Input(
             "iterations",
@@ -36,7 +36,7 @@ def _settings_inputs() -> list[io.Input]:
             min=-1,
             max=10000,
             tooltip="How often the noise is improved. Each costs about as much as sampling three times. 0 samples plainly; -1 takes the "
-            "number that the preset or the settings have.",
+            "number that the preset or the settings have (SGOOL, DOODL: 50).",
         ),
         OptimizationSettings.Input("settings", optional=True, tooltip="From SGOOL Settings: replaces the preset."),
     ]
@@ -63,7 +63,7 @@ class SGOOLSamplerNode(io.ComfyNode):
                 io.Sampler.Input("sampler", tooltip="The sampler that makes the picture, from KSamplerSelect or any other sampler node."),
                 Objective.Input("objective", optional=True, tooltip=OBJECTIVE),
                 io.Vae.Input("vae", optional=True, tooltip=VAE),
-                *_settings_inputs(),
+                *_settings_inputs("its 16 cutouts replace the objective's views; its sampler, steps and CFG are other nodes' to set."),
             ],
             outputs=[io.Sampler.Output(tooltip="A sampler that optimises its noise first.")],
         )
@@ -85,7 +85,7 @@ class SGOOLKSamplerNode(io.ComfyNode):
             display_name="SGOOL KSampler",
             category="SGOOL/sampling",
             description="Replaces a KSampler: improves the noise so that the objective likes the picture better, then samples from it. "
-            "With 0 iterations it is KSampler, bit for bit.",
+            "With 0 iterations it is KSampler, bit for bit (with the presets SGOOL and DOODL: their sampler, not optimised).",
             search_aliases=[*ALIASES, "ksampler", "sample", "generate"],
             inputs=[
                 io.Model.Input("model", tooltip="The model used for denoising the input latent."),
@@ -124,7 +124,9 @@ class SGOOLKSamplerNode(io.ComfyNode):
                 ),
                 Objective.Input("objective", optional=True, tooltip=OBJECTIVE),
                 io.Vae.Input("vae", optional=True, tooltip=VAE),
-                *_settings_inputs(),
+                *_settings_inputs(
+                    "its EDICT, 50 steps and CFG 7.5 replace sampler_name, steps and cfg, its 16 cutouts the objective's views."
+                ),
             ],
             outputs=[
                 io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."),
@@ -174,6 +176,7 @@ class SGOOLKSamplerNode(io.ComfyNode):
             latent=latent_image,
             denoise=denoise,
             wrap=wrap,
+            procedure=chosen.procedure,
         )
         if sampled.outcome is None:
             return io.NodeOutput(sampled.latent, sampled.noise, blank_plot("denoise is 0: nothing was sampled"), "Nothing was sampled.")

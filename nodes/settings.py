@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..latent_optimization import renormalize
 from ..latent_optimization.checkpointed_calls import CHOICES, JacobianSchedule
-from ..latent_optimization.presets import DEFAULT_PRESET, PRESETS, RETURNED, Settings, preset
+from ..latent_optimization.presets import DEFAULT_PRESET, PRESETS, RETURNED, Procedure, Settings, preset
 from ..latent_optimization.regularizers import NormLikelihood, WhiteNoise
 from ..latent_optimization.update_rules import AdamUpdate, DOODLUpdate, NormalizedGradient
 from .sockets import OptimizationSettings
@@ -23,6 +23,10 @@ RULE_FIELDS: dict[str, dict[str, str]] = {
     "Adam": {"step_size": "step_size", "momentum": "beta1", "beta2": "beta2"},
 }
 REGULARIZERS: dict[str, type[Any]] = {"norm": NormLikelihood, "white noise": WhiteNoise}
+PROCEDURES: dict[str, Procedure | None] = {
+    "published (EDICT, 50 steps, CFG 7.5, 16 cutouts)": Procedure(),
+    "sampler and objective nodes": None,
+}
 UNSET = -1.0
 
 
@@ -88,6 +92,13 @@ class OptimizationSettingsNode(io.ComfyNode):
                 _count("max_failures", "Stop a picture after this many losses or gradients in a row that are not finite.", advanced=True),
                 _count("rescoring_candidates", "For 'rescored': how many iterates are scored anew.", advanced=True),
                 _count("rescoring_views", "For 'rescored': how many scorings are averaged for each.", advanced=True),
+                _combo(
+                    "procedure",
+                    list(PROCEDURES),
+                    "Who sets sampler, steps, CFG and the objective's views. 'published': DOODL's own, which SGOOL Sampler takes only the "
+                    "cutouts of. 'sampler and objective nodes': whatever is set there. The presets SGOOL and DOODL are published, balanced "
+                    "is not.",
+                ),
             ],
             outputs=[OptimizationSettings.Output(tooltip="Settings for SGOOL Sampler and SGOOL KSampler.")],
         )
@@ -110,6 +121,7 @@ def settings_from(preset_name: str, widgets: dict[str, Any]) -> Settings:
         **{name: set_[name] for name in plain if name in set_},
         rule=_rule(base, set_),
         regularizer=_regularizer(base, set_),
+        procedure=PROCEDURES[set_["procedure"]] if "procedure" in set_ else base.procedure,
         stopping=replace(base.stopping, **stopping),
         jacobian=JacobianSchedule(
             set_.get("gradient_calls", base.jacobian.choice), int(set_.get("gradient_calls_count", base.jacobian.count))

@@ -10,7 +10,7 @@ import pytest
 import torch
 from sgool.latent_optimization.iterates import Iterates
 from sgool.latent_optimization.optimize import Progress, optimize
-from sgool.latent_optimization.presets import DEFAULT_PRESET, PRESETS, Settings, preset
+from sgool.latent_optimization.presets import DEFAULT_PRESET, PRESETS, Procedure, Settings, preset
 from sgool.latent_optimization.stopping import Stopping, Watch
 from sgool.latent_optimization.update_rules import NormalizedGradient
 from torch import Tensor
@@ -202,6 +202,11 @@ def test_a_stopped_picture_stays_put_and_costs_no_evaluation_and_the_run_ends_wi
         (lambda: Settings(rescoring_candidates=0), "rescoring_candidates is 0; it has to be a whole number, at least 1."),
         (lambda: Settings(renormalize="always"), "renormalize is 'always'; it has to be one of initial, shell, none."),
         (lambda: Settings(returned="first"), "returned is 'first'; it has to be one of last, best, rescored."),
+        (lambda: Procedure(steps=0), "steps is 0; it has to be a whole number, at least 1."),
+        (lambda: Procedure(cutouts=0), "cutouts is 0; it has to be a whole number, at least 1."),
+        (lambda: Procedure(reduce="median"), "reduce is 'median'; it has to be one of minimum, mean."),
+        (lambda: Procedure(cfg=math.inf), "cfg is inf; it has to be a finite number, 0 or more."),
+        (lambda: Procedure(cut_power=-1.0), "cut_power is -1.0; it has to be a finite number, 0 or more."),
         (lambda: preset("SGOL"), "There is no preset 'SGOL'. Presets: balanced, SGOOL, DOODL."),
         (lambda: Stopping(patience=-1), "The patience is -1; it has to be 0 (never stop early) or a number of iterations."),
         (lambda: Stopping(min_improvement=-1), "The smallest improvement is -1; it has to be 0 or above."),
@@ -224,3 +229,18 @@ def test_the_papers_presets_have_the_published_numbers() -> None:
         assert settings.regularizer is None
     assert DEFAULT_PRESET in PRESETS
     assert preset(DEFAULT_PRESET) == Settings()  # so that leaving everything out and choosing the default are one thing
+
+
+def test_the_papers_presets_are_their_procedure() -> None:
+    for name in ("SGOOL", "DOODL"):
+        settings = preset(name)
+        assert settings.judge_both
+        assert settings.to_dict()["procedure"] == {
+            "solver": {"name": "EDICT", "mix": 0.93, "alternate": True},
+            "steps": 50,
+            "cfg": 7.5,
+            "cutouts": 16,
+            "cut_power": 0.3,
+            "reduce": "minimum",
+        }
+    assert preset("balanced").to_dict()["procedure"] is None

@@ -1,0 +1,209 @@
+"""The presets that are a published procedure, through the nodes: what they replace, and that they say so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import pytest
+import torch
+from sgool.comfy_bridge.procedure import sampler_name
+from sgool.comfy_bridge.reversible_samplers import ReversibleSampler, plan_for
+from sgool.comfy_bridge.sgool_sampler import too_large
+from sgool.demo.weights import WEIGHTS
+from sgool.guidance.cutouts import ViewSampler
+from sgool.guidance.objective import WeightedSum
+from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
+from sgool.harness.pack import ROOT
+from sgool.harness.server import Server
+from sgool.latent_optimization.presets import PRESETS
+from sgool.latent_optimization.reversible import BDIA, EDICT, OBELM
+from sgool.nodes.sampling import SGOOLKSamplerNode, SGOOLSamplerNode
+from sgool.nodes.settings import PROCEDURES, settings_from
+from torch import Tensor
+
+import nodes
+
+from .objectives import Red
+from .tiny_models import MODEL_TYPES, conditioning, tiny_model, tiny_vae
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
+PUBLISHED, OWN = PROCEDURES
+SIDE = 8
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_ENABLED", False)
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    with torch.inference_mode():
+        return tiny_model()
+
+
+class Encoder:
+    """Tells pictures apart by their mean colours and remembers how it was shown them: how many, and of which size."""
+
+    image_size = SIDE
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, ...]] = []
+
+    def encode_text(self, prompts: list[str]) -> Tensor:
+        return torch.tensor([[1.0, 0.0, 0.0]]).expand(len(prompts), 3)
+
+    def encode_image(self, pictures: Tensor) -> Tensor:
+        self.shown.append(tuple(pictures.shape))
+        return torch.nn.functional.normalize(pictures.mean((2, 3)) + 0.1, dim=-1)
+
+
+def clip_loss(**settings: Any) -> SaliencyCLIPLoss:
+    return SaliencyCLIPLoss(Encoder(), ["red"], settings=LossSettings(w_salient=0.0, **settings))
+
+
+def ksampled(model: Any, *, objective: Any = None, preset: str = "DOODL", iterations: int = 1, **changes: Any) -> tuple[Any, ...]:
+    arguments = {
+        "model": model,
+        "seed": 5,
+        "steps": 3,
+        "cfg": 4.0,
+        "sampler_name": "dpm_2",  # core drops a step of its schedule, which must not happen to another solver's
+        "scheduler": "normal",
+        "positive": conditioning(1),
+        "negative": conditioning(2),
+        "latent_image": {"samples": torch.zeros(1, 4, 8, 8)},
+        "denoise": 1.0,
+        "preset": preset,
+        "iterations": iterations,
+        "objective": objective,
+        "vae": tiny_vae(),
+        **changes,
+    }
+    return SGOOLKSamplerNode.execute(**arguments).result
+
+
+def by_hand(model: Any, noise: Tensor, solver: Any, steps: int, cfg: float) -> Tensor:
+    """Plain sampling by core's functions."""
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", steps)
+    arguments = (ReversibleSampler(solver), sigmas, conditioning(1), conditioning(2), torch.zeros_like(noise))
+    return comfy.sample.sample_custom(model, noise, cfg, *arguments, disable_pbar=True, seed=5)
+
+
+@pytest.mark.parametrize("preset", ["SGOOL", "DOODL"])
+def test_the_preset_is_the_procedure(preset: str, model: Any) -> None:
+    objective = clip_loss(views=ViewSampler("whole"))
+    latent, noise, _, text = ksampled(model, objective=WeightedSum([(1.0, objective), (0.5, Red())]), preset=preset)
+    start = comfy.sample.prepare_noise(torch.zeros(1, 4, 8, 8), 5)
+    assert not torch.equal(noise["samples"], start)
+    assert torch.equal(latent["samples"], by_hand(model, noise["samples"], EDICT(0.93), 50, 7.5))
+    # Each of the two latents is shown in cutouts, before and after the one iteration; 16 at once, of the encoder's size.
+    assert objective.encoder.shown == [(16, 3, SIDE, SIDE)] * 4
+    assert objective.settings.views.views == "whole"
+    assert "EDICT (mix 0.93), 50 steps, CFG 7.5, in the place of dpm_2, 3 steps, CFG 4." in text
+    assert "16 random cutouts and took their minimum" in text
+    assert "published with" not in text
+    assert f"1 of them differentiated, 2 evaluations, {2 * 2 * 50} model calls" in text
+
+
+def test_without_iterations_it_samples_plainly_by_the_procedure(model: Any) -> None:
+    latent, noise, _, text = ksampled(model, iterations=0, vae=None)
+    start = comfy.sample.prepare_noise(torch.zeros(1, 4, 8, 8), 5)
+    assert torch.equal(noise["samples"], start)
+    assert torch.equal(latent["samples"], by_hand(model, start, EDICT(0.93), 50, 7.5))
+    assert text.startswith("By the preset, the picture was sampled with EDICT")
+    assert "cutouts" not in text
+
+
+def test_settings_take_the_procedure_away_and_give_it(model: Any) -> None:
+    own = settings_from("DOODL", {"procedure": OWN})
+    assert own.procedure is None
+    assert own.rule == PRESETS["DOODL"].rule
+    latent, _, _, text = ksampled(model, iterations=0, settings=own)
+    (theirs,) = nodes.common_ksampler(
+        model, 5, 3, 4.0, "dpm_2", "normal", conditioning(1), conditioning(2), {"samples": torch.zeros(1, 4, 8, 8)}
+    )
+    assert torch.equal(latent["samples"], theirs["samples"])
+    assert "By the preset" not in text
+    assert settings_from("balanced", {"procedure": PUBLISHED}).procedure == PRESETS["DOODL"].procedure
+    objective = clip_loss()
+    text = ksampled(model, objective=objective, settings=own)[3]
+    assert {shape[0] for shape in objective.encoder.shown} == {5}
+    assert "preset" not in text
+
+
+def custom(model: Any, sampler: Any, objective: Any, *, steps: int = 2, cfg: float = 8.0, preset: str = "DOODL") -> tuple[str, Tensor]:
+    """SGOOL Sampler in core's SamplerCustom; returns its messages, and the latent."""
+    sgool = SGOOLSamplerNode.execute(sampler=sampler, preset=preset, iterations=1, objective=objective, vae=tiny_vae()).result[0]
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", steps)
+    start = comfy.sample.prepare_noise(torch.zeros(1, 4, 8, 8), 5)
+    latent = comfy.sample.sample_custom(model, start, cfg, sgool, sigmas, conditioning(1), conditioning(2), start * 0, seed=5)
+    return "\n".join(sgool.outcome.messages), latent
+
+
+def test_the_sampler_node_takes_the_cutouts_and_says_what_is_not_the_procedures(model: Any) -> None:
+    objective = clip_loss()
+    text, _ = custom(model, comfy.samplers.sampler_object("euler"), objective)
+    assert objective.encoder.shown == [(16, 3, SIDE, SIDE)] * 2
+    assert "published with EDICT (mix 0.93), 50 steps, CFG 7.5; this run had euler, 2 steps, CFG 8, which other nodes set." in text
+    assert "judged alone" in text
+    text, _ = custom(model, ReversibleSampler(EDICT(0.97)), Red())
+    assert "this run had EDICT (mix 0.97), 2 steps, CFG 8" in text
+    assert "judged alone" not in text
+    assert "no Saliency CLIP Loss" in text
+    assert custom(model, comfy.samplers.sampler_object("euler"), clip_loss(), preset="balanced")[0] == ""
+
+
+def test_with_nothing_to_replace_there_is_nothing_to_say(model: Any) -> None:
+    views = ViewSampler("cutouts", 16, 0.3)
+    text, _ = custom(model, ReversibleSampler(EDICT()), clip_loss(views=views, reduce="minimum"), steps=50, cfg=7.5)
+    assert text == ""
+
+
+@pytest.mark.parametrize("kind", list(MODEL_TYPES))
+@pytest.mark.parametrize("scheduler", list(comfy.samplers.SCHEDULER_NAMES))
+def test_every_schedule_is_one_for_the_solver(kind: str, scheduler: str) -> None:
+    sampling = tiny_model(kind).get_model_object("model_sampling")
+    procedure = PRESETS["DOODL"].procedure
+    assert procedure is not None
+    sigmas = comfy.samplers.calculate_sigmas(sampling, scheduler, procedure.steps)
+    assert len(plan_for(procedure.solver, sampling, sigmas).steps) == len(sigmas) - 1
+
+
+def test_samplers_are_named_as_people_know_them() -> None:
+    assert sampler_name(comfy.samplers.sampler_object("dpmpp_2m")) == "dpmpp_2m"
+    assert sampler_name(ReversibleSampler(OBELM())) == "O-BELM"
+    assert sampler_name(ReversibleSampler(BDIA())) == "BDIA"
+
+
+def test_too_many_views_for_the_memory_are_named() -> None:
+    noise = torch.zeros(1, 4, 8, 8)
+    assert "fewer views" in too_large(noise, PRESETS["DOODL"])
+    assert "fewer views" not in too_large(noise, PRESETS["balanced"])
+
+
+@pytest.mark.server
+@pytest.mark.skipif(not (WEIGHTS / "unet.safetensors").is_file(), reason="the embedded model's weights are not here")
+def test_the_procedure_on_a_server(server: Server) -> None:
+    graph = json.loads((ROOT / "workflows" / "api" / "sgool_demo.json").read_text(encoding="utf-8"))
+    graph["latent"]["inputs"]["batch_size"] = 1
+    graph["settings"] = {"class_type": "SGOOL_Settings", "inputs": {**default_widgets(server), "preset": "SGOOL", "best_of": 1}}
+    graph["optimised"]["inputs"].update(settings=["settings", 0], iterations=1)
+    kept = ["model", "prompt", "positive", "negative", "latent", "objective", "optimised", "history", "settings"]
+    text = server.run({name: graph[name] for name in kept})["history"]["text"][0]
+    assert "EDICT (mix 0.93), 50 steps, CFG 7.5, in the place of euler, 12 steps, CFG 3." in text
+    assert "16 random cutouts" in text
+    assert "200 model calls" in text
+
+
+def default_widgets(server: Server) -> dict[str, Any]:
+    info = server.object_info("SGOOL_Settings")
+    inputs = {**info["input"]["required"], **info["input"].get("optional", {})}
+    return {name: options["default"] for name, (_, options) in inputs.items()}
