@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
         if not line:
             say(f"Ready: {python}, with the ComfyUI in {comfyui}.")
             return 0
-        return become([str(python), *line], {**os.environ, "COMFYUI_PATH": str(comfyui)})
+        return become([str(python), *line], {**os.environ, "COMFYUI_PATH": str(comfyui), "SGOOL_CALLED_FROM": os.getcwd()})
     except SetupProblem as problem:
         say(f"run.py: {problem}")
     except KeyboardInterrupt:

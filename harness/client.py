@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import io
 import json
 import time
@@ -18,6 +19,8 @@ from PIL import Image
 Graph = dict[str, dict[str, Any]]
 OnEvent = Callable[[str, dict[str, Any]], None]
 ENDS = ("execution_success", "execution_error", "execution_interrupted")
+# What a server that is away, or goes away in the middle of an answer, looks like. A read that takes too long is an OSError too.
+OUTAGE = (OSError, http.client.HTTPException, json.JSONDecodeError)
 
 
 class RunFailed(Exception):
@@ -32,6 +35,10 @@ class RunFailed(Exception):
         self.node_type = node_type
         self.interrupted = interrupted
         self.traceback = list(traceback)
+
+
+class RunLost(ConnectionError):
+    """The server answers, but knows nothing of the run: it was started anew since, or its queue was cleared."""
 
 
 class Client:
@@ -66,6 +73,8 @@ class Client:
         try:
             return str(self.post("/prompt", request)["prompt_id"])
         except urllib.error.HTTPError as error:
+            if error.code != 400:  # from something before ComfyUI, or from one that is going down
+                raise
             raise _refusal(json.loads(error.read() or b"{}")) from None
 
     def wait(self, run: str, *, timeout: float = 300.0) -> dict[str, dict[str, Any]]:
@@ -78,6 +87,23 @@ class Client:
             time.sleep(0.05)
         self.interrupt()
         raise TimeoutError(f"the run did not end within {timeout:.0f} s")
+
+    def outcome(self, run: str) -> dict[str, dict[str, Any]] | None:
+        """The outputs of a queued run, or None while it waits or runs. For whoever waits in a loop of their own.
+
+        Raises RunFailed as ``run`` does, RunLost when the server does not know the run (any more), and what OUTAGE lists when it is away.
+        """
+        outputs = self._finished(run)
+        if outputs is None and not self._queued(run):
+            outputs = self._finished(run)  # it may have ended between the two questions
+            if outputs is None:
+                raise RunLost(f"{self.url} does not know the run any more; was it started anew?")
+        return outputs
+
+    def cancel(self, run: str) -> None:
+        """Take one run out of the queue, or interrupt it, and leave others alone."""
+        self.post("/queue", {"delete": [run]})
+        self.post("/interrupt", {"prompt_id": run})
 
     def interrupt(self) -> None:
         """Press the page's cancel button."""
@@ -117,6 +143,10 @@ class Client:
     def _open(self, path: str) -> bytes:
         with urllib.request.urlopen(self.url + path, timeout=60) as answer:
             return bytes(answer.read())
+
+    def _queued(self, run: str) -> bool:
+        queue = self.get("/queue")
+        return any(item[1] == run for part in ("queue_running", "queue_pending") for item in queue.get(part, ()))
 
     def _finished(self, run: str) -> dict[str, dict[str, Any]] | None:
         entry = self.get(f"/history/{run}").get(run)

@@ -1,0 +1,186 @@
+"""One workflow for each picture: load, sample by one method, score, predict saliency."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sgool.harness.client import Graph
+from sgool.harness.problems import SetupProblem
+
+from .plan import BEST_OF, EDICT, PLAIN, PUBLISHED, WINNER, Job, Plan
+
+HUB = "hub:"
+Definitions = Mapping[str, dict[str, Any]]
+ALWAYS = (
+    "CLIPTextEncode",
+    "EmptyLatentImage",
+    "KSampler",
+    "VAEDecode",
+    "PreviewImage",
+    "PreviewAny",
+    "SGOOL_SaliencyCLIPLoss",
+    "SGOOL_KSampler",
+    "SGOOL_Settings",
+    "SGOOL_CLIPScore",
+    "SGOOL_PredictSaliency",
+    "SGOOL_SaliencyOverlay",
+)
+# DOODL as released: 16 random cutouts of the picture, of which the best counts. SGOOL takes them over (docs/method.md).
+PUBLISHED_VIEWS = {"views": "cutouts", "view_count": 16, "reduce": "minimum"}
+
+
+def node_types(plan: Plan) -> tuple[str, ...]:
+    """Every node that the plan's graphs are made of."""
+    loaders = ["SGOOL_LoadDemoModel", "SGOOL_DemoJudge"] if plan.demo else ["CheckpointLoaderSimple", "SGOOL_LoadCLIPScorer"]
+    if plan.judging_scorers and plan.demo:
+        loaders.append("SGOOL_LoadCLIPScorer")
+    if plan.saliency_model:
+        loaders.append("SGOOL_LoadSaliencyModel")
+    return (*loaders, *ALWAYS)
+
+
+class Builder:
+    """Makes graphs out of a server's own definitions of its nodes: what is not set here has the node's default.
+
+    Raises:
+        SetupProblem: by :meth:`check`, for something that the server does not have.
+    """
+
+    def __init__(self, plan: Plan, definitions: Definitions) -> None:
+        self.plan = plan
+        self.definitions = definitions
+
+    def check(self) -> None:
+        """Compare the names in the plan with what the server offers."""
+        plan = self.plan
+        wanted = [("KSampler", "sampler_name", plan.sampler), ("KSampler", "scheduler", plan.scheduler)]
+        wanted += [("SGOOL_KSampler", "preset", name) for name in PUBLISHED if name in plan.methods]
+        if not plan.demo:
+            wanted.append(("CheckpointLoaderSimple", "ckpt_name", plan.checkpoint))
+        scorers = [*plan.judging_scorers, *([] if plan.demo else [plan.optimised_scorer])]
+        wanted += [("SGOOL_LoadCLIPScorer", "scorer_name", name) for name in scorers if not name.startswith(HUB)]
+        if plan.saliency_model:
+            wanted.append(("SGOOL_LoadSaliencyModel", "model_name", plan.saliency_model))
+        for node, widget, value in wanted:
+            options = self._options(node, widget)
+            if value not in options:
+                raise SetupProblem(f"it offers no {widget} {value!r}, only: {', '.join(map(str, options)) or 'none'}")
+
+    def graph(self, job: Job) -> Graph:
+        """The workflow of one job. :func:`read_outputs` reads what it gives."""
+        graph = self._loaders()
+        graph["positive"] = self._node("CLIPTextEncode", text=job.prompt, clip=["model", 1])
+        graph["negative"] = self._node("CLIPTextEncode", text=self.plan.negative, clip=["model", 1])
+        graph["latent"] = self._node("EmptyLatentImage", width=self.plan.width, height=self.plan.height, batch_size=1)
+        graph |= self._sampling(job)
+        graph["image"] = self._node("VAEDecode", samples=["sampled", 0], vae=["model", 2])
+        graph["picture"] = self._node("PreviewImage", images=["image", 0])
+        saliency = {"saliency_model": ["saliency_model", 0]} if self.plan.saliency_model else {}
+        graph["map"] = self._node("SGOOL_PredictSaliency", image=["image", 0], **saliency)
+        graph["overlay"] = self._node("SGOOL_SaliencyOverlay", image=["image", 0], mask=["map", 0])
+        graph["saliency"] = self._node("PreviewImage", images=["overlay", 0])
+        scorers = {"optimised": self._optimised_scorer()}
+        scorers |= {f"judging_{number}": [f"scorer_{number}", 0] for number in range(len(self.plan.judging_scorers))}
+        for name, link in scorers.items():
+            graph[f"score_{name}"] = self._node("SGOOL_CLIPScore", clip_scorer=link, images=["image", 0], prompt=job.prompt)
+            graph[name] = self._node("PreviewAny", source=[f"score_{name}", 0])
+        if self.plan.demo:
+            graph["judge"] = self._node("SGOOL_DemoJudge", images=["image", 0], prompt=job.prompt)
+        return graph
+
+    def _loaders(self) -> Graph:
+        graph: Graph = {}
+        if self.plan.demo:
+            graph["model"] = self._node("SGOOL_LoadDemoModel")
+        else:
+            graph["model"] = self._node("CheckpointLoaderSimple", ckpt_name=self.plan.checkpoint)
+            graph["scorer"] = self._scorer(self.plan.optimised_scorer)
+        for number, name in enumerate(self.plan.judging_scorers):
+            graph[f"scorer_{number}"] = self._scorer(name)
+        if self.plan.saliency_model:
+            graph["saliency_model"] = self._node("SGOOL_LoadSaliencyModel", model_name=self.plan.saliency_model)
+        return graph
+
+    def _scorer(self, name: str) -> dict[str, Any]:
+        if name.startswith(HUB):
+            return self._node("SGOOL_LoadCLIPScorer", hub_name=name.removeprefix(HUB))
+        return self._node("SGOOL_LoadCLIPScorer", scorer_name=name)
+
+    def _optimised_scorer(self) -> list[Any]:
+        return ["model", 3] if self.plan.demo else ["scorer", 0]
+
+    def _sampling(self, job: Job) -> Graph:
+        plan = self.plan
+        common = {
+            "model": ["model", 0],
+            "seed": job.seed,
+            "steps": plan.steps,
+            "cfg": plan.cfg,
+            "sampler_name": plan.sampler,
+            "scheduler": plan.scheduler,
+            "positive": ["positive", 0],
+            "negative": ["negative", 0],
+            "latent_image": ["latent", 0],
+        }
+        if job.method == PLAIN:
+            return {"sampled": self._node("KSampler", **common)}
+        ours = {**common, "objective": ["objective", 0], "vae": ["model", 2], "iterations": plan.iterations}
+        graph: Graph = {"objective": self._objective(job)}
+        if job.method == BEST_OF:
+            graph["settings"] = self._node("SGOOL_Settings", iterations=0, best_of=plan.best_of)
+            ours |= {"settings": ["settings", 0], "iterations": 0}
+        elif job.method == EDICT:
+            ours |= {"preset": PUBLISHED[0], "iterations": 0}
+        elif job.method != WINNER:  # which is what a user gets who changes nothing: the node's default preset
+            ours["preset"] = job.method
+        graph["sampled"] = self._node("SGOOL_KSampler", **ours)
+        graph["history"] = self._node("PreviewAny", source=["sampled", 3])
+        return graph
+
+    def _objective(self, job: Job) -> dict[str, Any]:
+        settings: dict[str, Any] = {}
+        if job.method in PUBLISHED:
+            settings = {**PUBLISHED_VIEWS, "w_salient": 0.0 if job.method == "DOODL" else 1.0}
+        if self.plan.saliency_model:
+            settings["saliency_model"] = ["saliency_model", 0]
+        return self._node("SGOOL_SaliencyCLIPLoss", clip_scorer=self._optimised_scorer(), prompt=job.prompt, **settings)
+
+    def _node(self, kind: str, **inputs: Any) -> dict[str, Any]:
+        defaults = {name: value for name, value in widget_defaults(self.definitions[kind]).items() if name not in inputs}
+        return {"class_type": kind, "inputs": {**defaults, **inputs}}
+
+    def _options(self, kind: str, widget: str) -> list[Any]:
+        parts = self.definitions[kind]["input"]
+        return options_of({**parts.get("required", {}), **parts.get("optional", {})}[widget])
+
+
+def options_of(definition: list[Any]) -> list[Any]:
+    """What a combo widget offers, in either of the two forms that ComfyUI's object_info has."""
+    kind, details = definition[0], definition[1] if len(definition) > 1 else {}
+    return list(kind if isinstance(kind, list) else details.get("options", ()))
+
+
+def widget_defaults(definition: dict[str, Any]) -> dict[str, Any]:
+    """The default of every required widget of a node: what its page would show. Sockets have none."""
+    found = {}
+    for name, entry in definition["input"].get("required", {}).items():
+        details = entry[1] if len(entry) > 1 else {}
+        options = options_of(entry)
+        if "default" in details:
+            found[name] = details["default"]
+        elif options:
+            found[name] = options[0]
+    return found
+
+
+def read_outputs(plan: Plan, outputs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The numbers and texts of a finished job: ``scores`` by scorer, ``optimised``, ``history`` and, with a judge, ``verdict``."""
+    read: dict[str, Any] = {
+        "optimised": float(outputs["optimised"]["text"][0]),
+        "scores": {name: float(outputs[f"judging_{number}"]["text"][0]) for number, name in enumerate(plan.judging_scorers)},
+        "history": str(outputs["history"]["text"][0]) if "history" in outputs else "",
+    }
+    if "judge" in outputs:
+        read["verdict"] = str(outputs["judge"]["text"][0])
+    return read

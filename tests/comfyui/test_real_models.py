@@ -1,0 +1,99 @@
+"""The table on real models, end to end: the command against a server with the embedded model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from sgool.benchmarks import real_models
+from sgool.benchmarks.real.graphs import Builder
+from sgool.benchmarks.real.plan import Plan
+from sgool.benchmarks.real.work import Work
+from sgool.harness.client import RunLost
+from sgool.harness.pack import ROOT
+from sgool.harness.problems import SetupProblem
+from sgool.harness.server import Server
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.server]
+PLAN = Plan("demo", ("a large red circle",), best_of=2, steps=3, cfg=3.0, width=64, height=64, iterations=1)
+
+
+def arguments(server: Server, folder: Path, *more: str) -> list[str]:
+    prompts = folder.parent / "prompts.txt"
+    prompts.write_text("# two\na large red circle\na blue square\n")
+    command = ["--checkpoint", "demo", "--prompts", str(prompts), "--folder", str(folder), "--server", server.url]
+    return [*command, "--steps", "3", "--cfg", "3", "--iterations", "1", "--best-of", "2", "--patience", "0.2", *more]
+
+
+def test_the_command_makes_the_table_and_goes_on_from_where_it_was(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out"
+    methods = ("--methods", "plain", "best-of-N", "winner")
+    script = [sys.executable, "-m", "harness.script", str(ROOT / "benchmarks" / "real_models.py")]
+    command = [*script, *arguments(server, folder, "--most-prompts", "1", *methods)]
+    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "3 pictures to make." in first.stdout
+    assert real_models.main(arguments(server, folder, *methods)) == 0
+    assert "3 pictures to make, 3 are there already" in capsys.readouterr().out
+    lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert len(lines) == 6
+    assert not [line for line in lines if "failed" in line]
+    assert all(-1 <= line["optimised"] <= 1 and line["verdict"].startswith(("right", "wrong")) for line in lines)
+    by_method = {line["method"]: line for line in lines}
+    assert by_method["winner"]["cost"] == {"runs": 2, "backwards": 1, "calls": 6}
+    assert by_method["best-of-N"]["cost"] == {"runs": 2, "backwards": 0, "calls": 6}
+    for name in ("picture", "saliency"):
+        with Image.open(folder / by_method["plain"][name]) as picture:
+            assert picture.size == (64, 64)
+    table = (folder / "table.md").read_text()
+    assert "6 of 6 pictures are there" in table
+    assert "| plain | 2 |" in table
+    assert (folder / "sheets" / "sheet-01.jpg").exists()
+
+
+def test_a_server_that_is_not_there_is_a_sentence_and_the_other_does_the_job(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--server", "http://127.0.0.1:9", "--methods", "plain", "--most-prompts", "1")
+    assert real_models.main(arguments(server, tmp_path / "out", *more)) == 0
+    output = capsys.readouterr().out
+    assert "http://127.0.0.1:9 is set aside: nobody listens there" in output
+    assert "1 of 1 pictures are there" in output
+
+
+def test_every_method_is_a_graph_that_the_server_takes(server: Server) -> None:
+    """Validation only: what DOODL's and SGOOL's whole procedure costs is not for the fast tests."""
+    work = Work(PLAN, 60)
+    builder = work.prepare(server)
+    for job in PLAN.jobs():
+        server.cancel(server.submit(builder.graph(job)))
+
+
+def test_what_a_server_lacks_is_named(server: Server) -> None:
+    builder: Builder = Work(PLAN, 60).prepare(server)
+    real = Plan("sd15.safetensors", ("a cat",), best_of=2, optimised_scorer="clip", sampler="no such sampler")
+    with pytest.raises(SetupProblem, match="it offers no sampler_name 'no such sampler', only: euler"):
+        Builder(real, builder.definitions).check()
+    with pytest.raises(SetupProblem, match=r"it offers no ckpt_name 'sd15.safetensors', only: none"):
+        Work(Plan("sd15.safetensors", ("a cat",), best_of=2, optimised_scorer="clip"), 60).prepare(server)
+
+
+def test_a_run_that_the_server_does_not_know_is_lost(server: Server) -> None:
+    with pytest.raises(RunLost):
+        server.outcome("no-such-run")
+
+
+@pytest.mark.slow
+def test_the_published_methods_run_whole(server: Server, tmp_path: Path) -> None:
+    more = ("--methods", "EDICT", "DOODL", "SGOOL", "--most-prompts", "1")
+    assert real_models.main(arguments(server, tmp_path / "out", *more)) == 0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    costs = {line["method"]: line["cost"] for line in lines}
+    assert costs["EDICT"] == {"runs": 1, "backwards": 0, "calls": 100}  # 50 steps of two calls
+    assert costs["DOODL"] == costs["SGOOL"] == {"runs": 2, "backwards": 1, "calls": 200}
