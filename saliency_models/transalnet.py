@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbones import DenseNet161, ResNet50
+from .eight_bit import opencv_linear
 from .interface import SaliencyModel
 from .registry import Entry, Weights
 from .resampling import apply_matrices, bilinear_matrix
@@ -164,6 +165,8 @@ class TranSalNet(SaliencyModel):
         input_size: (height, width) of the canvas, multiples of 32. Anything but 288 x 384 interpolates the position embeddings;
             the network was not trained for it.
         operations: namespace of ``Conv2d``, ``Linear``, ``LayerNorm``, ``BatchNorm2d``.
+        eight_bit: round the resized pictures to bytes, in OpenCV's arithmetic as the authors do; the gradient passes straight through.
+            Without it maps are smooth in the pixels, and a grey level or two from the authors'.
 
     Raises:
         ValueError: unknown variant or channel order, an input size that is not two positive multiples of 32.
@@ -178,6 +181,7 @@ class TranSalNet(SaliencyModel):
         channel_order: ChannelOrder = "rgb",
         input_size: tuple[int, int] = NATIVE_SIZE,
         operations: Any = nn,
+        eight_bit: bool = True,
     ) -> None:
         super().__init__()
         if variant not in ("resnet50", "densenet161"):
@@ -189,6 +193,7 @@ class TranSalNet(SaliencyModel):
         self.name = f"transalnet-{variant}"
         self.variant = variant
         self.channel_order = channel_order
+        self.eight_bit = eight_bit
         self.input_size = (input_size[0], input_size[1])
         body: ResNet50 | DenseNet161 = ResNet50(operations) if variant == "resnet50" else DenseNet161(operations)
         self.encoder = nn.ModuleDict({"encoder": body})
@@ -196,7 +201,7 @@ class TranSalNet(SaliencyModel):
 
     def predict(self, pictures: Tensor) -> Tensor:
         """Return (B, 1, H, W), the sigmoid of the network resized to the pictures."""
-        canvas = fit_on_canvas(pictures.flip(1) if self.channel_order == "bgr" else pictures, self.input_size)
+        canvas = fit_on_canvas(pictures.flip(1) if self.channel_order == "bgr" else pictures, self.input_size, self.eight_bit)
         maps = self.network(canvas.to(working_dtype(self, canvas)))
         return cover_and_crop(maps.to(pictures.dtype), (pictures.shape[-2], pictures.shape[-1]))
 
@@ -205,15 +210,15 @@ class TranSalNet(SaliencyModel):
         return self.decoder(self.encoder["encoder"](canvas))
 
 
-def fit_on_canvas(pictures: Tensor, canvas: tuple[int, int] = NATIVE_SIZE) -> Tensor:
+def fit_on_canvas(pictures: Tensor, canvas: tuple[int, int] = NATIVE_SIZE, eight_bit: bool = False) -> Tensor:
     """Resize (B, C, H, W) to fit ``canvas`` = (height, width), aspect ratio kept, centred on a background of 1/255.
 
-    As the reference's ``utils/data_process.py``: sides rounded down, OpenCV's bilinear filter, no antialiasing. A side that would
-    vanish (a picture of 1 x 1000) becomes one pixel, where the reference fails.
+    As the reference's ``utils/data_process.py``: sides rounded down, OpenCV's bilinear filter, no antialiasing; with ``eight_bit`` the same
+    bytes. A side that would vanish (a picture of 1 x 1000) becomes one pixel, where the reference fails.
     """
     size = _fitted(pictures.shape[-2], pictures.shape[-1], canvas)
     top, left = (canvas[0] - size[0]) // 2, (canvas[1] - size[1]) // 2
-    small = apply_matrices(pictures, size, bilinear_matrix)
+    small = opencv_linear(pictures, size) if eight_bit else apply_matrices(pictures, size, bilinear_matrix)
     return F.pad(small, (left, canvas[1] - size[1] - left, top, canvas[0] - size[0] - top), value=_PADDING)
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .eight_bit import pillow_lanczos
 from .interface import SaliencyModel
 from .registry import Entry, RemoteFile, Weights
 from .resampling import apply_matrices, bilinear_matrix, lanczos_matrix
@@ -141,6 +142,8 @@ class Unisal(SaliencyModel):
             "UCFSports" (videos of everyday scenes, films and sports; their layers were trained together with the recurrent part).
         input_size: (height, width) that pictures are stretched to, multiples of 32; None for the authors' choice by aspect ratio.
         operations: namespace of ``Conv2d`` and ``BatchNorm2d``.
+        eight_bit: round the stretched pictures to bytes, in Pillow's arithmetic as the authors do; the gradient passes straight through.
+            Without it maps are smooth in the pixels, and up to a few grey levels from the authors'.
 
     Raises:
         ValueError: unknown domain, an input size that is not two positive multiples of 32.
@@ -150,7 +153,9 @@ class Unisal(SaliencyModel):
     kind = "fixation"
     needs_weights = True
 
-    def __init__(self, domain: Domain = "SALICON", input_size: tuple[int, int] | None = None, operations: Any = nn) -> None:
+    def __init__(
+        self, domain: Domain = "SALICON", input_size: tuple[int, int] | None = None, operations: Any = nn, eight_bit: bool = True
+    ) -> None:
         super().__init__()
         if domain not in DOMAINS:
             raise ValueError(f"UNISAL was trained on the domains {', '.join(DOMAINS)}; got {domain!r}.")
@@ -158,6 +163,7 @@ class Unisal(SaliencyModel):
             raise ValueError(f"UNISAL's input height and width must be positive multiples of {_STRIDE}; got {tuple(input_size)}.")
         self.domain = domain
         self.input_size = input_size
+        self.eight_bit = eight_bit
         layers = _Layers(operations, domain)
         self.cnn = MobileNetV2(layers)
         self.post_cnn = _named(inv_res=InvertedResidual(layers, 1280 + _PRIORS, 256, 1))
@@ -173,7 +179,8 @@ class Unisal(SaliencyModel):
     def predict(self, pictures: Tensor) -> Tensor:
         """Return (B, 1, H, W) densities over their maxima."""
         size = (pictures.shape[-2], pictures.shape[-1])
-        small = apply_matrices(pictures, self.input_size or best_size(*size), lanczos_matrix, clip=True)
+        fitted = self.input_size or best_size(*size)
+        small = pillow_lanczos(pictures, fitted) if self.eight_bit else apply_matrices(pictures, fitted, lanczos_matrix, clip=True)
         mean, std = (small.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
         normalised = (small - mean) / std
         logits = self.network(normalised.to(working_dtype(self, normalised))).to(pictures.dtype)
