@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import comfy.sample
@@ -11,16 +12,20 @@ import comfy.samplers
 import comfy.utils
 import pytest
 import torch
+from sgool.comfy_bridge import memory
+from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.comfy_bridge.procedure import sampler_name
 from sgool.comfy_bridge.reversible_samplers import ReversibleSampler, plan_for
 from sgool.comfy_bridge.sgool_sampler import too_large
+from sgool.comfy_bridge.vae import decode_with_grad
 from sgool.demo.weights import WEIGHTS
 from sgool.guidance.cutouts import ViewSampler
-from sgool.guidance.objective import WeightedSum
+from sgool.guidance.objective import Context, WeightedSum
 from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
 from sgool.harness.pack import ROOT
 from sgool.harness.server import Server
-from sgool.latent_optimization.presets import PRESETS
+from sgool.latent_optimization.presets import PRESETS, Procedure
+from sgool.latent_optimization.random_streams import draw_normal, make_streams
 from sgool.latent_optimization.reversible import BDIA, EDICT, OBELM
 from sgool.nodes.sampling import SGOOLKSamplerNode, SGOOLSamplerNode
 from sgool.nodes.settings import PROCEDURES, settings_from
@@ -111,6 +116,52 @@ def test_the_preset_is_the_procedure(preset: str, model: Any) -> None:
     assert "16 random cutouts and took their minimum" in text
     assert "published with" not in text
     assert f"1 of them differentiated, 2 evaluations, {2 * 2 * 50} model calls" in text
+
+
+class ByHand(comfy.samplers.Sampler):
+    """The published iteration, step by step: both pictures' losses added up, the pair's gradients averaged, clip, momentum, perturbation,
+    the initial norm. Only sampler and decoder are ours."""
+
+    def __init__(self, vae: Any, iterations: int, seed: int) -> None:
+        self.vae, self.iterations = vae, iterations
+        self.draws = make_streams([torch.Generator().manual_seed(seed)], 1)[0].perturbations
+
+    def losses(self, model_wrap: Any, run: NoiseToLatent, noise: Tensor) -> Tensor:
+        total = torch.zeros(())
+        for latent in run(noise).unbind(1):
+            pictures = decode_with_grad(self.vae, model_wrap.inner_model.process_latent_out(latent), True)
+            total = total + Red()(pictures, Context()).losses.sum()
+        return total
+
+    def sample(self, model_wrap: Any, sigmas: Tensor, extra_args: Any, callback: Any, noise: Tensor, *rest: Any) -> Tensor:
+        run = NoiseToLatent(ReversibleSampler(EDICT(0.93)), model_wrap, sigmas, extra_args, rest[0], both=True)
+        with memory.gradient_settings(model_wrap.model_patcher, fine=False), torch.inference_mode(False), torch.enable_grad():
+            x, velocity = noise.clone(), torch.zeros(())
+            norm = x.norm()
+            for _ in range(self.iterations):
+                leaf = x.clone().requires_grad_()
+                (of_both,) = torch.autograd.grad(self.losses(model_wrap, run, leaf), leaf)
+                pull = -0.5 * of_both / 2  # the tied pair starts from one noise: of_both is the sum of the two gradients
+                self.clipped = float((pull.abs() > 1e-3).float().mean())
+                velocity = 0.9 * velocity + pull.clamp(-1e-3, 1e-3)
+                x = x + velocity + 1e-4 * draw_normal([self.draws], x)
+                x = x / x.norm() * norm
+        self.noise = x
+        return x
+
+
+def test_the_node_takes_the_published_steps(model: Any) -> None:
+    """With fewer steps, to be quick, and one objective that draws nothing."""
+    settings = replace(PRESETS["DOODL"], procedure=Procedure(steps=4))
+    noise = ksampled(model, objective=Red(), iterations=5, settings=settings)[1]["samples"]
+    start = comfy.sample.prepare_noise(torch.zeros(1, 4, 8, 8), 5)
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 4)
+    by_hand = ByHand(tiny_vae(), 5, seed=5)
+    comfy.sample.sample_custom(model, start, 7.5, by_hand, sigmas, conditioning(1), conditioning(2), start * 0, seed=5)
+    assert 0.01 < by_hand.clipped < 0.99  # so that the clip is part of what is tested
+    moved = (by_hand.noise - start).norm()
+    assert float(moved) > 0.01
+    assert float((noise - by_hand.noise).norm() / moved) < 1e-3
 
 
 def test_without_iterations_it_samples_plainly_by_the_procedure(model: Any) -> None:
