@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from sgool.benchmarks.real.cost import equal_cost, estimate
 from sgool.benchmarks.real.plan import DEMO, METHODS, Job, Plan, read_prompts
 from sgool.benchmarks.real.results import Results, write
 from sgool.benchmarks.real.sheets import write_sheets
@@ -24,7 +25,6 @@ from sgool.benchmarks.real.table import write_table
 from sgool.benchmarks.real.work import Work
 from sgool.harness.problems import SetupProblem
 from sgool.harness.server import stop_on_signals
-from sgool.latent_optimization.presets import DEFAULT_PRESET, preset
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,14 +89,6 @@ def plan_from(options: argparse.Namespace) -> Plan:
     )
 
 
-def equal_cost(iterations: int) -> int:
-    """So many samples cost what the default preset does: each iteration one run of the sampler and a backward, which counts two, then the
-    last run, and whatever it tries before."""
-    settings = preset(DEFAULT_PRESET)
-    chosen = settings.iterations if iterations < 0 else iterations
-    return 3 * chosen + 1 + (settings.best_of if settings.best_of > 1 else 0)
-
-
 class Printer:
     """Says on the terminal what has been done."""
 
@@ -139,6 +131,8 @@ def main(arguments: list[str]) -> int:
     missing = results.missing(retry_failed=options.retry_failed)
     there = len(results.plan.jobs()) - len(missing)
     say(f"{len(missing)} pictures to make" + (f", {there} are there already." if there else "."))
+    if missing:
+        say(estimate(results.plan))
     try:
         if missing and options.server:
             work = Work(results.plan, options.timeout * 60)

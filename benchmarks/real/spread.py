@@ -166,7 +166,6 @@ class Spread:
             board.put_back(job, counts=False)
         except OUTAGE as error:
             station.set_aside(describe(error))
-            self._tell(f"{station.url} is set aside: {station.trouble}")
             self._lost(board, job, f"its server went away ({station.trouble})")
         except BaseException:
             board.done()

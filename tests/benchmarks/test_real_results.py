@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from sgool.benchmarks.real.cost import equal_cost, plain_samples
 from sgool.benchmarks.real.plan import METHODS, Job, Plan, read_prompts
 from sgool.benchmarks.real.results import LINES, Results
 from sgool.benchmarks.real.sheets import write_sheets
@@ -160,6 +161,16 @@ def test_the_judge_of_the_embedded_model_is_counted_in_pairs(tmp_path: Path) -> 
 
 def test_seeds_of_one_prompt_are_one_sample() -> None:
     assert by_prompt({(0, 0): 1.0, (0, 1): 3.0, (2, 0): 5.0}) == [2.0, 5.0]
+
+
+def test_the_estimate_counts_forwards_and_backwards() -> None:
+    assert plain_samples(PLAN, "plain") == 1
+    assert plain_samples(PLAN, "best-of-N") == 31
+    assert plain_samples(PLAN, "EDICT") == 5  # 50 steps of two calls, against 20
+    assert plain_samples(PLAN, "DOODL") == 151 * 5
+    assert plain_samples(replace(PLAN, iterations=10), "SGOOL") == 31 * 5
+    assert plain_samples(replace(PLAN, iterations=4), "winner") >= 13
+    assert equal_cost(4) == plain_samples(replace(PLAN, iterations=4), "winner")
 
 
 def test_cost_counts_a_backward_as_two() -> None:
