@@ -23,6 +23,7 @@ from sgool.benchmarks.real.spread import Record, Spread
 from sgool.benchmarks.real.stations import Station
 from sgool.benchmarks.real.table import write_table
 from sgool.benchmarks.real.work import Work
+from sgool.harness.locks import only_one
 from sgool.harness.problems import SetupProblem
 from sgool.harness.server import stop_on_signals
 
@@ -84,7 +85,7 @@ def plan_from(options: argparse.Namespace) -> Plan:
         height=options.height or size,
         iterations=options.iterations,
         optimised_scorer=options.optimised_scorer,
-        judging_scorers=tuple(options.judging_scorers),
+        judging_scorers=tuple(dict.fromkeys(options.judging_scorers)),
         saliency_model=options.saliency_model,
     )
 
@@ -123,11 +124,17 @@ def report(results: Results) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Run what is missing, then write the report, whatever ended it."""
+    """Read the command line and run it."""
     options = parser().parse_args(arguments)
     # run.py goes to its own folder; a relative one is meant from where the user is.
     folder = Path(os.environ.get("SGOOL_CALLED_FROM", ".")).absolute() / options.folder
-    results = Results(folder, plan_from(options))
+    plan = plan_from(options)
+    with only_one(folder / ".lock", lambda: say(f"Another run is at work in {folder}; waiting for it to end.")):
+        return run(Results(folder, plan), options)
+
+
+def run(results: Results, options: argparse.Namespace) -> int:
+    """Run what is missing in a folder, then write the report, whatever ended it."""
     missing = results.missing(retry_failed=options.retry_failed)
     there = len(results.plan.jobs()) - len(missing)
     say(f"{len(missing)} pictures to make" + (f", {there} are there already." if there else "."))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from sgool.harness.client import Graph
+from sgool.harness.client import Graph, RunFailed
 from sgool.harness.problems import SetupProblem
 
 from .plan import BEST_OF, EDICT, PLAIN, PUBLISHED, WINNER, Job, Plan
@@ -175,10 +176,20 @@ def widget_defaults(definition: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_outputs(plan: Plan, outputs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The numbers and texts of a finished job: ``scores`` by scorer, ``optimised``, ``history`` and, with a judge, ``verdict``."""
+    """The numbers and texts of a finished job: ``scores`` by scorer, ``optimised``, ``history`` and, with a judge, ``verdict``.
+
+    Raises RunFailed for a score that is not finite.
+    """
+
+    def number_of(node: str) -> float:
+        value = float(outputs[node]["text"][0])
+        if not math.isfinite(value):
+            raise RunFailed("a score is not a number; the picture has NaN in it, or the scorer's precision does not suffice")
+        return value
+
     read: dict[str, Any] = {
-        "optimised": float(outputs["optimised"]["text"][0]),
-        "scores": {name: float(outputs[f"judging_{number}"]["text"][0]) for number, name in enumerate(plan.judging_scorers)},
+        "optimised": number_of("optimised"),
+        "scores": {name: number_of(f"judging_{number}") for number, name in enumerate(plan.judging_scorers)},
         "history": str(outputs["history"]["text"][0]) if "history" in outputs else "",
     }
     if "judge" in outputs:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from sgool.benchmarks import real_models
-from sgool.benchmarks.real.graphs import Builder
+from sgool.benchmarks.real.graphs import Builder, node_types
 from sgool.benchmarks.real.plan import Plan
+from sgool.benchmarks.real.stations import Station
 from sgool.benchmarks.real.work import Work
-from sgool.harness.client import RunLost
+from sgool.harness.client import RunFailed, RunLost
 from sgool.harness.pack import ROOT
 from sgool.harness.problems import SetupProblem
 from sgool.harness.server import Server
@@ -82,6 +85,40 @@ def test_what_a_server_lacks_is_named(server: Server) -> None:
         Builder(real, builder.definitions).check()
     with pytest.raises(SetupProblem, match=r"it offers no ckpt_name 'sd15.safetensors', only: none"):
         Work(Plan("sd15.safetensors", ("a cat",), best_of=2, optimised_scorer="clip"), 60).prepare(server)
+
+
+def test_a_job_that_is_done_again_on_the_same_server_gives_the_same(server: Server) -> None:
+    """As after a fetch that failed: all of it comes from ComfyUI's cache then."""
+    work = Work(PLAN, 60)
+    station = Station(server.url, work.prepare)
+    assert station.available()
+    first, again = (work(station, PLAN.jobs()[0], threading.Event()) for _ in range(2))
+    assert {**first, "seconds": 0} == {**again, "seconds": 0}
+
+
+def test_a_folder_of_models_judges(server: Server, tmp_path: Path) -> None:
+    copied = server.base / "models" / "clip_scorers" / "copied"
+    shutil.copytree(ROOT / "demo" / "weights" / "scorer", copied)
+    try:
+        more = ("--methods", "plain", "--most-prompts", "1", "--judging-scorers", "copied")
+        assert real_models.main(arguments(server, tmp_path / "out", *more)) == 0
+        line = json.loads((tmp_path / "out" / "results.jsonl").read_text())
+        assert line["scores"] == {"copied": line["optimised"]}
+        assert "| copied | the embedded scorer (optimised) |" in (tmp_path / "out" / "table.md").read_text()
+        # The graph for a real checkpoint: all of it is fine but the checkpoint, which is not there.
+        plan = Plan("sd15.safetensors", ("a cat",), best_of=2, optimised_scorer="copied", judging_scorers=("hub:some/one", "copied"))
+        definitions = {name: server.object_info(name) for name in node_types(plan)}
+        for job in plan.jobs():
+            graph = Builder(plan, definitions).graph(job)
+            assert graph["scorer_0"]["inputs"]["hub_name"] == "some/one"
+            graph["model"]["inputs"]["ckpt_name"] = "sd15.safetensors"
+            with pytest.raises(RunFailed) as refusal:
+                server.submit(graph)
+            complaints = str(refusal.value).splitlines()[1:]
+            assert complaints
+            assert all(line.startswith("CheckpointLoaderSimple: Value not in list") for line in complaints), complaints
+    finally:
+        shutil.rmtree(copied)
 
 
 def test_a_run_that_the_server_does_not_know_is_lost(server: Server) -> None:
