@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -17,18 +18,32 @@ _GABOR_SIGMA = 7.0 / 3  # pixels, as in Itti-Koch implementations: about one oct
 def filter_rows_and_columns(pictures: Tensor, down: list[float], across: list[float]) -> Tensor:
     """Correlate (..., H, W) with the separable kernel ``down x across`` (odd lengths), the border pixels repeated outwards."""
     height, width = pictures.shape[-2:]
-    return _tap_matrix(height, down, pictures) @ pictures @ _tap_matrix(width, across, pictures).T
+    return _tap_matrix(height, tuple(down), pictures) @ pictures @ _tap_matrix(width, tuple(across), pictures).T
 
 
-def _tap_matrix(length: int, taps: list[float], like: Tensor) -> Tensor:
-    """(length, length) matrix of a correlation with ``taps``; taps that reach outside act on the border pixel."""
-    matrix = torch.zeros(length, length, device=like.device, dtype=like.dtype)
-    rows = torch.arange(length, device=like.device)
-    half = len(taps) // 2
-    for offset, tap in enumerate(taps, start=-half):
-        # One tap at a time, so no row is written twice in one call.
-        matrix[rows, (rows + offset).clamp(0, length - 1)] += tap
-    return matrix
+def _tap_matrix(length: int, taps: tuple[float, ...], like: Tensor) -> Tensor:
+    """(length, length) matrix of a correlation with ``taps``; taps that reach outside act on the border pixel. Not to be written to."""
+    if length > _LONGEST_KEPT:
+        return _new_tap_matrix(length, taps, like.dtype, like.device)
+    return _kept_tap_matrix(length, taps, like.dtype, like.device)
+
+
+def _new_tap_matrix(length: int, taps: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    # An ordinary tensor, also where the first to ask is in inference mode: the next may want to differentiate.
+    with torch.inference_mode(False):
+        matrix = torch.zeros(length, length, device=device, dtype=dtype)
+        rows = torch.arange(length, device=device)
+        half = len(taps) // 2
+        for offset, tap in enumerate(taps, start=-half):
+            # One tap at a time, so no row is written twice in one call.
+            matrix[rows, (rows + offset).clamp(0, length - 1)] += tap
+        return matrix
+
+
+# An optimisation asks for the same ones in each iteration, up to 16 for each side and scale.
+# They stay on their device: 34 MB of float32 at most.
+_LONGEST_KEPT = 256
+_kept_tap_matrix = lru_cache(maxsize=128)(_new_tap_matrix)
 
 
 def gabor_energy(intensity: Tensor, angles: tuple[float, ...] = (0.0, 45.0, 90.0, 135.0)) -> Tensor:
