@@ -10,6 +10,7 @@ docs/real-models.md says what to run, what it needs and how long it takes.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -26,6 +27,7 @@ from sgool.benchmarks.real.work import Work
 from sgool.harness.locks import only_one
 from sgool.harness.problems import SetupProblem
 from sgool.harness.server import stop_on_signals
+from sgool.latent_optimization.presets import DEFAULT_PRESET, preset
 
 
 def parser() -> argparse.ArgumentParser:
@@ -87,6 +89,7 @@ def plan_from(options: argparse.Namespace) -> Plan:
         optimised_scorer=options.optimised_scorer,
         judging_scorers=tuple(dict.fromkeys(options.judging_scorers)),
         saliency_model=options.saliency_model,
+        default=json.loads(json.dumps({"preset": DEFAULT_PRESET, **preset(DEFAULT_PRESET).to_dict()})),  # as it will be read again
     )
 
 

@@ -47,6 +47,7 @@ class Plan:
         optimised_scorer: folder in models/clip_scorers, or ``hub:NAME``; not used by the embedded model, which has its own.
         judging_scorers: the same, any number.
         saliency_model: as SGOOL_LoadSaliencyModel names it, or empty for the default predictor.
+        default: the settings of the pack's default preset, so that a run is not gone on with after they have changed.
     """
 
     checkpoint: str
@@ -65,6 +66,7 @@ class Plan:
     optimised_scorer: str = ""
     judging_scorers: tuple[str, ...] = field(default_factory=tuple)
     saliency_model: str = ""
+    default: dict[str, Any] = field(default_factory=dict)
 
     @property
     def demo(self) -> bool:

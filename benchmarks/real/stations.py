@@ -30,7 +30,8 @@ class Station:
 
     Attributes:
         trouble: why the server is set aside, or empty.
-        away_since: ``time.monotonic()`` of when that began.
+        unfit: whether it is there, but lacks something.
+        device, software: what it says of itself.
     """
 
     def __init__(self, url: str, prepare: Callable[[Client], Any]) -> None:
@@ -39,7 +40,7 @@ class Station:
         self.prepared: Any = None
         self.trouble = "not asked yet"
         self.unfit = False
-        self.device = ""
+        self.device = self.software = ""
         self._prepare = prepare
         self._pause = FIRST_PAUSE
         self._next = 0.0
@@ -101,12 +102,14 @@ class Station:
         raise RunFailed(f"it did not end within {timeout / 60:.0f} minutes (--timeout)")
 
     def _ask(self) -> None:
-        device = self.client.get("/system_stats").get("devices") or [{}]
+        about = self.client.get("/system_stats")
         for run in self._abandoned:  # it may still be at a job that has been given to another
             self.client.cancel(run)
         self._abandoned.clear()
         self.prepared = self._prepare(self.client)
-        self.device = str(device[0].get("name", ""))
+        self.device = str((about.get("devices") or [{}])[0].get("name", ""))
+        system = about.get("system", {})
+        self.software = f"ComfyUI {system.get('comfyui_version', '?')}, torch {system.get('pytorch_version', '?')}"
         self.trouble, self.unfit = "", False
 
     def _cancel(self, run: str) -> None:

@@ -104,7 +104,8 @@ def _warnings(plan: Plan) -> list[str]:
 def _means(plan: Plan, methods: Sequence[tuple[str, Records]]) -> str:
     head = ["method", "pictures", *(_column(plan, scorer) for scorer in scorers(plan))]
     head += [*(["wholly right by the judge"] if plan.demo else []), "model calls", "seconds (median)"]
-    per_run = _calls_of_a_run(methods)
+    # KSampler and a sampler that is not optimised do not tell: as counted where the same sampler runs in another method.
+    per_run = {PLAIN: _calls_of_a_run(methods, (BEST_OF,)), EDICT: _calls_of_a_run(methods, PUBLISHED)}
     rows = []
     for method, records in methods:
         if not records:
@@ -117,16 +118,16 @@ def _means(plan: Plan, methods: Sequence[tuple[str, Records]]) -> str:
             low, high = wilson(hits, len(records))
             row.append(f"{100 * hits / len(records):.1f} % [{100 * low:.1f}, {100 * high:.1f}]")
         spent = [value for record in records.values() if (value := calls(record)) is not None]
-        made = statistics.fmean(spent) if spent else per_run if method == PLAIN else None
+        made = statistics.fmean(spent) if spent else per_run.get(method)
         row += ["-" if made is None else f"{made:.0f}", f"{statistics.median(record['seconds'] for record in records.values()):.1f}"]
         rows.append(row)
     return "## Means\n\n" + _markdown(head, rows)
 
 
-def _calls_of_a_run(methods: Sequence[tuple[str, Records]]) -> float | None:
-    """Model calls of one plain run of the sampler, which KSampler does not tell: as counted in the search, which makes such runs alone."""
-    searched = [record["cost"] for method, records in methods if method == BEST_OF for record in records.values() if record.get("cost")]
-    return statistics.fmean(cost["calls"] / cost["runs"] for cost in searched) if searched else None
+def _calls_of_a_run(methods: Sequence[tuple[str, Records]], of: Sequence[str]) -> float | None:
+    """Model calls of one run of the sampler, forwards only, in some methods."""
+    costs = [record["cost"] for method, records in methods if method in of for record in records.values() if record.get("cost")]
+    return statistics.fmean(cost["calls"] / cost["runs"] for cost in costs) if costs else None
 
 
 def _differences(plan: Plan, methods: Sequence[tuple[str, Records]]) -> list[str]:

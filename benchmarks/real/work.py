@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import threading
 import time
@@ -45,7 +46,8 @@ class Work:
     def __call__(self, station: Station, job: Job, stop: threading.Event) -> dict[str, Any]:
         """Run the job and fetch what it made."""
         started = time.monotonic()
-        outputs = station.run(station.prepared.graph(job), stop, self.timeout)
+        graph = station.prepared.graph(job)
+        outputs = station.run(graph, stop, self.timeout)
         seconds = time.monotonic() - started
         record = read_outputs(self.plan, outputs)
         picture = station.client.fetch(outputs["picture"]["images"][0])
@@ -58,8 +60,13 @@ class Work:
             "cost": cost_of(record.pop("history")),
             "seconds": round(seconds, 2),
             "device": station.device,
+            "software": station.software,
             **names,
-            "files": {names["picture"]: picture, names["saliency"]: overlay},
+            "files": {
+                names["picture"]: picture,
+                names["saliency"]: overlay,
+                f"workflows/{job.method}.json": json.dumps(graph, indent=1, ensure_ascii=False).encode(),
+            },
         }
 
 

@@ -87,6 +87,7 @@ def test_a_run_goes_on_from_what_is_there_and_may_grow(tmp_path: Path) -> None:
     [
         ({"steps": 30}, "steps was 20 and is 30"),
         ({"best_of": 5}, "best_of was 31 and is 5"),
+        ({"default": {"preset": "another"}}, "default was {} and is"),
         ({"judging_scorers": ("B",)}, "judging_scorers was"),
         ({"prompts": ("a cat", "a bird")}, "prompt 2 was 'a dog' and is 'a bird'"),
     ],

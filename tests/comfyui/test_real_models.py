@@ -54,6 +54,9 @@ def test_the_command_makes_the_table_and_goes_on_from_where_it_was(
     for name in ("picture", "saliency"):
         with Image.open(folder / by_method["plain"][name]) as picture:
             assert picture.size == (64, 64)
+    assert by_method["plain"]["software"].startswith("ComfyUI 0.")
+    workflow = json.loads((folder / "workflows" / "best-of-N.json").read_text())
+    assert workflow["settings"]["inputs"]["best_of"] == 2
     table = (folder / "table.md").read_text()
     assert "6 of 6 pictures are there" in table
     assert "| plain | 2 |" in table
@@ -132,5 +135,7 @@ def test_the_published_methods_run_whole(server: Server, tmp_path: Path) -> None
     assert real_models.main(arguments(server, tmp_path / "out", *more)) == 0
     lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
     costs = {line["method"]: line["cost"] for line in lines}
-    assert costs["EDICT"] == {"runs": 1, "backwards": 0, "calls": 100}  # 50 steps of two calls
-    assert costs["DOODL"] == costs["SGOOL"] == {"runs": 2, "backwards": 1, "calls": 200}
+    assert costs["EDICT"] is None  # nothing was optimised, so nothing is told
+    assert costs["DOODL"] == costs["SGOOL"] == {"runs": 2, "backwards": 1, "calls": 200}  # 50 steps of two calls each
+    assert "| EDICT, not optimised | 1 |" in (table := (tmp_path / "out" / "table.md").read_text())
+    assert " | 100 | " in table
