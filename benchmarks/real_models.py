@@ -75,7 +75,7 @@ def plan_from(options: argparse.Namespace) -> Plan:
     return Plan(
         checkpoint=options.checkpoint,
         prompts=read_prompts(options.prompts, options.most_prompts),
-        best_of=options.best_of or equal_cost(options.iterations),
+        best_of=options.best_of or equal_cost(options.iterations, options.steps),
         seeds=options.seeds,
         methods=tuple(method for method in METHODS if method in options.methods),
         negative=options.negative,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
 from sgool.latent_optimization.presets import DEFAULT_PRESET, Settings, preset
 
 from .plan import BEST_OF, EDICT, PLAIN, PUBLISHED, WINNER, Plan
@@ -10,15 +13,23 @@ CALLS_A_STEP = 2  # of EDICT
 BACKWARD = 2  # forwards that a backward counts as: it computes each call again, and a gradient costs about as much as a forward
 
 
-def sampler_runs(settings: Settings, iterations: int) -> int:
-    """What a preset costs in runs of its sampler. ``iterations`` -1 is the preset's own number."""
+def differentiated(schedule: JacobianSchedule, calls: int) -> int:
+    """How many of a run's model calls a gradient passes through."""
+    return sum(schedule.carries(index, calls) for index in range(calls))
+
+
+def sampler_runs(settings: Settings, iterations: int, calls: int) -> float:
+    """What a preset costs in runs of its sampler, of so many model calls each. ``iterations`` -1 is the preset's own number."""
     chosen = settings.iterations if iterations < 0 else iterations
-    return (1 + BACKWARD) * chosen + 1 + (settings.best_of if settings.best_of > 1 else 0)
+    backward = BACKWARD * differentiated(settings.jacobian, calls) / calls
+    return (1 + backward) * chosen + 1 + (settings.best_of if settings.best_of > 1 else 0)
 
 
-def equal_cost(iterations: int) -> int:
-    """So many plain samples cost what the pack's default preset costs."""
-    return sampler_runs(preset(DEFAULT_PRESET), iterations)
+def equal_cost(iterations: int, steps: int) -> int:
+    """At least so many plain samples cost what the pack's default preset costs, with a sampler of one call a step."""
+    settings = preset(DEFAULT_PRESET)
+    calls = CALLS_A_STEP * settings.procedure.steps if settings.procedure else steps
+    return math.ceil(sampler_runs(settings, iterations, calls) * calls / steps)
 
 
 def plain_samples(plan: Plan, method: str) -> float:
@@ -29,8 +40,8 @@ def plain_samples(plan: Plan, method: str) -> float:
     if method == BEST_OF:
         return float(plan.best_of)
     settings = preset({EDICT: PUBLISHED[0], WINNER: DEFAULT_PRESET}.get(method, method))
-    runs = sampler_runs(settings, 0 if method == EDICT else plan.iterations)
-    return runs * (CALLS_A_STEP * settings.procedure.steps / plan.steps if settings.procedure else 1.0)
+    calls = CALLS_A_STEP * settings.procedure.steps if settings.procedure else plan.steps
+    return sampler_runs(settings, 0 if method == EDICT else plan.iterations, calls) * calls / plan.steps
 
 
 def estimate(plan: Plan) -> str:

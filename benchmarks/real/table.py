@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sgool.benchmarks.worth.statistics import holm, mean_interval, paired, wilson
+from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
 
+from .cost import BACKWARD, differentiated
 from .plan import BEST_OF, EDICT, METHODS, PLAIN, PUBLISHED, WINNER, Plan
 from .results import Results
 
@@ -59,10 +61,14 @@ def by_prompt(values: dict[Key, float]) -> list[float]:
     return [statistics.fmean(value for (prompt, _), value in values.items() if prompt == each) for each in prompts]
 
 
-def calls(record: dict[str, Any]) -> float | None:
+def calls(plan: Plan, record: dict[str, Any]) -> float | None:
     """Model evaluations of one picture, a backward counted as two."""
     cost = record.get("cost")
-    return cost["calls"] + 2 * cost["backwards"] * cost["calls"] / cost["runs"] if cost else None
+    if not cost:
+        return None
+    chosen = plan.default.get("jacobian", {}) if record["method"] == WINNER else {}  # the published methods differentiate every call
+    carried = differentiated(JacobianSchedule(**chosen), cost["calls"] // cost["runs"])
+    return float(cost["calls"] + BACKWARD * cost["backwards"] * carried)
 
 
 def _heading(results: Results) -> str:
@@ -117,7 +123,7 @@ def _means(plan: Plan, methods: Sequence[tuple[str, Records]]) -> str:
             hits = sum(right(record) for record in records.values())
             low, high = wilson(hits, len(records))
             row.append(f"{100 * hits / len(records):.1f} % [{100 * low:.1f}, {100 * high:.1f}]")
-        spent = [value for record in records.values() if (value := calls(record)) is not None]
+        spent = [value for record in records.values() if (value := calls(plan, record)) is not None]
         made = statistics.fmean(spent) if spent else per_run.get(method)
         row += ["-" if made is None else f"{made:.0f}", f"{statistics.median(record['seconds'] for record in records.values()):.1f}"]
         rows.append(row)

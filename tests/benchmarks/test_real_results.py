@@ -171,15 +171,17 @@ def test_the_estimate_counts_forwards_and_backwards() -> None:
     assert plain_samples(PLAN, "DOODL") == 151 * 5
     assert plain_samples(replace(PLAN, iterations=10), "SGOOL") == 31 * 5
     assert plain_samples(replace(PLAN, iterations=4), "winner") >= 13
-    assert equal_cost(4) == plain_samples(replace(PLAN, iterations=4), "winner")
+    assert equal_cost(4, 20) == plain_samples(replace(PLAN, iterations=4), "winner")
 
 
 def test_cost_counts_a_backward_as_two() -> None:
     cost = cost_of("Picture 1\n...\n\n11 sampler runs, 10 of them differentiated, 11 evaluations, 220 model calls")
     assert cost == COST
-    assert calls({"cost": cost}) == 20 * 31
+    assert calls(PLAN, {"cost": cost, "method": "DOODL"}) == 20 * 31
+    half = replace(PLAN, default={"jacobian": {"choice": "every", "count": 2}})
+    assert calls(half, {"cost": cost, "method": "winner"}) == 20 * 21
     assert cost_of("nothing was sampled") is None
-    assert calls({"cost": None}) is None
+    assert calls(PLAN, {"cost": None, "method": "plain"}) is None
 
 
 def test_sheets_show_every_prompt_with_every_method(tmp_path: Path) -> None:
