@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from sgool.demo import loader
 from sgool.demo.judging import judge_pictures
 from sgool.guidance.objective import Context, Objective, Scored, WeightedSum
 from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss
+from sgool.latent_optimization.presets import Settings
 from sgool.latent_optimization.reversible import EDICT
 from sgool.saliency_models import registry
 from torch import Tensor
@@ -76,8 +77,9 @@ class Worker:
             pictures = search.run(self._noise(prompts), first)
             evaluations = (method.zero_order + 1) * method.steps
         else:
-            pictures = self._pictures(method, sampler, texts, self._noise(prompts), first)
-            evaluations = self._evaluations(method, sampler)
+            noise = self._searched(method, objective, texts, self._noise(prompts), first)
+            pictures = self._pictures(method, sampler, texts, noise, first)
+            evaluations = self._evaluations(method, sampler) + method.search * method.search_steps
         seconds = (time.process_time() - began) / len(prompts)
         similarity = self._similarity(pictures, texts)
         verdicts = judge_pictures(self.judge, pictures, texts)
@@ -89,6 +91,15 @@ class Worker:
         for row, path in zip(rows, self._trajectories(objective, texts), strict=True):
             row["path"] = path
         return rows, (pictures.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+    def _searched(self, method: Method, objective: Objective, texts: Sequence[str], noise: Tensor, first: int) -> Tensor:
+        """The best of ``method.search`` noises by what they give in few steps."""
+        if not method.search:
+            return noise
+        coarse = SGOOLSampler(self._sampler(method), objective, self.vae, Settings(iterations=0, best_of=method.search))
+        self._pictures(replace(method, steps=method.search_steps), coarse, texts, noise, first)
+        assert coarse.outcome is not None
+        return coarse.outcome.noise
 
     def _sampler(self, method: Method) -> Any:
         return ReversibleSampler(EDICT()) if method.sampler == "EDICT" else comfy.samplers.sampler_object(method.sampler)
