@@ -180,6 +180,7 @@ class _Optimisation:
         self.as_inference = torch.is_inference_mode_enabled()
         self.models_may_be_elsewhere = False
         self.pictures: dict[int, Tensor] = {}
+        self.last_decoded: tuple[Tensor, Tensor] | None = None
         self.steps = max(1, len(run.sigmas) - 1)
         self.bar = comfy.utils.ProgressBar(self.steps)
         self.runs_done, self.runs_expected, self.calls_before = 0, 1, 0
@@ -212,6 +213,7 @@ class _Optimisation:
             run.before_call = None
             self.objective.begin()
             self.pictures.clear()
+            self.last_decoded = None
             memory.load(self.models, 0, self.as_inference)
 
     def generate(self, noise: Tensor) -> Tensor:
@@ -236,14 +238,22 @@ class _Optimisation:
         comfy.model_management.throw_exception_if_processing_interrupted()
         self.models_may_be_elsewhere = True
         with_grad = latent.requires_grad and torch.is_grad_enabled()
-        with GradientMode() if with_grad else contextlib.nullcontext():
-            space = self.base_model.process_latent_out(latent)
-        pictures = decode_with_grad(self.vae, space, self.as_inference, self.fine)
+        pictures = self._decoded(latent, with_grad)
         for index, picture in zip(indices.tolist(), pictures.detach(), strict=True):
             self.pictures[index] = picture.cpu()
         with GradientMode() if with_grad else contextlib.nullcontext():
             scored = self.objective(pictures, Context(iteration, generator, indices, self.batch_size))
         return scored.losses, scored.parts
+
+    def _decoded(self, latent: Tensor, with_grad: bool) -> Tensor:
+        """Pictures of a latent. One that is scored several times in a row, with other augmentations, is decoded once."""
+        if not with_grad and self.last_decoded is not None and torch.equal(self.last_decoded[0], latent):
+            return self.last_decoded[1]
+        with GradientMode() if with_grad else contextlib.nullcontext():
+            space = self.base_model.process_latent_out(latent)
+        pictures = decode_with_grad(self.vae, space, self.as_inference, self.fine)
+        self.last_decoded = None if with_grad else (latent.clone(), pictures)
+        return pictures
 
     def _generators(self, batch: int) -> list[torch.Generator]:
         seed = self.run.extra_args.get("seed") or 0

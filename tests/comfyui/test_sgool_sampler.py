@@ -106,6 +106,20 @@ def test_fewer_calls_with_gradient_still_improve(model: Any) -> None:
         assert losses[-1] < losses[0]
 
 
+def test_scoring_anew_decodes_each_iterate_once(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sgool.comfy_bridge import sgool_sampler
+
+    decoded = []
+    decode = sgool_sampler.decode_with_grad
+    monkeypatch.setattr(sgool_sampler, "decode_with_grad", lambda *args: decoded.append(args) or decode(*args))
+    sampler = wrapped(settings=replace(SETTINGS, returned="rescored", rescoring_candidates=3, rescoring_views=4))
+    sample(model, sampler, noise(1))
+    assert sampler.outcome is not None
+    assert len(sampler.outcome.history.rescored) == 3
+    assert sampler.outcome.history.cost.evaluations == 3 + 3 * 4
+    assert len(decoded) in (5, 6)  # three iterates; anew each of them, but not what was decoded last
+
+
 def test_in_the_advanced_sampler_node(model: Any) -> None:
     sampler = wrapped()
     guider = comfy.samplers.CFGGuider(model)
