@@ -15,10 +15,10 @@ from sgool.demo.captions import held_out, parse
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-from worth.near_misses import near_misses  # noqa: E402
-from worth.prompts import HALVES, KINDS, draw_prompts, half_of, kind_of  # noqa: E402
-from worth.results import Results  # noqa: E402
-from worth.statistics import holm, mean_interval, paired, wilson  # noqa: E402
+from worth.near_misses import near_misses
+from worth.prompts import HALVES, KINDS, draw_prompts, half_of, kind_of
+from worth.results import Results
+from worth.statistics import holm, mean_interval, paired, wilson
 
 
 def test_the_halves_share_no_prompt_and_no_training_caption() -> None:
