@@ -49,10 +49,10 @@ def optimize(
         generate: noise ``(B, ...)`` to latent ``(B, ...)``. Gets noise of the given dtype. Run with autograd on and a noise that requires
             grad where the gradient is wanted, else under ``no_grad``, in whatever inference mode the caller is in.
         evaluate: ``evaluate(latent, iteration, generator, indices)`` to losses and named parts. Called with one picture at a time:
-            latent ``(1, ...)``, float32 at least; that picture's own CPU generator for augmentations; its index in the batch, ``(1,)``
-            long. Returns losses ``(1,)``, differentiable in the latent, and parts name -> ``(1,)``. Outside the iterations
-            (``best_of``, ``"rescored"``) the iteration is 0, so that nothing cached for an iterate is used for another. ``None`` only
-            if nothing is to be optimised or chosen.
+            latent ``(1, ...)``, float32 at least; that picture's own CPU generator for augmentations, or ``None`` for none of them (a
+            search, unless ``search_augmented``); its index in the batch, ``(1,)`` long. Returns losses ``(1,)``, differentiable in the
+            latent, and parts name -> ``(1,)``. Outside the iterations (``best_of``, ``"rescored"``) the iteration is 0, so that nothing
+            cached for an iterate is used for another. ``None`` only if nothing is to be optimised or chosen.
         settings: see presets.py.
         generators: one CPU generator for each picture. Their state is read, not advanced. Without, picture ``i`` is seeded with ``i``.
         on_iteration: told of every candidate, iteration and rescoring; what it raises ends the run and passes through. No graph is alive

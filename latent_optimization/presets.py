@@ -65,6 +65,8 @@ class Settings:
         renormalize: the norm that the noise keeps after each step: ``"initial"``, ``"shell"`` (sqrt of its size) or ``"none"``.
         regularizer: a loss of the noise itself, added with its weight (regularizers.py); ``None`` for none.
         best_of: start from the best of this many noises, the given one and fresh ones, chosen by the objective; 1 starts from the given.
+        search_augmented: whether ``best_of`` scores the views that the iterations score. By default it scores without any randomness, which
+            is cheaper and no worse: nothing is optimised against the scorer in a search (docs/does-it-work.md).
         stopping: early stop, and how many failures end a picture (stopping.py).
         returned: which iterate is returned for each picture. ``"last"``; ``"best"``: of the lowest loss; ``"rescored"``: the best of
             ``rescoring_candidates`` when scored anew with augmentations that the optimisation did not see.
@@ -86,6 +88,7 @@ class Settings:
     renormalize: str = "initial"
     regularizer: Regularizer | None = None
     best_of: int = 1
+    search_augmented: bool = False
     stopping: Stopping = field(default_factory=Stopping)
     returned: str = "last"
     rescoring_candidates: int = 4

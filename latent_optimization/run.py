@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -79,9 +79,7 @@ class Run:
     def _search(self) -> tuple[Tensor, list[float]]:
         def attempt(number: int, noise: Tensor) -> tuple[Tensor, list[float]]:
             latent = self._sample(noise)
-            # The same augmentations for every candidate: they are compared by what is in the picture, not by luck with the views.
-            generators = [_copy(streams.augmentations) for streams in self.streams]
-            losses = [score.loss for score in self._scores(latent, 0, generators, with_gradient=False)]
+            losses = [score.loss for score in self._scores(latent, 0, self._search_generators(), with_gradient=False)]
             self.history.candidates.append(Candidate(number, losses, self._cost()))
             self._tell("search", number, noise, latent, losses)
             return latent, losses
@@ -89,6 +87,10 @@ class Run:
         generators = [streams.candidates for streams in self.streams]
         self.x, latent, losses, self.history.chosen = choose_start(self.x, self.settings.best_of, generators, attempt)
         return latent, losses
+
+    def _search_generators(self) -> list[torch.Generator | None]:
+        """None, or the same augmentations for every candidate: compared by what is in the picture, not by luck with the views."""
+        return [_copy(streams.augmentations) if self.settings.search_augmented else None for streams in self.streams]
 
     # --- the iterations
 
@@ -210,7 +212,7 @@ class Run:
             raise ValueError(f"The sampler returned a latent of shape {tuple(latent.shape)} for a batch of {self.batch}.")
         return latent
 
-    def _scores(self, latent: Tensor, iteration: int, generators: list[torch.Generator], *, with_gradient: bool) -> list[Score]:
+    def _scores(self, latent: Tensor, iteration: int, generators: Sequence[torch.Generator | None], *, with_gradient: bool) -> list[Score]:
         if self.scorer is None:
             return [Score() for _ in range(self.batch)]
         return [

@@ -37,7 +37,7 @@ class Scorer:
         self._evaluate = evaluate
         self.evaluations = 0
 
-    def score(self, latent: Tensor, index: int, iteration: int, generator: torch.Generator, *, with_gradient: bool = False) -> Score:
+    def score(self, latent: Tensor, index: int, iteration: int, generator: torch.Generator | None, *, with_gradient: bool = False) -> Score:
         """Score picture ``index`` of ``latent (B, ...)``. A latent that is not finite has the loss NaN without being asked about."""
         one = latent[index : index + 1].detach()
         one = one.to(torch.promote_types(one.dtype, torch.float32))
@@ -57,7 +57,7 @@ class Scorer:
             raise ValueError("The objective's loss does not depend on the picture, so it cannot be optimised; use another objective.")
         return Score(float(losses.detach()[0]), _numbers(parts), gradient.detach())
 
-    def _call(self, latent: Tensor, index: int, iteration: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def _call(self, latent: Tensor, index: int, iteration: int, generator: torch.Generator | None) -> tuple[Tensor, dict[str, Tensor]]:
         losses, parts = self._evaluate(latent, iteration, generator, torch.tensor([index]))
         self.evaluations += 1
         if losses.shape != (1,):

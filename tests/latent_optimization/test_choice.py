@@ -135,6 +135,18 @@ def test_the_start_is_the_best_of_several_for_each_picture() -> None:
     assert [curve[0][1] for curve in map(follow.history.losses, range(3))] == result.best_loss.tolist()
 
 
+def test_a_search_scores_without_randomness_unless_asked() -> None:
+    seen = []
+
+    def evaluate(latent, iteration, generator, indices):
+        seen.append(generator)
+        return latent.square().flatten(1).mean(1), {}
+
+    optimize(normal(2, 4), linear_sampler(), evaluate, Settings(iterations=1, best_of=3))
+    assert seen[:6] == [None] * 6
+    assert all(isinstance(generator, torch.Generator) for generator in seen[6:])
+
+
 def test_all_candidates_are_seen_with_the_same_augmentations() -> None:
     drawn: list[float] = []
 
@@ -143,7 +155,7 @@ def test_all_candidates_are_seen_with_the_same_augmentations() -> None:
         drawn.append(float(torch.rand(1, generator=generator)))
         return latent.square().flatten(1).mean(1), {}
 
-    optimize(normal(2, 4), linear_sampler(), evaluate, Settings(iterations=0, best_of=3))
+    optimize(normal(2, 4), linear_sampler(), evaluate, Settings(iterations=0, best_of=3, search_augmented=True))
     assert drawn[0:2] == drawn[2:4] == drawn[4:6]
     assert drawn[0] != drawn[1]
 

@@ -31,7 +31,7 @@ class Quadratic:
         index = int(indices[0])
         self.calls.append((iteration, index))
         target = self.target[indices].to(latent)
-        if self.jitter:
+        if self.jitter and generator is not None:
             target = target + self.jitter * torch.randn(target.shape, generator=generator).to(latent)
         losses = ((latent - target) ** 2).flatten(1).mean(dim=1)
         return losses, {"distance": losses.detach().sqrt()}
