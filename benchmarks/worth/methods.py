@@ -16,7 +16,6 @@ from sgool.latent_optimization.update_rules import AdamUpdate, DOODLUpdate, Norm
 from .trials import DecayingSteps, WhitenedGradient
 
 NEAR = 3.0
-LATER = ("search", "search_steps")  # fields that came later: where they are 0, results from before still count
 STEPS, CFG, ITERATIONS = 8, 3.0, 10
 BEST_OF = 3 * ITERATIONS + 1  # costs what ITERATIONS gradients do: a forward counts one, a backward two
 VIEWS = ViewSampler("augmented", 3)
@@ -58,7 +57,7 @@ class Method:
 
     def fingerprint(self) -> str:
         """Changes with anything that changes the result."""
-        plain = {name: value for name, value in asdict(self).items() if value or name not in LATER}
+        plain = asdict(self)
         plain["rule"] = type(self.settings.rule).__name__
         plain["regularizer_name"] = type(self.settings.regularizer).__name__
         return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()[:12]
@@ -79,9 +78,9 @@ def anew(step: float = 0.03, **changes: object) -> Method:
     return gradient(step, returned="rescored", **changes)  # type: ignore[arg-type]
 
 
-def best_of(count: int, loss: LossSettings = GLOBAL, near_misses: float = 0.0) -> Method:
-    """The best of so many noises by the same loss, without gradients."""
-    return Method(Settings(iterations=0, best_of=count), loss, near_misses=near_misses)
+def best_of(count: int, *, augmented: bool = False, near_misses: float = 0.0) -> Method:
+    """The best of so many noises by the same loss, without gradients; scored as they are, or by the views that gradients score."""
+    return Method(Settings(iterations=0, best_of=count, search_augmented=augmented), near_misses=near_misses)
 
 
 def _salient(saliency: str, **changes: object) -> Method:
@@ -91,15 +90,15 @@ def _salient(saliency: str, **changes: object) -> Method:
 CONTENDERS: dict[str, Method] = {
     "plain": Method(),
     "plain, as many evaluations in steps": Method(steps=STEPS * BEST_OF),
-    "best of 8, whole picture": best_of(8, ONE_VIEW),
+    "best of 8": best_of(8),
     f"best of {BEST_OF}": best_of(BEST_OF),
-    f"best of {BEST_OF}, whole picture": best_of(BEST_OF, ONE_VIEW),
+    f"best of {BEST_OF}, augmented": best_of(BEST_OF, augmented=True),
     "zero-order search": Method(zero_order=BEST_OF - 1),
     "gradient": gradient(),
     "gradient, chosen anew": anew(),
     "gradient, whole picture": gradient(loss=ONE_VIEW),
     "gradient and saliency": _salient(DEFAULT),
-    "best of 16, then gradient, chosen anew": anew(best_of=16, iterations=5),
+    "best of 16 (augmented), then gradient, chosen anew": anew(best_of=16, iterations=5, search_augmented=True),
     "DOODL's update": Method(
         Settings(iterations=ITERATIONS, rule=DOODLUpdate()), replace(GLOBAL, views=ViewSampler("cutouts", 16), reduce="minimum")
     ),
@@ -110,10 +109,10 @@ CONTENDERS: dict[str, Method] = {
     ),
     "noise regulariser": anew(regularizer=WhiteNoise()),
     "norm regulariser": anew(regularizer=NormLikelihood(), renormalize="none"),
-    "best of 62 in 4 steps, the best in 8": replace(best_of(1), search=60, search_steps=4),
+    "best of 60 in 4 steps (augmented), the best in 8": replace(best_of(1, augmented=True), search=60, search_steps=4),
     "4 steps, 20 iterations": replace(anew(iterations=2 * ITERATIONS), steps=4),
     "CFG 1, plain": Method(cfg=1.0),
-    f"CFG 1, best of {BEST_OF}, whole picture": replace(best_of(BEST_OF, ONE_VIEW), cfg=1.0),
+    f"CFG 1, best of {BEST_OF}": replace(best_of(BEST_OF), cfg=1.0),
     "CFG 1, gradient, chosen anew": replace(anew(), cfg=1.0),
 }
 
@@ -189,7 +188,7 @@ IMPROVEMENTS: dict[str, Improvement] = {
         gradient(near_misses=NEAR),
     ),
     f"near misses, best of {BEST_OF}": Improvement(
-        "The same loss serves the search without gradients.", "3 points more than without", best_of(BEST_OF, near_misses=NEAR)
+        "The same loss serves the search without gradients.", "3 points more", best_of(BEST_OF, augmented=True, near_misses=NEAR)
     ),
     "attention inside the encoder, segmenter": Improvement(
         "A masked picture is nothing that the encoder has ever seen; a bias on the class token's attention leaves the picture whole.",
@@ -209,15 +208,15 @@ IMPROVEMENTS: dict[str, Improvement] = {
         "3 points more than steps of 0.03",
         gradient(rule=DecayingSteps(step_size=0.1, decay=0.75)),
     ),
-    "best of 16, then gradient": Improvement(
+    "best of 16 (augmented), then gradient": Improvement(
         "Composition is decided by the noise as a whole, details by gradients: choose first, then repair.",
         "5 points more than either alone",
-        gradient(best_of=16, iterations=5),
+        gradient(best_of=16, iterations=5, search_augmented=True),
     ),
-    "best of 16, then gradient, chosen anew": Improvement(
+    "best of 16 (augmented), then gradient, chosen anew": Improvement(
         "Of the start and the iterates, fresh views tell which is better for true.",
         "3 points more than without",
-        anew(best_of=16, iterations=5),
+        anew(best_of=16, iterations=5, search_augmented=True),
     ),
     "all iterates anew, 7 views": Improvement(
         "More views make gradients and choice more robust.",
@@ -229,14 +228,27 @@ IMPROVEMENTS: dict[str, Improvement] = {
         "5 points more than zoomed views",
         anew(rescoring_candidates=ITERATIONS + 1, loss=replace(GLOBAL, views=LIGHT)),
     ),
-    f"best of {BEST_OF}, whole picture": Improvement(
+    f"best of {BEST_OF}": Improvement(
         "Nothing is optimised against the scorer in a search, so nothing is gained by views, and zoomed ones cut things off.",
         "3 points more than with views",
-        best_of(BEST_OF, ONE_VIEW),
+        best_of(BEST_OF),
     ),
-    "best of 62 in 4 steps, the best in 8": Improvement(
+    "best of 60 in 4 steps (augmented), the best in 8": Improvement(
         "What stands where is decided early: twice as many noises in half the steps, the best of them in full.",
         "4 points more than the best of 31",
-        replace(best_of(1), search=60, search_steps=4),
+        replace(best_of(1, augmented=True), search=60, search_steps=4),
+    ),
+    "best of 8, then gradient, chosen anew": Improvement(
+        "Search puts things where they belong, which gradients cannot; gradients repair colours and shapes, which search is bad at.",
+        "5 points more than the best of 31",
+        anew(best_of=8, iterations=8),
+    ),
+    "best of 16, then gradient, chosen anew": Improvement(
+        "The same with more search.", "5 points more than the best of 31", anew(best_of=16, iterations=5)
+    ),
+    "CFG 1, best of 8, then gradient, chosen anew": Improvement(
+        "The same without guidance, where there is more to repair.",
+        "5 points more than the best of 31",
+        replace(anew(best_of=8, iterations=8), cfg=1.0),
     ),
 }

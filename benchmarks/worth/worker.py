@@ -19,7 +19,6 @@ from sgool.demo import loader
 from sgool.demo.judging import judge_pictures
 from sgool.guidance.objective import Context, Objective, Scored, WeightedSum
 from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss
-from sgool.latent_optimization.presets import Settings
 from sgool.latent_optimization.reversible import EDICT
 from sgool.saliency_models import registry
 from torch import Tensor
@@ -96,7 +95,7 @@ class Worker:
         """The best of ``method.search`` noises by what they give in few steps."""
         if not method.search:
             return noise
-        coarse = SGOOLSampler(self._sampler(method), objective, self.vae, Settings(iterations=0, best_of=method.search))
+        coarse = SGOOLSampler(self._sampler(method), objective, self.vae, replace(method.settings, iterations=0, best_of=method.search))
         self._pictures(replace(method, steps=method.search_steps), coarse, texts, noise, first)
         assert coarse.outcome is not None
         return coarse.outcome.noise

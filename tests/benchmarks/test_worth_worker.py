@@ -66,7 +66,7 @@ def test_every_trial_runs_and_a_map_of_its_own_changes_the_result(worker: Worker
 
 def test_methods_are_told_apart_by_what_they_are() -> None:
     methods = [*CONTENDERS.values(), *SALIENCY.values()]
-    assert len({m.fingerprint() for m in methods}) == len(methods) - 1  # "gradient and saliency" multiplies nothing: it is "map: default"
+    assert len({m.fingerprint() for m in methods}) == len(methods) - 1  # "gradient and saliency" is "map: default"
     assert Method().fingerprint() == Method().fingerprint()
 
 
