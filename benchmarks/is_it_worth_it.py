@@ -54,14 +54,13 @@ def report(results: Results, methods: dict[str, Method], count: int, folder: Pat
     print(text)
     plots.accuracy_against_cost(outcomes, folder / "cost.png")
     plots.judge_against_score(outcomes, folder / "iterations.png")
+    told = [f"Prompts that only one of a method and {BASELINE!r} gets right."]
     for name, rows in outcomes.items():
-        pairs = list(zip(outcomes[BASELINE], rows, strict=True))
-        for label, kept in (
-            ("gained", [p for p in pairs if p[1]["right"] and not p[0]["right"]]),
-            ("lost", [p for p in pairs if p[0]["right"] and not p[1]["right"]]),
-        ):
-            if kept:
-                plots.strip(kept[:12], results.picture, folder / f"{label} - {name.replace('/', '-')}.png")
+        for label, pairs in tables.gained_and_lost(rows, outcomes[BASELINE]).items():
+            if pairs:
+                told += [f"\n{name}, {label}:", *(f"- {row['prompt']}" for _, row in pairs)]
+                plots.strip(pairs[:12], results.picture, folder / f"{label} - {name}.png")
+    (folder / "prompts.md").write_text("\n".join(told) + "\n")
 
 
 def main() -> None:

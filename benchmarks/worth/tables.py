@@ -50,6 +50,15 @@ def kinds_table(outcomes: Outcomes) -> str:
     return "\n".join(lines)
 
 
+def gained_and_lost(rows: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[tuple[Row, Row]]]:
+    """The pairs (baseline's row, method's row) of which only one is right."""
+    pairs = list(zip(baseline, rows, strict=True))
+    return {
+        "gained": [pair for pair in pairs if pair[1]["right"] and not pair[0]["right"]],
+        "lost": [pair for pair in pairs if pair[0]["right"] and not pair[1]["right"]],
+    }
+
+
 def rights(rows: Sequence[Row]) -> list[bool]:
     return [bool(row["right"]) for row in rows]
 
