@@ -2,7 +2,8 @@
 
     python run.py bench is_it_worth_it --smoke                       minutes: a few prompts, the contenders
     python run.py bench is_it_worth_it --half tune --groups all       hours: every ablation, on the half that choices are made on
-    python run.py bench is_it_worth_it --half report --prompts 200    the table of docs/does-it-work.md
+    python run.py bench is_it_worth_it --half report --prompts 120 --groups contenders saliency    the table of docs/does-it-work.md
+    python run.py bench is_it_worth_it --half tune --attention        can attention help at all? of the pictures that are there
 
 Resumable: what is in the folder already is not run again. The same prompts, seeds and weights give the same pictures on one machine.
 """
@@ -19,11 +20,13 @@ environment.prepare()
 
 from sgool.demo.weights import WEIGHTS  # noqa: E402  (needs the environment)
 from worth import plots, tables  # noqa: E402
+from worth.discrimination import discrimination_table  # noqa: E402
 from worth.methods import ABLATIONS, BEST_OF, CONTENDERS, IMPROVEMENTS, SALIENCY, Method  # noqa: E402
 from worth.pool import run_all  # noqa: E402
 from worth.prompts import HALVES, draw_prompts  # noqa: E402
 from worth.results import Results, weights_mark  # noqa: E402
 from worth.segmenter import load_segmenter  # noqa: E402
+from worth.worker import Worker  # noqa: E402
 
 GROUPS: dict[str, dict[str, Method]] = {
     "saliency": SALIENCY,
@@ -73,6 +76,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "worth")
     parser.add_argument("--tables-only", action="store_true", help="run nothing")
+    parser.add_argument("--attention", action="store_true", help="run nothing; how well the scorer tells right from wrong with each map")
     parser.add_argument("--smoke", action="store_true", help="10 prompts, the main contenders")
     options = parser.parse_args()
     if options.smoke:
@@ -81,6 +85,9 @@ def main() -> None:
         options.groups = ["contenders"]
     methods = chosen(options)
     results = Results(options.folder, options.half, weights_mark(WEIGHTS))
+    if options.attention:
+        print(discrimination_table(results, Worker(options.folder)))
+        return
     if not options.tables_only:
         load_segmenter(options.folder)
         run_all(methods, draw_prompts(options.half, options.prompts), results, options.folder, options.processes)

@@ -185,26 +185,31 @@ def _recount(caption: Caption, rng: np.random.Generator) -> Caption | None:
 
 Edit = Callable[[Caption, np.random.Generator], "Caption | None"]
 _BINDING: tuple[Edit, ...] = (*(partial(_swap, field=field) for field in ("colour", "shape", "size")), _alter_relation)
+_ATTRIBUTES: tuple[Edit, ...] = (*(partial(_alter_phrase, field=field) for field in ("colour", "shape", "size")), *_BINDING[:3])
 _EDITS: tuple[Edit, ...] = (
-    *(partial(_alter_phrase, field=field) for field in ("colour", "shape", "size")),
-    *_BINDING,
+    *_ATTRIBUTES,
+    *_BINDING[3:],
     _drop,
     _add,
     _recount,
 )
 
 
-def hard_negatives(caption: Caption, n: int, rng: np.random.Generator, *, binding: float = 1.0) -> list[Caption]:
+def hard_negatives(
+    caption: Caption, n: int, rng: np.random.Generator, *, binding: float = 1.0, attributes_only: bool = False
+) -> list[Caption]:
     """``n`` captions that each differ from ``caption`` by one edit: an attribute changed or swapped, a relation
     turned round, an object dropped, added or doubled. None means the same as ``caption``; they need not differ from one another.
 
     ``binding`` is how much more often an edit is tried that keeps all words: what belongs to which object, and what is where.
+    ``attributes_only`` leaves it at attributes changed or swapped.
     """
-    chances = np.array([binding if edit in _BINDING else 1.0 for edit in _EDITS])
+    edits = _ATTRIBUTES if attributes_only else _EDITS
+    chances = np.array([binding if edit in _BINDING else 1.0 for edit in edits])
     chances /= chances.sum()
     out: list[Caption] = []
     while len(out) < n:
-        edited = _EDITS[int(rng.choice(len(_EDITS), p=chances))](caption, rng)
+        edited = edits[int(rng.choice(len(edits), p=chances))](caption, rng)
         if edited is not None and edited.meaning() != caption.meaning():
             out.append(edited)
     return out

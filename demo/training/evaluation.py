@@ -43,7 +43,12 @@ def scorer_on_samples(parts: Parts, n: int = 800) -> dict[str, float]:
     prompts = held_out_prompts(n, seed=4321)
     pictures = sample(parts.painter, prompts, cfg=3.0, seed=61)
     right = [i for i, v in enumerate(judge_pictures(parts.judge, pictures, prompts)) if v.right]
-    return {"retrieval": retrieval(parts.scorer, pictures[right], [parse(prompts[i]) for i in right]), "pictures": len(right)}
+    captions = [parse(prompts[i]) for i in right]
+    return {
+        "retrieval": retrieval(parts.scorer, pictures[right], captions),
+        "retrieval, attributes only": retrieval(parts.scorer, pictures[right], captions, attributes_only=True),
+        "pictures": len(right),
+    }
 
 
 def report(parts: Parts, held: Scenes, decoded: Scenes) -> dict[str, object]:

@@ -149,11 +149,23 @@ def train_scorer(leg: str, folder: Path, sources: Sequence[Source], *, start: nn
 
 
 @torch.no_grad()
-def retrieval(model: ScorerWithHead, pictures: Tensor, captions: Sequence[Caption], negatives: int = 15, seed: int = 5) -> float:
+def retrieval(
+    model: ScorerWithHead,
+    pictures: Tensor,
+    captions: Sequence[Caption],
+    negatives: int = 15,
+    seed: int = 5,
+    *,
+    attributes_only: bool = False,
+) -> float:
     """How often the true caption scores above ``negatives`` captions with one thing wrong each. Pictures (n, 3, 64, 64)."""
     tokenizer, rng, hits = build_tokenizer(), np.random.default_rng(seed), 0
     for chunk in torch.arange(len(captions)).split(100):
-        texts = [c.text() for i in chunk.tolist() for c in (captions[i], *hard_negatives(captions[i], negatives, rng))]
+        texts = [
+            c.text()
+            for i in chunk.tolist()
+            for c in (captions[i], *hard_negatives(captions[i], negatives, rng, attributes_only=attributes_only))
+        ]
         tokens = tokenizer(texts, padding=True, return_tensors="pt")
         images, _ = model.look(pictures[chunk])
         read = rearrange(model.read(tokens["input_ids"], tokens["attention_mask"]), "(b n) d -> b n d", n=negatives + 1)

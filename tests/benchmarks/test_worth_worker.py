@@ -14,8 +14,12 @@ pytestmark = pytest.mark.comfyui
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule  # noqa: E402
+from worth import segmenter  # noqa: E402
+from worth.discrimination import MAPS, area, discrimination_table  # noqa: E402
 from worth.methods import CONTENDERS, IMPROVEMENTS, RANDOM, SALIENCY, Method, best_of, gradient  # noqa: E402
 from worth.prompts import draw_prompts  # noqa: E402
+from worth.results import Results  # noqa: E402
+from worth.segmenter import load_segmenter  # noqa: E402
 from worth.worker import Worker, random_map  # noqa: E402
 
 PROMPTS = draw_prompts("tune", 4)
@@ -62,6 +66,21 @@ def test_every_trial_runs_and_a_map_of_its_own_changes_the_result(worker: Worker
     assert len({p.tobytes() for p in pictures.values()}) > len(pictures) // 2
     without, with_map = (worker.run(quick(m, iterations=1), PROMPTS[:1], 0)[1] for m in (gradient(), SALIENCY["map: random (control)"]))
     assert (without != with_map).any()
+
+
+def test_the_scorer_is_held_to_pairs_of_one_prompt(worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert area(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([True, False, True])) == 1.0
+    assert area(torch.tensor([0.0, 1.0, 1.0]), torch.tensor([True, False, True])) == 0.25
+    results = Results(tmp_path, "tune", "w")
+    rows, pictures = worker.run(Method(steps=4), PROMPTS[:2], 0)
+    for method, right in (("a", True), ("b", False)):
+        results.add(method, 0, [{**row, "right": right} for row in rows], pictures if right else 255 - pictures)
+    monkeypatch.setattr(segmenter, "SCHEDULE", replace(segmenter.SCHEDULE, steps=2))
+    load_segmenter(worker.folder)
+    lines = discrimination_table(results, worker).splitlines()
+    assert lines[2].startswith("| whole picture | ")
+    assert all(line.endswith("| 2 |") for line in lines[2:])
+    assert len(lines) == 2 + 1 + 2 * len(MAPS) * 3
 
 
 def test_methods_are_told_apart_by_what_they_are() -> None:

@@ -62,3 +62,12 @@ def test_colours_are_told_apart_by_more_than_their_jitter() -> None:
     distance = np.abs(values[:, None] - values[None]).max(-1) + 1000 * np.eye(len(values))
     assert distance.min() > 2 * 0.035 * 255
     assert len(SHAPES) == 5
+
+
+def test_attributes_only_keeps_what_is_there_and_where() -> None:
+    rng = np.random.default_rng(3)
+    caption = parse("a small red circle left of a large blue ring and a pink cross")
+    for wrong in hard_negatives(caption, 60, rng, attributes_only=True):
+        assert wrong.relation == caption.relation
+        assert [p.count for p in wrong.phrases] == [1, 1, 1]
+        assert wrong.meaning() != caption.meaning()
