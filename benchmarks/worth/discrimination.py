@@ -24,7 +24,7 @@ MAPS = (SEGMENTER, DEFAULT, "image-signature", "spectral-residual", CENTRE, RAND
 
 
 def area(scores: Tensor, right: Tensor) -> float:
-    """The share of pairs, one right and one wrong, in which the right one scores higher; half for equal ones. Both (n,), ``right`` mixed."""
+    """The share of pairs, one right and one wrong, in which the right one scores higher; half for equal ones. Both (n,)."""
     above = scores[right][:, None] - scores[~right][None]
     return float((above > 0).float().mean() + (above == 0).float().mean() / 2)
 
