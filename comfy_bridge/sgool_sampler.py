@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import comfy.model_management
@@ -29,6 +29,8 @@ APPROXIMATE = (
     "This sampler chooses its steps from the latent, and gradients cannot follow that choice: they are approximate. "
     "A sampler of fixed steps (euler, dpmpp_2m...) gives exact ones."
 )
+
+KEPT_START = "The sampler starts from an inverted picture, so no other noises were tried (best_of)."
 
 
 @dataclass
@@ -72,6 +74,9 @@ class SGOOLSampler(comfy.samplers.Sampler):
             raise ValueError("This sampler optimises already. Connect an ordinary one (KSamplerSelect), and combine objectives instead.")
         if not isinstance(sampler, comfy.samplers.Sampler):
             raise ValueError(f"Expected a SAMPLER, got {type(sampler).__name__}. Connect a KSamplerSelect or another sampler node.")
+        keeps_start = settings.best_of > 1 and getattr(sampler, "pair", None) is not None
+        if keeps_start:
+            settings = replace(settings, best_of=1)
         self.optimises = settings.iterations > 0 or settings.best_of > 1
         if self.optimises and objective is None:
             raise ValueError("There is no objective: connect one (such as Saliency CLIP Loss), or set iterations to 0 to sample plainly.")
@@ -81,6 +86,8 @@ class SGOOLSampler(comfy.samplers.Sampler):
         self.objective, self._remarks = objective, list[str]()
         if self.optimises and objective is not None and settings.procedure is not None:
             self.objective, self._remarks = procedure.objective_for(settings.procedure, objective)
+        if keeps_start:
+            self._remarks.append(KEPT_START)
         self.vae = vae
         self.settings = settings
         self.outcome: Outcome | None = None

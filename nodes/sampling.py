@@ -27,24 +27,31 @@ def _settings_inputs(procedure: str) -> list[io.Input]:
             "preset",
             options=list(PRESETS),
             default=DEFAULT_PRESET,
-            tooltip=f"How the noise is changed. 'balanced' takes few steps of a fixed size. SGOOL and DOODL are the published procedure, "
-            f"meant for 50 iterations: {procedure} Ignored where settings are connected.",
+            tooltip="How the noise is changed. 'search first' tries several noises and improves the best, 'balanced' the given one. "
+            f"SGOOL and DOODL are the published procedure, meant for 50 iterations: {procedure} Ignored where settings are connected.",
         ),
         io.Int.Input(
             "iterations",
-            default=10,
+            default=-1,
             min=-1,
             max=10000,
-            tooltip="How often the noise is improved. Each costs about as much as sampling three times. 0 samples plainly; -1 takes the "
-            "number that the preset or the settings have (SGOOL, DOODL: 50).",
+            tooltip="How often the noise is improved. Each costs about as much as sampling three times. -1 takes the number that the "
+            "preset or the settings have (search first: 5; balanced: 10; SGOOL, DOODL: 50). 0 samples plainly (settings: only search).",
         ),
         OptimizationSettings.Input("settings", optional=True, tooltip="From SGOOL Settings: replaces the preset."),
     ]
 
 
 def _chosen(preset_name: str, iterations: int, settings: Settings | None) -> Settings:
-    chosen = preset(preset_name) if settings is None else settings
-    return chosen if iterations < 0 else replace(chosen, iterations=iterations)
+    """The settings to run with. A preset with 0 iterations samples plainly; settings with 0 may still ask for a search."""
+    if settings is None:
+        chosen = preset(preset_name)
+        return replace(chosen, iterations=0, best_of=1) if iterations == 0 else _with(chosen, iterations)
+    return _with(settings, iterations)
+
+
+def _with(settings: Settings, iterations: int) -> Settings:
+    return settings if iterations < 0 else replace(settings, iterations=iterations)
 
 
 class SGOOLSamplerNode(io.ComfyNode):

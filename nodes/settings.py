@@ -27,6 +27,7 @@ PROCEDURES: dict[str, Procedure | None] = {
     "published (EDICT, 50 steps, CFG 7.5, 16 cutouts)": Procedure(),
     "sampler and objective nodes": None,
 }
+SEARCHES = {"as they are": False, "augmented": True}
 UNSET = -1.0
 
 
@@ -96,8 +97,14 @@ class OptimizationSettingsNode(io.ComfyNode):
                     "procedure",
                     list(PROCEDURES),
                     "Who sets sampler, steps, CFG and the objective's views. 'published': DOODL's own, which SGOOL Sampler takes only the "
-                    "cutouts of. 'sampler and objective nodes': whatever is set there. The presets SGOOL and DOODL are published, balanced "
-                    "is not.",
+                    "cutouts of. 'sampler and objective nodes': whatever is set there. The presets SGOOL and DOODL are published, the "
+                    "others are not.",
+                ),
+                _combo(
+                    "search_scoring",
+                    list(SEARCHES),
+                    "For best_of: score pictures as they are, which is cheaper, or by the augmented views of the iterations.",
+                    advanced=True,
                 ),
             ],
             outputs=[OptimizationSettings.Output(tooltip="Settings for SGOOL Sampler and SGOOL KSampler.")],
@@ -121,6 +128,7 @@ def settings_from(preset_name: str, widgets: dict[str, Any]) -> Settings:
         **{name: set_[name] for name in plain if name in set_},
         rule=_rule(base, set_),
         regularizer=_regularizer(base, set_),
+        search_augmented=SEARCHES[set_["search_scoring"]] if "search_scoring" in set_ else base.search_augmented,
         procedure=PROCEDURES[set_["procedure"]] if "procedure" in set_ else base.procedure,
         stopping=replace(base.stopping, **stopping),
         jacobian=JacobianSchedule(

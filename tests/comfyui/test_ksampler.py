@@ -206,6 +206,7 @@ def test_settings_change_what_they_name() -> None:
     assert (changed.rule.momentum, changed.rule.clip, changed.rule.perturbation) == (0.5, 0.01, 1e-4)
     assert (changed.stopping.patience, changed.stopping.target_loss) == (3, -1.0)
     assert (changed.best_of, changed.iterations) == (2, 50)
+    assert settings_from("search first", {**untouched(), "search_scoring": "augmented"}).search_augmented
     adam = settings_from("balanced", {**untouched(), "rule": "Adam", "momentum": 0.8, "step_size": 0.05, "gradient_calls": "last"})
     assert (adam.rule.beta1, adam.rule.step_size, adam.jacobian.choice, adam.jacobian.count) == (0.8, 0.05, "last", 1)
     noisy = settings_from("balanced", {**untouched(), "regularizer": "white noise", "regularizer_weight": 0.5})
@@ -218,3 +219,26 @@ def test_the_samplers_iterations_win_over_the_settings(models: dict[str, Any]) -
     settings = Settings(iterations=1)
     assert "returned: iteration 2" in optimised(models["eps"], empty(), settings=settings, iterations=2)[3]
     assert "returned: iteration 1" in optimised(models["eps"], empty(), settings=settings, iterations=-1)[3]
+
+
+def test_zero_iterations_of_a_preset_do_not_search(models: dict[str, Any]) -> None:
+    plain = SGOOLSamplerNode.execute(sampler=comfy.samplers.sampler_object("euler"), preset="search first", iterations=0).result[0]
+    assert not plain.optimises
+    searching = Settings(iterations=0, best_of=3)
+    arguments = {"sampler": comfy.samplers.sampler_object("euler"), "objective": Red(), "vae": tiny_vae()}
+    kept = SGOOLSamplerNode.execute(**arguments, preset="balanced", iterations=0, settings=searching).result[0]
+    assert kept.settings == searching
+    default = SGOOLSamplerNode.execute(**arguments, preset="search first", iterations=-1).result[0]
+    assert default.settings == PRESETS["search first"]
+
+
+def test_an_inverted_start_is_not_searched_away() -> None:
+    from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
+    from sgool.comfy_bridge.sgool_sampler import KEPT_START, SGOOLSampler
+    from sgool.latent_optimization.reversible import EDICT
+
+    inverted = ReversibleSampler(EDICT(), pair=torch.zeros(1, 2, 4, 8, 8))
+    kept = SGOOLSampler(inverted, Red(), tiny_vae(), PRESETS["search first"])
+    assert kept.settings.best_of == 1
+    assert KEPT_START in kept._remarks
+    assert SGOOLSampler(ReversibleSampler(EDICT()), Red(), tiny_vae(), PRESETS["search first"]).settings.best_of == 16

@@ -219,7 +219,7 @@ def test_a_stopped_picture_stays_put_and_costs_no_evaluation_and_the_run_ends_wi
         (lambda: Procedure(reduce="median"), "reduce is 'median'; it has to be one of minimum, mean."),
         (lambda: Procedure(cfg=math.inf), "cfg is inf; it has to be a finite number, 0 or more."),
         (lambda: Procedure(cut_power=-1.0), "cut_power is -1.0; it has to be a finite number, 0 or more."),
-        (lambda: preset("SGOL"), "There is no preset 'SGOL'. Presets: balanced, SGOOL, DOODL."),
+        (lambda: preset("SGOL"), "There is no preset 'SGOL'. Presets: search first, balanced, SGOOL, DOODL."),
         (lambda: Stopping(patience=-1), "The patience is -1; it has to be 0 (never stop early) or a number of iterations."),
         (lambda: Stopping(min_improvement=-1), "The smallest improvement is -1; it has to be 0 or above."),
         (lambda: Stopping(target_loss=math.nan), "The target loss is not a number; give a loss to stop at, or none."),
@@ -240,7 +240,7 @@ def test_the_papers_presets_have_the_published_numbers() -> None:
         assert (settings.iterations, settings.renormalize, settings.returned, settings.best_of) == (50, "initial", "last", 1)
         assert settings.regularizer is None
     assert DEFAULT_PRESET in PRESETS
-    assert preset(DEFAULT_PRESET) == Settings()  # so that leaving everything out and choosing the default are one thing
+    assert preset("balanced") == Settings(returned="rescored")
 
 
 def test_the_papers_presets_are_their_procedure() -> None:
