@@ -137,7 +137,7 @@ DOODL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", retur
 # takes DOODL's for all of them. What sets the two apart is the objective, where SGOOL adds the salient term.
 SGOOL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", returned="last", judge_both=True, procedure=Procedure())
 
-# This project's own, by what was measured on the embedded model (docs/does-it-work.md): a few small steps, since large ones fool the scorer;
+# By what was measured on the embedded model (docs/does-it-work.md): a few small steps, since large ones fool the scorer;
 # of the iterates the best when scored anew. Meant for an objective with augmentations, and for noise that is not to be replaced.
 BALANCED = Settings(iterations=10, rule=NormalizedGradient(), renormalize="initial", returned="rescored")
 

@@ -155,6 +155,8 @@ ABLATIONS: dict[str, Method] = {
     "gradient of the last 4 calls": anew(jacobian=JacobianSchedule("last", 4)),
     "gradient of every 2nd call": anew(jacobian=JacobianSchedule("every", 2)),
     "returned: last": gradient(),
+    "step 0.06, returned: last": gradient(0.06),
+    "step 0.1, returned: last": gradient(0.1),
     "returned: best by loss": gradient(returned="best"),
     "CFG 6, plain": Method(cfg=6.0),
     "CFG 6": replace(anew(), cfg=6.0),
