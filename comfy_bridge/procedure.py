@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import comfy.samplers
 
 from ..guidance.objective import Objective
+from ..guidance.regions import Region
 from ..guidance.saliency_clip_loss import clip_losses, with_cutouts
 from ..latent_optimization.presets import Procedure
 from ..latent_optimization.reversible import EDICT, SOLVERS
@@ -24,12 +25,12 @@ def objective_for(procedure: Procedure, objective: Objective) -> tuple[Objective
     """The objective scored on the procedure's cutouts, as a copy, and what there is to say about that."""
     if not clip_losses(objective):
         return objective, [NO_CUTOUTS]
-    changed = with_cutouts(objective, procedure.cutouts, procedure.cut_power, procedure.reduce)
+    changed = with_cutouts(objective, procedure.cutouts, procedure.cut_power, procedure.reduce, cast("Region | None", procedure.region))
     if changed is objective:
         return objective, []
     return changed, [
         f"By the preset, Saliency CLIP Loss scored {procedure.cutouts} random cutouts and took their {procedure.reduce}, in the place of "
-        "its own views."
+        "its own views" + ("." if procedure.region is None else f"; its salient part was shown by {procedure.region!r}.")
     ]
 
 

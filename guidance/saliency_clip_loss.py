@@ -29,7 +29,8 @@ class LossSettings:
         w_salient: weight of the salient region's distance to the salient prompt, >= 0. 0 is DOODL's text guidance, and no saliency is
             predicted.
         w_away: weight of the contrast with the prompts to move away from, >= 0.
-        region: how the salient part is shown to the encoder, see ``regions``.
+        region: how the salient part is shown to the encoder, see ``regions``. Multiplying is the paper's; with maps that are not masks it
+            blinded the embedded model's scorer, so it is not the default (docs/does-it-work.md).
         distance: ``"great circle"``, 2 arcsin(|u - v| / 2)^2 as in DOODL, or ``"cosine"``, 1 - u.v.
         views: which views are scored.
         reduce: ``"mean"`` over the views, or their ``"minimum"`` as DOODL does.
@@ -40,7 +41,7 @@ class LossSettings:
     w_global: float = 1.0
     w_salient: float = 1.0
     w_away: float = 1.0
-    region: Region = "multiply"
+    region: Region = "blur surroundings"
     distance: Distance = "great circle"
     views: ViewSampler = field(default_factory=ViewSampler)
     reduce: str = "mean"
@@ -201,18 +202,20 @@ def clip_losses(objective: Objective) -> list[SaliencyCLIPLoss]:
     return [objective] if isinstance(objective, SaliencyCLIPLoss) else []
 
 
-def with_cutouts(objective: Objective, count: int, cut_power: float, reduce: str) -> Objective:
+def with_cutouts(objective: Objective, count: int, cut_power: float, reduce: str, region: Region | None = None) -> Objective:
     """The objective with every Saliency CLIP Loss in it scored on ``count`` random cutouts; other terms stay as they are.
+
+    A ``region`` replaces theirs.
 
     A changed copy, which shares the encoder and the prompts' embeddings; the objective itself where there is nothing to change.
     """
     if isinstance(objective, WeightedSum):
-        terms = [(weight, with_cutouts(term, count, cut_power, reduce)) for weight, term in objective.terms]
+        terms = [(weight, with_cutouts(term, count, cut_power, reduce, region)) for weight, term in objective.terms]
         return WeightedSum(terms) if any(new is not old for (_, new), (_, old) in zip(terms, objective.terms, strict=True)) else objective
     if not isinstance(objective, SaliencyCLIPLoss):
         return objective
     views = replace(objective.settings.views, views="cutouts", count=count, cut_power=cut_power)
-    settings = replace(objective.settings, views=views, reduce=reduce)
+    settings = replace(objective.settings, views=views, reduce=reduce, region=region or objective.settings.region)
     return objective if settings == objective.settings else objective.with_settings(settings)
 
 

@@ -33,6 +33,7 @@ class Procedure:
         cutouts: random cutouts of the picture that are scored, at least 1.
         cut_power: exponent of a uniform number that places a cutout's side between the smallest and the largest; finite, at least 0.
         reduce: how their distances become a loss: ``"minimum"`` or ``"mean"``.
+        region: how the salient part is shown to the scorer, by the objective's names; ``None`` leaves it to the objective.
 
     Raises:
         ValueError: for a value outside its range, with what was expected.
@@ -44,6 +45,7 @@ class Procedure:
     cutouts: int = 16
     cut_power: float = 0.3
     reduce: str = "minimum"
+    region: str | None = None
 
     def __post_init__(self) -> None:
         _at_least(self, "steps", 1)
@@ -134,8 +136,8 @@ def _one_of(owner: object, name: str, choices: tuple[str, ...]) -> None:
 DOODL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", returned="last", judge_both=True, procedure=Procedure())
 
 # The SGOOL paper (arXiv 2410.10257) builds on DOODL and leaves step, iterations, cutouts and the choice of iterate open: this project
-# takes DOODL's for all of them. What sets the two apart is the objective, where SGOOL adds the salient term.
-SGOOL = Settings(iterations=50, rule=DOODLUpdate(), renormalize="initial", returned="last", judge_both=True, procedure=Procedure())
+# takes DOODL's for all of them. What sets the two apart is the objective, where SGOOL adds the salient term: the picture times the map.
+SGOOL = replace(DOODL, procedure=Procedure(region="multiply"))
 
 # By what was measured on the embedded model (docs/does-it-work.md): a few small steps, since large ones fool the scorer;
 # of the iterates the best when scored anew. Meant for an objective with augmentations, and for noise that is not to be replaced.

@@ -161,7 +161,7 @@ class SaliencyCLIPLossNode(io.ComfyNode):
             w_global=w_global,
             w_salient=w_salient,
             w_away=options.get("w_away", 1.0),
-            region=options.get("region", "multiply"),
+            region=options.get("region", LossSettings.region),
             distance=options.get("distance", "great circle"),
             views=_view_sampler(options),
             reduce=options.get("reduce", "mean"),
@@ -211,7 +211,7 @@ def _advanced_inputs() -> list[io.Input]:
         io.Combo.Input(
             "region",
             options=list(REGIONS),
-            default="multiply",
+            default=LossSettings.region,
             advanced=True,
             tooltip="How the salient part is shown to the scorer: the picture times the map (the paper's filter), with blurred "
             "surroundings, or cropped to where the map's mass is.",

@@ -79,7 +79,7 @@ def test_terms_add_up(encoder: TransformersEncoder) -> None:
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_it_is_the_distance_of_the_encoders_vectors(encoder: TransformersEncoder, distance: Any) -> None:
     pictures, maps = photographs(), torch.rand(2, 1, 20, 24, dtype=torch.float64)
-    settings_ = LossSettings(w_global=2, w_salient=3, distance=distance, views=WHOLE)
+    settings_ = LossSettings(w_global=2, w_salient=3, distance=distance, views=WHOLE, region="multiply")
     scored = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=maps, salient_prompts=["cat"], settings=settings_)(pictures, Context())
     between = DISTANCES[distance]
     whole = between(encoder.encode_image(pictures), encoder.encode_text(["a red circle"]))
@@ -293,6 +293,9 @@ def test_the_minimum_over_cutouts_in_a_copy(encoder: TransformersEncoder) -> Non
     assert not torch.equal(loss(pictures, context()).losses, expected(pictures, context()).losses)
     assert loss.settings.views == WHOLE
     assert with_cutouts(changed, 6, 0.3, "minimum") is changed
+    filtered = with_cutouts(loss, 6, 0.3, "minimum", "multiply")
+    assert isinstance(filtered, SaliencyCLIPLoss)
+    assert (filtered.settings.region, loss.settings.region) == ("multiply", "blur surroundings")
 
 
 def test_cutouts_reach_every_clip_loss_of_a_sum_and_nothing_else(encoder: TransformersEncoder) -> None:

@@ -254,5 +254,6 @@ def test_the_papers_presets_are_their_procedure() -> None:
             "cutouts": 16,
             "cut_power": 0.3,
             "reduce": "minimum",
+            "region": "multiply" if name == "SGOOL" else None,
         }
     assert preset("balanced").to_dict()["procedure"] is None
