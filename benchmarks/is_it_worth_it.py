@@ -23,7 +23,7 @@ from worth import plots, tables  # noqa: E402
 from worth.discrimination import discrimination_table  # noqa: E402
 from worth.methods import ABLATIONS, BEST_OF, CONTENDERS, IMPROVEMENTS, SALIENCY, Method  # noqa: E402
 from worth.pool import run_all  # noqa: E402
-from worth.prompts import HALVES, draw_prompts  # noqa: E402
+from worth.prompts import HALVES, draw_prompts, places  # noqa: E402
 from worth.results import Results, weights_mark  # noqa: E402
 from worth.segmenter import load_segmenter  # noqa: E402
 from worth.worker import Worker  # noqa: E402
@@ -47,12 +47,12 @@ def chosen(options: argparse.Namespace) -> dict[str, Method]:
     return {name: every[name] for name in dict.fromkeys(["plain", BASELINE, *names])}
 
 
-def report(results: Results, methods: dict[str, Method], count: int, folder: Path) -> None:
+def report(results: Results, methods: dict[str, Method], wanted: list[int], folder: Path) -> None:
     """Tables to standard output and to the folder, plots beside them."""
-    outcomes = {name: rows for name, method in methods.items() if (rows := results.of(method.fingerprint(), count)) is not None}
+    outcomes = {name: rows for name, method in methods.items() if (rows := results.of(method.fingerprint(), wanted)) is not None}
     if BASELINE not in outcomes:
-        raise SystemExit(f"The folder does not have {count} prompts of {BASELINE!r} yet; run without --tables-only.")
-    text = f"{count} prompts\n\n{tables.main_table(outcomes, BASELINE)}\n\n{tables.kinds_table(outcomes)}\n"
+        raise SystemExit(f"The folder does not have {len(wanted)} pictures of {BASELINE!r} yet; run without --tables-only.")
+    text = f"{len(wanted)} pictures\n\n{tables.main_table(outcomes, BASELINE)}\n\n{tables.kinds_table(outcomes)}\n"
     (folder / "table.md").write_text(text)
     print(text)
     plots.accuracy_against_cost(outcomes, folder / "cost.png")
@@ -71,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="run.py bench is_it_worth_it", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--half", choices=HALVES, default="tune")
     parser.add_argument("--prompts", type=int, default=100)
+    parser.add_argument("--seeds", type=int, default=1, help="for each prompt; more prompts tell more than more seeds")
     parser.add_argument("--groups", nargs="*", choices=[*GROUPS, "all"], default=[])
     parser.add_argument("--methods", nargs="*", default=[])
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
@@ -84,16 +85,18 @@ def main() -> None:
     elif not (options.groups or options.methods):
         options.groups = ["contenders"]
     methods = chosen(options)
+    wanted = places(options.prompts, options.seeds)
     results = Results(options.folder, options.half, weights_mark(WEIGHTS))
     if options.attention:
         print(discrimination_table(results, Worker(options.folder)))
         return
     if not options.tables_only:
         load_segmenter(options.folder)
-        run_all(methods, draw_prompts(options.half, options.prompts), results, options.folder, options.processes)
-    out = options.folder / f"{options.half}-{options.prompts}"
+        drawn = [prompt for number in range(options.seeds) for prompt in draw_prompts(options.half, options.prompts, number)]
+        run_all(methods, dict(zip(wanted, drawn, strict=True)), results, options.folder, options.processes)
+    out = options.folder / f"{options.half}-{options.prompts}x{options.seeds}"
     out.mkdir(parents=True, exist_ok=True)
-    report(results, methods, options.prompts, out)
+    report(results, methods, wanted, out)
 
 
 if __name__ == "__main__":

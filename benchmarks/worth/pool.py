@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,27 +20,39 @@ CHUNK = 10
 _worker: Any = None
 
 
-def run_all(methods: Mapping[str, Method], prompts: Sequence[Prompt], results: Results, folder: Path, processes: int) -> None:
-    """Everything that is missing, method by method, so that a run that is stopped leaves whole methods."""
+def run_all(methods: Mapping[str, Method], prompts: Mapping[int, Prompt], results: Results, folder: Path, processes: int) -> None:
+    """Everything that is missing, method by method, so that a run that is stopped leaves whole methods. ``prompts`` by their places."""
     jobs = [
-        (name, method, first)
+        (name, method, chunk)
         for name, method in methods.items()
-        for first in range(0, len(prompts), CHUNK)
-        if not results.has(method.fingerprint(), range(first, min(first + CHUNK, len(prompts))))
+        for chunk in _chunks(sorted(prompts))
+        if not results.has(method.fingerprint(), chunk)
     ]
     if not jobs:
         return
     with ProcessPoolExecutor(processes, get_context("spawn"), _start, (folder,)) as pool:
-        waiting = {pool.submit(_run, method, prompts[first : first + CHUNK], first): (name, method, first) for name, method, first in jobs}
+        waiting = {pool.submit(_run, job[1], [prompts[place] for place in job[2]], job[2][0]): job for job in jobs}
         done = 0
         while waiting:
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                name, method, first = waiting.pop(future)
+                name, method, chunk = waiting.pop(future)
                 rows, pictures = future.result()
-                results.add(method.fingerprint(), first, rows, pictures)
+                results.add(method.fingerprint(), chunk[0], rows, pictures)
                 done += 1
                 right = sum(row["right"] for row in rows)
-                print(f"{done} of {len(jobs)}: {name}, prompts {first + 1} to {first + len(rows)}: {right} right", flush=True)
+                print(f"{done} of {len(jobs)}: {name}, places {chunk[0]} to {chunk[-1]}: {right} of {len(rows)} right", flush=True)
+
+
+def _chunks(places: Sequence[int]) -> Iterator[list[int]]:
+    """Runs of at most ``CHUNK`` neighbouring places; those of another seed stand apart."""
+    chunk: list[int] = []
+    for place in places:
+        if chunk and (len(chunk) == CHUNK or place != chunk[-1] + 1):
+            yield chunk
+            chunk = []
+        chunk.append(place)
+    if chunk:
+        yield chunk
 
 
 def _start(folder: Path) -> None:

@@ -12,6 +12,7 @@ from sgool.demo.scenes import draw_scene
 KINDS = ("objects", "attributes", "relations", "counts", "small")
 HALVES = ("tune", "report")
 SEED = 4321
+PLACES = 10_000  # that a half has for each seed; more prompts than anybody will run
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ def half_of(text: str) -> str:
     return HALVES[zlib.crc32(f"half {text}".encode()) % 2]
 
 
-def draw_prompts(half: str, count: int) -> list[Prompt]:
-    """The first ``count`` prompts of a half, the kinds in turn; more of them begin with the same ones."""
+def draw_prompts(half: str, count: int, number: int = 0) -> list[Prompt]:
+    """The first ``count`` prompts of a half, the kinds in turn; more of them begin with the same ones. Each has as many seeds as one wants:
+    ``number`` says which."""
     rng = np.random.default_rng(SEED)
     found: dict[str, dict[str, None]] = {kind: {} for kind in KINDS}
     share = -(-count // len(KINDS))
@@ -56,4 +58,9 @@ def draw_prompts(half: str, count: int) -> list[Prompt]:
         if kind is not None and half_of(text) == half:
             found[kind][text] = None
     rows = [(list(found[kind])[i], kind) for i in range(share) for kind in KINDS]
-    return [Prompt(text, kind, zlib.crc32(text.encode())) for text, kind in rows[:count]]
+    return [Prompt(text, kind, zlib.crc32(f"{text} {number}".encode() if number else text.encode())) for text, kind in rows[:count]]
+
+
+def places(count: int, seeds: int) -> list[int]:
+    """Where a half's first ``count`` prompts stand under each of the first ``seeds`` seeds; the same for every count."""
+    return [number * PLACES + i for number in range(seeds) for i in range(count)]

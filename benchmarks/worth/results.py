@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,9 @@ class Results:
                 self._keep(whole)
                 file.write(json.dumps(whole) + "\n")
 
-    def of(self, method: str, count: int) -> list[Row] | None:
-        """The rows of the first ``count`` prompts, or ``None`` if some are missing."""
-        if not self.has(method, range(count)):
-            return None
-        return [self.rows[method, place] for place in range(count)]
+    def of(self, method: str, places: Sequence[int]) -> list[Row] | None:
+        """The rows of these places (prompts.py), or ``None`` if some are missing."""
+        return [self.rows[method, place] for place in places] if self.has(method, places) else None
 
     def picture(self, row: Mapping[str, Any]) -> np.ndarray:
         """(3, 64, 64) uint8."""

@@ -16,7 +16,7 @@ from sgool.demo.captions import held_out, parse
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from worth.near_misses import near_misses
-from worth.prompts import HALVES, KINDS, draw_prompts, half_of, kind_of
+from worth.prompts import HALVES, KINDS, PLACES, draw_prompts, half_of, kind_of, places
 from worth.results import Results
 from worth.statistics import holm, mean_interval, paired, wilson
 
@@ -33,6 +33,15 @@ def test_kinds_come_in_turn_and_more_prompts_begin_with_the_same_ones() -> None:
     assert many[:12] == few
     assert [p.kind for p in many[:5]] == list(KINDS)
     assert all(kind_of(parse(p.text)) == p.kind for p in many)
+
+
+def test_a_second_seed_is_another_noise_for_the_same_prompts() -> None:
+    first, second = draw_prompts("tune", 12), draw_prompts("tune", 12, 1)
+    assert [p.text for p in first] == [p.text for p in second]
+    assert not {p.seed for p in first} & {p.seed for p in second}
+    assert places(3, 2)[:3] == [*places(2, 2)[:2], 2]
+    assert places(3, 2)[3] == places(2, 2)[2] == PLACES
+    assert draw_prompts("tune", 5, 1) == second[:5]
 
 
 @pytest.mark.parametrize(
@@ -92,11 +101,11 @@ def test_results_survive_a_cut_off_line_and_do_not_mix_weights(tmp_path: Path) -
     with (tmp_path / "tune.jsonl").open("a") as file:
         file.write(json.dumps({"method": "m", "weights": "w1", "place": 2})[:-9])
     again = Results(tmp_path, "tune", "w1")
-    rows = again.of("m", 2)
+    rows = again.of("m", [0, 1])
     assert rows is not None
     assert [row["right"] for row in rows] == [True, False]
     assert (again.picture(rows[1]) == pictures[1]).all()
-    assert again.of("m", 3) is None
+    assert again.of("m", [0, 1, 2]) is None
     again.add("m", 2, [{"right": True}], pictures[:1])
-    assert Results(tmp_path, "tune", "w1").of("m", 3) is not None
-    assert Results(tmp_path, "tune", "w2").of("m", 2) is None
+    assert Results(tmp_path, "tune", "w1").of("m", [0, 1, 2]) is not None
+    assert Results(tmp_path, "tune", "w2").of("m", [0]) is None
