@@ -29,7 +29,7 @@ def graph(changes: dict[str, dict[str, Any]] | None = None, nodes: Graph | None 
     shipped = json.loads((ROOT / "workflows" / "api" / "sgool_demo.json").read_text(encoding="utf-8"))
     made: Graph = {name: {"class_type": shipped[name]["class_type"], "inputs": dict(shipped[name]["inputs"])} for name in USED}
     made["latent"]["inputs"]["batch_size"] = 1
-    made["optimised"]["inputs"] |= {"steps": 3, "iterations": 1}
+    made["optimised"]["inputs"] |= {"steps": 3, "iterations": 1, "preset": "balanced"}
     # Without prompts to move away from this changes nothing but ComfyUI's cache, which would answer a graph that it has seen by itself.
     made["objective"]["inputs"]["w_away"] = next(_fresh) / 1000
     for name, inputs in (changes or {}).items():
