@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from sgool.harness.client import Graph, RunFailed
 from sgool.harness.server import ROOT, Server
+from sgool.nodes.settings import OptimizationSettingsNode
 from torch import Tensor
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.server]
@@ -24,12 +25,20 @@ USED = ("model", "prompt", "positive", "negative", "latent", "objective", "optim
 _fresh = itertools.count(1)
 
 
+# Of the iterates the last, so that one iteration is sure to change the picture.
+LAST_ITERATE = {each.id: each.default for each in OptimizationSettingsNode.define_schema().inputs} | {
+    "preset": "balanced",
+    "returned": "last",
+}
+
+
 def graph(changes: dict[str, dict[str, Any]] | None = None, nodes: Graph | None = None) -> Graph:
     """The shipped workflow up to the optimised latent, with ``changes`` of inputs (node -> input -> value) and further nodes."""
     shipped = json.loads((ROOT / "workflows" / "api" / "sgool_demo.json").read_text(encoding="utf-8"))
     made: Graph = {name: {"class_type": shipped[name]["class_type"], "inputs": dict(shipped[name]["inputs"])} for name in USED}
     made["latent"]["inputs"]["batch_size"] = 1
-    made["optimised"]["inputs"] |= {"steps": 3, "iterations": 1, "preset": "balanced"}
+    made["optimised"]["inputs"] |= {"steps": 3, "iterations": 1, "settings": ["settings", 0]}
+    made["settings"] = {"class_type": "SGOOL_Settings", "inputs": LAST_ITERATE}
     # Without prompts to move away from this changes nothing but ComfyUI's cache, which would answer a graph that it has seen by itself.
     made["objective"]["inputs"]["w_away"] = next(_fresh) / 1000
     for name, inputs in (changes or {}).items():
@@ -48,8 +57,8 @@ def without(name: str, input_: str) -> Graph:
 def plainly(made: Graph) -> Graph:
     """The same with core's KSampler, whose output has the place of ours."""
     ours = made["optimised"]["inputs"]
-    theirs = {key: value for key, value in ours.items() if key not in ("preset", "iterations", "objective", "vae")}
-    rest = {name: node for name, node in made.items() if name not in ("objective", "history")}
+    theirs = {key: value for key, value in ours.items() if key not in ("preset", "iterations", "objective", "vae", "settings")}
+    rest = {name: node for name, node in made.items() if name not in ("objective", "history", "settings")}
     return rest | {"optimised": {"class_type": "KSampler", "inputs": theirs}}
 
 
@@ -191,7 +200,8 @@ def custom(sampler: dict[str, Any], nodes: Graph) -> Graph:
     made = graph(nodes=nodes)
     wanted = {key: made["optimised"]["inputs"][key] for key in ("model", "cfg", "positive", "negative", "latent_image")}
     steps = {"model": ["model", 0], "scheduler": "normal", "steps": 3, "denoise": 1.0}
-    inputs = {"sampler": ["euler", 0], "objective": ["objective", 0], "vae": ["model", 2], "preset": "balanced", "iterations": 1, **sampler}
+    ours = {key: made["optimised"]["inputs"][key] for key in ("objective", "vae", "preset", "iterations", "settings")}
+    inputs = {"sampler": ["euler", 0], **ours, **sampler}
     del made["history"]
     return made | {
         "euler": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler"}},
