@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from sgool.benchmarks.real.open_clip import make_folder
-from sgool.harness.problems import SetupProblem
+from sgool.harness.problems import exit_with
 
 
 def main(arguments: list[str]) -> int:
@@ -28,7 +27,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except SetupProblem as problem:
-        sys.exit(f"run.py: {problem}")
+    exit_with(main)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ from PIL import Image
 from . import comfyui
 from .client import Client, Graph, RunFailed
 from .demo_report import draw_picture, write_table
-from .problems import SetupProblem
+from .problems import SetupProblem, exit_with
 from .server import ROOT, Server, stop_on_signals
 from .workflow import OUTPUT, Progress, load
 
@@ -139,9 +138,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (SetupProblem, RunFailed, TimeoutError) as problem:
-        sys.exit(f"run.py: {problem}")
-    except KeyboardInterrupt:
-        sys.exit("\nrun.py: stopped.")
+    exit_with(main, RunFailed, TimeoutError)

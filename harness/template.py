@@ -6,7 +6,6 @@ The page itself does it, so that widgets, sockets and sizes are what this ComfyU
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from . import comfyui
 from .client import Graph
 from .page import Page, start_chromium, why_no_browser
-from .problems import SetupProblem
+from .problems import SetupProblem, exit_with
 from .server import ROOT, Server
 from .workflow import load
 
@@ -79,7 +78,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except SetupProblem as problem:
-        sys.exit(f"run.py: {problem}")
+    exit_with(main)

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from . import comfyui
 from .client import Client, Graph, RunFailed
-from .problems import SetupProblem
+from .problems import SetupProblem, exit_with
 from .server import ROOT, Server, stop_on_signals
 
 OUTPUT = ROOT / "output"
@@ -116,9 +116,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (SetupProblem, RunFailed, TimeoutError) as problem:
-        sys.exit(f"run.py: {problem}")
-    except KeyboardInterrupt:
-        sys.exit("\nrun.py: stopped.")
+    exit_with(main, RunFailed, TimeoutError)
