@@ -55,7 +55,7 @@ class Outcome:
 class SGOOLSampler(comfy.samplers.Sampler):
     """Optimise the noise for an objective, then sample from it with ``sampler``.
 
-    Works with any guider, model, LoRA, ControlNet, schedule, mask and noise that ``sampler`` works with; see docs/architecture.md.
+    Works with any guider, model, LoRA, ControlNet, schedule, mask and noise that ``sampler`` works with; see the README.
     With 0 iterations and ``best_of`` 1 it is ``sampler``, bit for bit.
 
     Args:
