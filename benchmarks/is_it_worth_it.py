@@ -2,6 +2,7 @@
 
     python run.py bench is_it_worth_it --smoke                       minutes: a few prompts, the contenders
     python run.py bench is_it_worth_it --half tune --groups all       hours: every ablation, on the half that choices are made on
+    python run.py bench is_it_worth_it --half report --prompts 20 --groups procedures    the papers' 50 x 50 steps: a minute and a half a picture
     python run.py bench is_it_worth_it --half report --prompts 120 --groups contenders saliency    the table of docs/does-it-work.md
     python run.py bench is_it_worth_it --half tune --attention        can attention help at all? of the pictures that are there
 
@@ -21,7 +22,7 @@ environment.prepare()
 from sgool.demo.weights import WEIGHTS  # noqa: E402  (needs the environment)
 from worth import plots, tables  # noqa: E402
 from worth.discrimination import discrimination_table  # noqa: E402
-from worth.methods import ABLATIONS, BEST_OF, CONTENDERS, IMPROVEMENTS, SALIENCY, Method  # noqa: E402
+from worth.methods import ABLATIONS, BEST_OF, CONTENDERS, IMPROVEMENTS, PROCEDURES, SALIENCY, Method  # noqa: E402
 from worth.pool import run_all  # noqa: E402
 from worth.prompts import HALVES, draw_prompts, places  # noqa: E402
 from worth.results import Results, weights_mark  # noqa: E402
@@ -33,8 +34,10 @@ GROUPS: dict[str, dict[str, Method]] = {
     "contenders": CONTENDERS,
     "improvements": {name: each.method for name, each in IMPROVEMENTS.items()},
     "ablations": ABLATIONS,
+    "procedures": PROCEDURES,
 }
 BASELINE = f"best of {BEST_OF}"
+CHANGED = "choose the iterate anew"  # what the ablations and the maps change
 
 
 def chosen(options: argparse.Namespace) -> dict[str, Method]:
@@ -42,7 +45,7 @@ def chosen(options: argparse.Namespace) -> dict[str, Method]:
     every = {name: method for group in GROUPS.values() for name, method in group.items()}
     if unknown := set(options.methods) - set(every):
         raise SystemExit(f"There is no method {', '.join(sorted(unknown))}. Methods: {'; '.join(every)}.")
-    groups = list(GROUPS) if "all" in options.groups else options.groups
+    groups = [name for name in GROUPS if name != "procedures"] if "all" in options.groups else options.groups
     names = [*options.methods, *(name for group in groups for name in GROUPS[group])]
     return {name: every[name] for name in dict.fromkeys(["plain", BASELINE, *names])}
 
@@ -52,7 +55,12 @@ def report(results: Results, methods: dict[str, Method], wanted: list[int], fold
     outcomes = {name: rows for name, method in methods.items() if (rows := results.of(method.fingerprint(), wanted)) is not None}
     if BASELINE not in outcomes:
         raise SystemExit(f"The folder does not have {len(wanted)} pictures of {BASELINE!r} yet; run without --tables-only.")
-    text = f"{len(wanted)} pictures\n\n{tables.main_table(outcomes, BASELINE)}\n\n{tables.kinds_table(outcomes)}\n"
+    parts = [f"{len(wanted)} pictures", tables.main_table(outcomes, BASELINE), tables.kinds_table(outcomes)]
+    if CHANGED in outcomes:
+        parts.append(tables.short_table({CHANGED: outcomes[CHANGED], **outcomes}, CHANGED))
+        ideas = {name: (idea.hypothesis, idea.prediction) for name, idea in IMPROVEMENTS.items()}
+        parts.append(tables.ideas_table(ideas, outcomes, BASELINE))
+    text = "\n\n".join(parts) + "\n"
     (folder / "table.md").write_text(text)
     print(text)
     plots.accuracy_against_cost(outcomes, folder / "cost.png")
@@ -72,7 +80,7 @@ def main() -> None:
     parser.add_argument("--half", choices=HALVES, default="tune")
     parser.add_argument("--prompts", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=1, help="for each prompt; more prompts tell more than more seeds")
-    parser.add_argument("--groups", nargs="*", choices=[*GROUPS, "all"], default=[])
+    parser.add_argument("--groups", nargs="*", choices=[*GROUPS, "all"], default=[], help="all: without the procedures, which take long")
     parser.add_argument("--methods", nargs="*", default=[])
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "worth")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from sgool.guidance.cutouts import ViewSampler
 from sgool.guidance.saliency_clip_loss import LossSettings
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
-from sgool.latent_optimization.presets import Settings
+from sgool.latent_optimization.presets import DOODL, SGOOL, Procedure, Settings
 from sgool.latent_optimization.regularizers import NormLikelihood, WhiteNoise
 from sgool.latent_optimization.update_rules import AdamUpdate, DOODLUpdate, NormalizedGradient
 
@@ -114,6 +114,23 @@ CONTENDERS: dict[str, Method] = {
     "CFG 1, plain": Method(cfg=1.0),
     f"CFG 1, best of {BEST_OF}": replace(best_of(BEST_OF), cfg=1.0),
     "CFG 1, gradient, chosen anew": replace(anew(), cfg=1.0),
+}
+
+
+
+def _published(settings: Settings, loss: LossSettings, saliency: str = NONE) -> Method:
+    """A preset with the procedure that it stands for."""
+    procedure = settings.procedure or Procedure()
+    views = ViewSampler("cutouts", procedure.cutouts, cut_power=procedure.cut_power)
+    whole = replace(loss, views=views, reduce=procedure.reduce, region=procedure.region or loss.region)
+    return Method(settings, whole, saliency, procedure.steps, procedure.cfg, sampler="EDICT")
+
+
+# The published procedures as they are: some 15 000 evaluations a picture.
+PROCEDURES: dict[str, Method] = {
+    "EDICT, 50 steps, CFG 7.5, plain": Method(steps=50, cfg=7.5, sampler="EDICT"),
+    "DOODL, the whole procedure": _published(DOODL, GLOBAL),
+    "SGOOL, the whole procedure": _published(SGOOL, SALIENT, DEFAULT),
 }
 
 # Can attention help at all? The same loss with another map.

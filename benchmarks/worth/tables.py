@@ -40,6 +40,33 @@ def main_table(outcomes: Outcomes, baseline: str) -> str:
     return "\n".join(lines)
 
 
+def short_table(outcomes: Outcomes, base: str) -> str:
+    """One short line a method, for many of them: each as what it changes of ``base``, with the uncorrected p."""
+    lines = [
+        "| changed | right, % | points (95 %) | gained / lost | p | evaluations | CPU s |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, rows in outcomes.items():
+        pair = paired(rights(rows), rights(outcomes[base]))
+        below, above = pair.interval
+        points = f"{100 * pair.difference:+.0f} ({100 * below:+.0f} to {100 * above:+.0f}) | {pair.gained} / {pair.lost} | {p_text(pair.p)}"
+        cells = [name, f"{100 * mean(rows, 'right'):.0f}", points if name != base else " | | ", f"{rows[0]['evaluations']:.0f}"]
+        lines.append(f"| {' | '.join(cells)} | {mean(rows, 'seconds'):.1f} |")
+    return "\n".join(lines)
+
+
+def ideas_table(ideas: Mapping[str, tuple[str, str]], outcomes: Outcomes, baseline: str) -> str:
+    """Each idea's hypothesis and prediction, and what came of it. ``ideas`` gives both by the name of the method."""
+    lines = [f"| idea | why | predicted | right, %, against {baseline} | gained / lost |", "| --- | --- | --- | --- | --- |"]
+    theirs = 100 * mean(outcomes[baseline], "right")
+    for name, (why, predicted) in ideas.items():
+        if name in outcomes:
+            pair = paired(rights(outcomes[name]), rights(outcomes[baseline]))
+            ours = f"{100 * mean(outcomes[name], 'right'):.0f} against {theirs:.0f}"
+            lines.append(f"| {name} | {why} | {predicted} | {ours} | {pair.gained} / {pair.lost} |")
+    return "\n".join(lines)
+
+
 def kinds_table(outcomes: Outcomes) -> str:
     """Per cent right by kind of prompt, and what is wrong with the others."""
     lines = [f"| method | {' | '.join(KINDS)} | objects there | count | relation |", "| --- " * (len(KINDS) + 4) + "|"]

@@ -142,7 +142,7 @@ class Worker:
     def _evaluations(self, method: Method, sampler: SGOOLSampler) -> float:
         """Model evaluations of a picture: a forward counts one, a backward two. The run that hands over the result is not counted."""
         if not sampler.optimises or sampler.outcome is None:
-            return float(method.steps)
+            return float(method.steps * (2 if method.sampler == "EDICT" else 1))  # EDICT calls the model for each of its pair
         cost = sampler.outcome.history.cost
         calls = (cost.model_calls or 0) / max(1, cost.sampler_runs)
         schedule = method.settings.jacobian

@@ -40,6 +40,23 @@ def test_the_table_says_how_many_and_against_what() -> None:
     assert cells["best of 31"][5] == ""
 
 
+def test_the_short_table_counts_against_what_is_changed() -> None:
+    lines = tables.short_table(OUTCOMES, "best of 31").splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    plain, base, gradient = ([cell.strip() for cell in line.split("|")] for line in lines[2:])
+    assert plain[2:6] == ["40", plain[3], "0 / 6", "0.031"]
+    assert plain[3].startswith("-30 (")
+    assert base[3:6] == ["", "", ""]
+    assert gradient[6] == "248"
+
+
+def test_an_idea_stands_beside_what_came_of_it() -> None:
+    ideas = {"gradient": ("it knows where to go", "20 points more"), "not run": ("", "")}
+    lines = tables.ideas_table(ideas, OUTCOMES, "best of 31").splitlines()
+    assert len(lines) == 3
+    assert [cell.strip() for cell in lines[2].split("|")[2:6]] == ["it knows where to go", "20 points more", "90 against 70", "4 / 0"]
+
+
 def test_kinds_add_up() -> None:
     line = tables.kinds_table({"plain": OUTCOMES["plain"]}).splitlines()[-1]
     shares = [float(cell) for cell in line.split("|")[2:7]]

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule  # noqa: E402
 from worth import segmenter  # noqa: E402
 from worth.discrimination import MAPS, area, discrimination_table  # noqa: E402
-from worth.methods import CONTENDERS, IMPROVEMENTS, SALIENCY, Method, best_of, gradient  # noqa: E402
+from worth.methods import CONTENDERS, IMPROVEMENTS, PROCEDURES, SALIENCY, Method, best_of, gradient  # noqa: E402
 from worth.prompts import draw_prompts  # noqa: E402
 from worth.results import Results  # noqa: E402
 from worth.segmenter import load_segmenter  # noqa: E402
@@ -50,6 +50,8 @@ def test_a_prompt_comes_out_the_same_in_any_chunk(worker: Worker, method: Method
         (quick(gradient(), iterations=2), 2 * 6 + 2),
         (quick(gradient(), iterations=2, jacobian=JacobianSchedule("last", 1)), 2 * 4 + 2),
         (Method(steps=2, zero_order=2), 6),
+        (Method(steps=2, sampler="EDICT"), 4),
+        (quick(PROCEDURES["DOODL, the whole procedure"], iterations=2), 2 * 12 + 4),
     ],
 )
 def test_a_backward_counts_two(worker: Worker, method: Method, evaluations: int) -> None:
