@@ -2,7 +2,7 @@
 
     python run.py bench is_it_worth_it --smoke                       minutes: a few prompts, the contenders
     python run.py bench is_it_worth_it --half tune --groups all       hours: every ablation, on the half that choices are made on
-    python run.py bench is_it_worth_it --half report --prompts 20 --groups procedures    the papers' 50 x 50 steps: a minute and a half a picture
+    python run.py bench is_it_worth_it --half report --prompts 20 --groups procedures    the papers' 50 x 50 steps: very long
     python run.py bench is_it_worth_it --half report --prompts 120 --groups contenders saliency    the table of docs/does-it-work.md
     python run.py bench is_it_worth_it --half tune --attention        can attention help at all? of the pictures that are there
 

@@ -117,7 +117,6 @@ CONTENDERS: dict[str, Method] = {
 }
 
 
-
 def _published(settings: Settings, loss: LossSettings, saliency: str = NONE) -> Method:
     """A preset with the procedure that it stands for."""
     procedure = settings.procedure or Procedure()
