@@ -15,19 +15,19 @@ import argparse
 import os
 from pathlib import Path
 
-import environment
+import _environment as environment
 
 environment.prepare()
 
+from sgool.benchmarks.worth import plots, tables  # noqa: E402
+from sgool.benchmarks.worth.discrimination import discrimination_table  # noqa: E402
+from sgool.benchmarks.worth.methods import ABLATIONS, BEST_OF, CONTENDERS, IMPROVEMENTS, PROCEDURES, SALIENCY, Method  # noqa: E402
+from sgool.benchmarks.worth.pool import run_all  # noqa: E402
+from sgool.benchmarks.worth.prompts import HALVES, draw_prompts, places  # noqa: E402
+from sgool.benchmarks.worth.results import Results, weights_mark  # noqa: E402
+from sgool.benchmarks.worth.segmenter import load_segmenter  # noqa: E402
+from sgool.benchmarks.worth.worker import Worker  # noqa: E402
 from sgool.demo.weights import WEIGHTS  # noqa: E402  (needs the environment)
-from worth import plots, tables  # noqa: E402
-from worth.discrimination import discrimination_table  # noqa: E402
-from worth.methods import ABLATIONS, BEST_OF, CONTENDERS, IMPROVEMENTS, PROCEDURES, SALIENCY, Method  # noqa: E402
-from worth.pool import run_all  # noqa: E402
-from worth.prompts import HALVES, draw_prompts, places  # noqa: E402
-from worth.results import Results, weights_mark  # noqa: E402
-from worth.segmenter import load_segmenter  # noqa: E402
-from worth.worker import Worker  # noqa: E402
 
 GROUPS: dict[str, dict[str, Method]] = {
     "saliency": SALIENCY,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def peak_bytes(run: Callable[[], Any], device: torch.device) -> int:
     return most
 
 
-def in_turns(runs: list[Callable[[], Any]], repeats: int, device: torch.device) -> list[list[float]]:
+def in_turns(runs: Sequence[Callable[[], Any]], repeats: int, device: torch.device) -> list[list[float]]:
     """Time each of ``runs`` ``repeats`` times, in turns."""
     rounds = [[seconds(run, device) for run in runs] for _ in range(repeats)]
     return [list(times) for times in zip(*rounds, strict=True)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import warnings
 
-import environment
+import _environment as environment
 import torch
 
 environment.prepare()

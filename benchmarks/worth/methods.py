@@ -121,15 +121,14 @@ def _published(settings: Settings, loss: LossSettings, saliency: str = NONE) -> 
     """A preset with the procedure that it stands for."""
     procedure = settings.procedure or Procedure()
     views = ViewSampler("cutouts", procedure.cutouts, cut_power=procedure.cut_power)
-    whole = replace(loss, views=views, reduce=procedure.reduce, region=procedure.region or loss.region)
-    return Method(settings, whole, saliency, procedure.steps, procedure.cfg, sampler="EDICT")
+    return Method(settings, replace(loss, views=views, reduce=procedure.reduce), saliency, procedure.steps, procedure.cfg, sampler="EDICT")
 
 
 # The published procedures as they are: some 15 000 evaluations a picture.
 PROCEDURES: dict[str, Method] = {
     "EDICT, 50 steps, CFG 7.5, plain": Method(steps=50, cfg=7.5, sampler="EDICT"),
     "DOODL, the whole procedure": _published(DOODL, GLOBAL),
-    "SGOOL, the whole procedure": _published(SGOOL, SALIENT, DEFAULT),
+    "SGOOL, the whole procedure": _published(SGOOL, replace(SALIENT, region="multiply"), DEFAULT),
 }
 
 # Can attention help at all? The same loss with another map.

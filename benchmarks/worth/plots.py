@@ -35,8 +35,7 @@ def accuracy_against_cost(outcomes: Outcomes, path: Path) -> None:
     axes.set_ylabel("wholly right, by the judge, %")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, bbox_inches="tight")  # the legend of all methods is taller than the axes
     plt.close(figure)
 
 
@@ -55,7 +54,8 @@ def judge_against_score(outcomes: Outcomes, path: Path) -> None:
     for axes in (left, right):
         axes.set_xlabel("iteration")
         axes.grid(alpha=0.3)
-    right.legend(fontsize=7)
+    if right.lines:
+        right.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)

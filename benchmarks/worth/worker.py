@@ -74,7 +74,7 @@ class Worker:
                 method.zero_order, lambda noise: self._pictures(method, self._sampler(method), texts, noise, first), objective
             )
             pictures = search.run(self._noise(prompts), first)
-            evaluations = (method.zero_order + 1) * method.steps
+            evaluations = float((method.zero_order + 1) * method.steps)
         else:
             noise = self._searched(method, objective, texts, self._noise(prompts), first)
             pictures = self._pictures(method, sampler, texts, noise, first)
@@ -123,7 +123,7 @@ class Worker:
 
     def _objective(self, method: Method, prompts: Sequence[Prompt]) -> Objective:
         texts = [p.text for p in prompts]
-        saliency = None if method.saliency == NONE else self._saliency(method.saliency, prompts)
+        saliency: Any = None if method.saliency == NONE else self._saliency(method.saliency, prompts)
         in_loss = saliency if method.loss.w_salient else None
         terms: list[tuple[float, Objective]] = [(1.0, SaliencyCLIPLoss(self.scorer, texts, saliency=in_loss, settings=method.loss))]
         if method.near_misses:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from sgool.benchmarks.worth.near_misses import near_misses
+from sgool.benchmarks.worth.prompts import HALVES, KINDS, PLACES, draw_prompts, half_of, kind_of, places
+from sgool.benchmarks.worth.results import Results
+from sgool.benchmarks.worth.statistics import holm, mean_interval, paired, wilson
 from sgool.demo.captions import held_out, parse
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-from worth.near_misses import near_misses
-from worth.prompts import HALVES, KINDS, PLACES, draw_prompts, half_of, kind_of, places
-from worth.results import Results
-from worth.statistics import holm, mean_interval, paired, wilson
 
 
 def test_the_halves_share_no_prompt_and_no_training_caption() -> None:

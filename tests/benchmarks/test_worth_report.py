@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-from worth import plots, tables
-from worth.prompts import KINDS
-from worth.results import Row
+from sgool.benchmarks.worth import plots, tables
+from sgool.benchmarks.worth.prompts import KINDS
+from sgool.benchmarks.worth.results import Row
 
 N = 20
 

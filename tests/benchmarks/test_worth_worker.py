@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sgool.benchmarks.worth import segmenter
+from sgool.benchmarks.worth.discrimination import MAPS, area, discrimination_table
+from sgool.benchmarks.worth.methods import CONTENDERS, IMPROVEMENTS, PROCEDURES, SALIENCY, Method, best_of, gradient
+from sgool.benchmarks.worth.prompts import draw_prompts
+from sgool.benchmarks.worth.results import Results
+from sgool.benchmarks.worth.segmenter import load_segmenter
+from sgool.benchmarks.worth.worker import Worker, random_map
+from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
 
 pytestmark = pytest.mark.comfyui
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-from sgool.latent_optimization.checkpointed_calls import JacobianSchedule  # noqa: E402
-from worth import segmenter  # noqa: E402
-from worth.discrimination import MAPS, area, discrimination_table  # noqa: E402
-from worth.methods import CONTENDERS, IMPROVEMENTS, PROCEDURES, SALIENCY, Method, best_of, gradient  # noqa: E402
-from worth.prompts import draw_prompts  # noqa: E402
-from worth.results import Results  # noqa: E402
-from worth.segmenter import load_segmenter  # noqa: E402
-from worth.worker import Worker, random_map  # noqa: E402
-
 PROMPTS = draw_prompts("tune", 4)
 
 
