@@ -14,6 +14,10 @@ from ..latent_optimization.reversible import EDICT, SOLVERS
 from .reversible_samplers import ReversibleSampler
 
 NO_CUTOUTS = "The preset scores cutouts of the picture, but this objective has no Saliency CLIP Loss: it is asked as it is."
+NO_SALIENT = (
+    "SGOOL scores a salient part as well, and no Saliency CLIP Loss of this objective has one, which makes it DOODL: set w_salient to 1, or "
+    "connect a saliency model or a mask."
+)
 
 
 def sampler_for(procedure: Procedure) -> ReversibleSampler:
@@ -26,11 +30,13 @@ def objective_for(procedure: Procedure, objective: Objective) -> tuple[Objective
     if not clip_losses(objective):
         return objective, [NO_CUTOUTS]
     changed = with_cutouts(objective, procedure.cutouts, procedure.cut_power, procedure.reduce, cast("Region | None", procedure.region))
+    missing = [NO_SALIENT] if procedure.region is not None and all(loss.saliency is None for loss in clip_losses(objective)) else []
     if changed is objective:
-        return objective, []
+        return objective, missing
     return changed, [
+        *missing,
         f"By the preset, Saliency CLIP Loss scored {procedure.cutouts} random cutouts and took their {procedure.reduce}, in the place of "
-        "its own views" + ("." if procedure.region is None else f"; its salient part was shown by {procedure.region!r}.")
+        "its own views" + ("." if procedure.region is None else f"; its salient part was shown by {procedure.region!r}."),
     ]
 
 

@@ -22,6 +22,7 @@ NONE = "none"
 DTYPES = {"default": torch.float32, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 MOST_OBJECTIVES = 5
 MAX_WEIGHT = 1000.0
+BY_CONNECTION = -1.0  # of w_salient: the salient part counts where somebody gave one, since otherwise it is a cost (docs/does-it-work.md)
 
 register_clip_scorers()
 
@@ -138,11 +139,18 @@ class SaliencyCLIPLossNode(io.ComfyNode):
                     "dropped. What is longer than the scorer reads is cut off, with a warning in the log.",
                 ),
                 _weight("w_global", 1.0, "Weight of the whole picture."),
-                _weight("w_salient", 1.0, "Weight of the salient part. 0 predicts no saliency: plain CLIP guidance, as in DOODL."),
+                _weight(
+                    "w_salient",
+                    BY_CONNECTION,
+                    "Weight of the salient part; 1 is SGOOL. 0 predicts no saliency: plain CLIP guidance, as in DOODL. -1: 1 where a "
+                    "saliency model, a mask or a salient prompt is given, else 0.",
+                    lowest=BY_CONNECTION,
+                ),
                 SaliencyModel.Input(
                     "saliency_model",
                     optional=True,
-                    tooltip="Predicts where people look. Without one, and without a mask, the pack's own is used, which needs no weights.",
+                    tooltip="Predicts where people look. Without one, and without a mask, a w_salient above 0 uses the pack's own, which "
+                    "needs no weights.",
                 ),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="The part that matters, instead of a prediction. Any size; one, or one for each picture."
@@ -156,6 +164,9 @@ class SaliencyCLIPLossNode(io.ComfyNode):
     def execute(cls, clip_scorer: Any, prompt: str, w_global: float, w_salient: float, **options: Any) -> io.NodeOutput:
         per_line = options.get("prompt_per_line", False)
         salient_prompt = options.get("salient_prompt", "")
+        if w_salient < 0:
+            given = options.get("saliency_model") is not None or options.get("mask") is not None or bool(salient_prompt.strip())
+            w_salient = float(given)
         away = [plain_prompt(line) for line in options.get("away_prompts", "").splitlines() if line.strip()]
         settings = LossSettings(
             w_global=w_global,
@@ -179,8 +190,8 @@ class SaliencyCLIPLossNode(io.ComfyNode):
         return io.NodeOutput(objective)
 
 
-def _weight(name: str, default: float, tooltip: str, advanced: bool = False) -> io.Input:
-    return io.Float.Input(name, default=default, min=0.0, max=MAX_WEIGHT, step=0.05, round=0.001, tooltip=tooltip, advanced=advanced)
+def _weight(name: str, default: float, tooltip: str, *, advanced: bool = False, lowest: float = 0.0) -> io.Input:
+    return io.Float.Input(name, default=default, min=lowest, max=MAX_WEIGHT, step=0.05, round=0.001, tooltip=tooltip, advanced=advanced)
 
 
 def _advanced_inputs() -> list[io.Input]:

@@ -111,8 +111,8 @@ CONTENDERS: dict[str, Method] = {
     "norm regulariser": anew(regularizer=NormLikelihood(), renormalize="none"),
     "best of 60 in 4 steps (augmented), the best in 8": replace(best_of(1, augmented=True), search=60, search_steps=4),
     "4 steps, 20 iterations": replace(anew(iterations=2 * ITERATIONS), steps=4),
-    "the nodes' defaults": Method(SEARCH_FIRST, LossSettings(), DEFAULT),  # best of 16, 5 iterations, salient term: what nobody changed
-    "the nodes' defaults without saliency": Method(SEARCH_FIRST, LossSettings(w_salient=0.0)),
+    "the nodes' defaults": Method(SEARCH_FIRST, LossSettings(w_salient=0.0)),  # what one gets who changes nothing
+    "the nodes' defaults with saliency": Method(SEARCH_FIRST, LossSettings(), DEFAULT),  # and connects a saliency model
     "CFG 1, plain": Method(cfg=1.0),
     f"CFG 1, best of {BEST_OF}": replace(best_of(BEST_OF), cfg=1.0),
     "CFG 1, gradient, chosen anew": replace(anew(), cfg=1.0),

@@ -134,6 +134,13 @@ def test_without_salient_weight_no_predictor_is_even_made(scorer: Scorer, monkey
     assert objective.saliency is None
 
 
+@pytest.mark.parametrize(("given", "weight"), [({}, 0.0), ({"mask": torch.ones(1, 8, 8)}, 1.0), ({"salient_prompt": "a cat"}, 1.0)])
+def test_by_default_the_salient_part_counts_where_one_is_given(scorer: Scorer, given: dict[str, Any], weight: float) -> None:
+    (objective,) = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="cat", w_global=1.0, w_salient=-1.0, **given)
+    assert objective.settings.w_salient == weight
+    assert (objective.saliency is None) == (weight == 0)
+
+
 def test_prompts_for_each_picture(scorer: Scorer) -> None:
     options = {"prompt_per_line": True, "salient_prompt": "circle\nsquare", "away_prompts": "a blue cat\n\nphoto\n"}
     (objective,) = run(
@@ -185,7 +192,7 @@ def test_every_widget_value_reaches_the_loss(scorer: Scorer) -> None:
 def test_defaults_of_the_widgets_are_those_of_the_loss(scorer: Scorer) -> None:
     schema = guidance.SaliencyCLIPLossNode.define_schema()
     defaults = {each.id: each.default for each in schema.inputs if getattr(each, "default", None) is not None}
-    with_widgets = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, **{**defaults, "prompt": "cat"})[0]
+    with_widgets = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, **{**defaults, "prompt": "cat"}, mask=torch.ones(1, 8, 8))[0]
     bare = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="cat", w_global=1.0, w_salient=1.0)[0]
     library = SaliencyCLIPLoss(scorer, ["cat"], saliency=torch.ones(1, 2, 2))
     assert with_widgets.settings == bare.settings == library.settings

@@ -14,7 +14,7 @@ import pytest
 import torch
 from sgool.comfy_bridge import memory
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
-from sgool.comfy_bridge.procedure import sampler_name
+from sgool.comfy_bridge.procedure import NO_SALIENT, sampler_name
 from sgool.comfy_bridge.reversible_samplers import ReversibleSampler, plan_for
 from sgool.comfy_bridge.sgool_sampler import too_large
 from sgool.comfy_bridge.vae import decode_with_grad
@@ -106,6 +106,7 @@ def by_hand(model: Any, noise: Tensor, solver: Any, steps: int, cfg: float) -> T
 def test_the_preset_is_the_procedure(preset: str, model: Any) -> None:
     objective = clip_loss(views=ViewSampler("whole"))
     latent, noise, _, text = ksampled(model, objective=WeightedSum([(1.0, objective), (0.5, Red())]), preset=preset)
+    assert (NO_SALIENT in text) == (preset == "SGOOL")
     start = comfy.sample.prepare_noise(torch.zeros(1, 4, 8, 8), 5)
     assert not torch.equal(noise["samples"], start)
     assert torch.equal(latent["samples"], by_hand(model, noise["samples"], EDICT(0.93), 50, 7.5))
