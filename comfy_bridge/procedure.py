@@ -15,7 +15,7 @@ from .reversible_samplers import ReversibleSampler
 
 NO_CUTOUTS = "The preset scores cutouts of the picture, but this objective has no Saliency CLIP Loss: it is asked as it is."
 NO_SALIENT = (
-    "SGOOL scores a salient part as well, and no Saliency CLIP Loss of this objective has one, which makes it DOODL: set w_salient to 1, or "
+    "SGOOL scores a salient part as well, and no Saliency CLIP Loss of this objective has one, which makes it DOODL: set w_salient to 1 or "
     "connect a saliency model or a mask."
 )
 
