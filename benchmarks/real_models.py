@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from sgool.benchmarks.real.stations import Station
 from sgool.benchmarks.real.table import write_table
 from sgool.benchmarks.real.work import Work
 from sgool.harness.locks import only_one
-from sgool.harness.problems import SetupProblem
+from sgool.harness.problems import SetupProblem, exit_with
 from sgool.harness.server import stop_on_signals
 from sgool.latent_optimization.presets import DEFAULT_PRESET, preset
 
@@ -158,9 +157,4 @@ def run(results: Results, options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     stop_on_signals()
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except SetupProblem as problem:
-        sys.exit(f"run.py: {problem}")
-    except KeyboardInterrupt:
-        sys.exit("\nrun.py: stopped; the same command goes on from here.")
+    exit_with(main, stopped="stopped; the same command goes on from here.")

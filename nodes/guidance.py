@@ -164,7 +164,7 @@ class SaliencyCLIPLossNode(io.ComfyNode):
     def execute(cls, clip_scorer: Any, prompt: str, w_global: float, w_salient: float, **options: Any) -> io.NodeOutput:
         per_line = options.get("prompt_per_line", False)
         salient_prompt = options.get("salient_prompt", "")
-        if w_salient < 0:
+        if w_salient == BY_CONNECTION:
             given = options.get("saliency_model") is not None or options.get("mask") is not None or bool(salient_prompt.strip())
             w_salient = float(given)
         away = [plain_prompt(line) for line in options.get("away_prompts", "").splitlines() if line.strip()]

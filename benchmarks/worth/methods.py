@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from sgool.guidance.cutouts import ViewSampler
 from sgool.guidance.saliency_clip_loss import LossSettings
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
-from sgool.latent_optimization.presets import DOODL, SEARCH_FIRST, SGOOL, Procedure, Settings
+from sgool.latent_optimization.presets import DOODL, SEARCH_FIRST, SGOOL, Settings
 from sgool.latent_optimization.regularizers import NormLikelihood, WhiteNoise
 from sgool.latent_optimization.update_rules import AdamUpdate, DOODLUpdate, NormalizedGradient
 
@@ -121,7 +121,8 @@ CONTENDERS: dict[str, Method] = {
 
 def _published(settings: Settings, loss: LossSettings, saliency: str = NONE) -> Method:
     """A preset with the procedure that it stands for."""
-    procedure = settings.procedure or Procedure()
+    procedure = settings.procedure
+    assert procedure is not None
     views = ViewSampler("cutouts", procedure.cutouts, cut_power=procedure.cut_power)
     return Method(settings, replace(loss, views=views, reduce=procedure.reduce), saliency, procedure.steps, procedure.cfg, sampler="EDICT")
 

@@ -134,7 +134,15 @@ def test_without_salient_weight_no_predictor_is_even_made(scorer: Scorer, monkey
     assert objective.saliency is None
 
 
-@pytest.mark.parametrize(("given", "weight"), [({}, 0.0), ({"mask": torch.ones(1, 8, 8)}, 1.0), ({"salient_prompt": "a cat"}, 1.0)])
+@pytest.mark.parametrize(
+    ("given", "weight"),
+    [
+        ({}, 0.0),
+        ({"mask": torch.ones(1, 8, 8)}, 1.0),
+        ({"salient_prompt": "a cat"}, 1.0),
+        ({"saliency_model": lambda pictures: pictures[:, :1]}, 1.0),
+    ],
+)
 def test_by_default_the_salient_part_counts_where_one_is_given(scorer: Scorer, given: dict[str, Any], weight: float) -> None:
     (objective,) = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="cat", w_global=1.0, w_salient=-1.0, **given)
     assert objective.settings.w_salient == weight
