@@ -1,4 +1,4 @@
-"""SGOOL for ComfyUI: saliency-guided optimisation of diffusion latents (arXiv 2410.10257).
+"""SGOOL for ComfyUI: saliency-guided optimization of diffusion latents (arXiv 2410.10257).
 
 ComfyUI imports this file when the pack lies in ``custom_nodes/``. Everything that needs ComfyUI
 is imported inside the entry point, so that the libraries can be used and tested without it.

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Run the demo, the tests or ComfyUI with this pack. Needs nothing but Python 3.10+ and, the first time, a package index.
 
-    python run.py demo              plain sampling beside SGOOL on the embedded model, in a headless ComfyUI; pictures go to output/
+    python run.py demo              plain sampling beside SGOOL on the demo model, in a headless ComfyUI; images go to output/
     python run.py test              the fast tests (--all for all of them; more arguments go to pytest)
     python run.py serve             ComfyUI with the pack in the browser (--port, --no-browser, --gpu)
     python run.py workflow FILE     run an API-format workflow without a browser; what it makes goes to output/
     python run.py bench NAME        one of the measurements in benchmarks/
-    python run.py train             train the embedded model anew
+    python run.py train             train the demo model anew
     python run.py python SCRIPT     any script, with the pack as `sgool` and ComfyUI importable
     python run.py lint              the style and type checks
     python run.py template NAME     workflows/NAME.json, for the page, from workflows/api/NAME.json (needs Chromium)

@@ -84,12 +84,12 @@ def forward(name: str, network: nn.Module) -> Forward:
     """The reference as a function from its input to what ``network`` of our model returns."""
     if name == "unisal":
 
-        def static(pictures: Tensor) -> Tensor:
-            return network(pictures[:, None], source="SALICON", static=True)[:, 0]
+        def static(images: Tensor) -> Tensor:
+            return network(images[:, None], source="SALICON", static=True)[:, 0]
 
         return static
     if name.startswith("u2net"):
-        return lambda pictures: network(pictures)[0]
+        return lambda images: network(images)[0]
     return network
 
 

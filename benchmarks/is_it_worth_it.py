@@ -1,12 +1,12 @@
-"""Is optimising the noise worth what it costs? Methods on the embedded model, its judge, tables and plots.
+"""Is optimizing the noise worth what it costs? Methods on the demo model, its judge, tables and plots.
 
     python run.py bench is_it_worth_it --smoke                       minutes: a few prompts, the contenders
     python run.py bench is_it_worth_it --half tune --groups all       hours: every ablation, on the half that choices are made on
     python run.py bench is_it_worth_it --half report --prompts 20 --groups procedures    the papers' 50 x 50 steps: very long
     python run.py bench is_it_worth_it --half report --prompts 120 --groups contenders saliency    the table of docs/does-it-work.md
-    python run.py bench is_it_worth_it --half tune --attention        can attention help at all? of the pictures that are there
+    python run.py bench is_it_worth_it --half tune --attention        can attention help at all? of the images that are there
 
-Resumable: what is in the folder already is not run again. The same prompts, seeds and weights give the same pictures on one machine.
+Resumable: what is in the folder already is not run again. The same prompts, seeds and weights give the same images on one machine.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def report(results: Results, methods: dict[str, Method], wanted: list[int], fold
     """Tables to standard output and to the folder, plots beside them."""
     outcomes = {name: rows for name, method in methods.items() if (rows := results.of(method.fingerprint(), wanted)) is not None}
     if BASELINE not in outcomes:
-        raise SystemExit(f"The folder does not have {len(wanted)} pictures of {BASELINE!r} yet; run without --tables-only.")
-    parts = [f"{len(wanted)} pictures", tables.main_table(outcomes, BASELINE), tables.kinds_table(outcomes)]
+        raise SystemExit(f"The folder does not have {len(wanted)} images of {BASELINE!r} yet; run without --tables-only.")
+    parts = [f"{len(wanted)} images", tables.main_table(outcomes, BASELINE), tables.kinds_table(outcomes)]
     if CHANGED in outcomes:
         parts.append(tables.short_table({CHANGED: outcomes[CHANGED], **outcomes}, CHANGED))
         ideas = {name: (idea.hypothesis, idea.prediction) for name, idea in IMPROVEMENTS.items()}
@@ -70,7 +70,7 @@ def report(results: Results, methods: dict[str, Method], wanted: list[int], fold
         for label, pairs in tables.gained_and_lost(rows, outcomes[BASELINE]).items():
             if pairs:
                 told += [f"\n{name}, {label}:", *(f"- {row['prompt']}" for _, row in pairs)]
-                plots.strip(pairs[:12], results.picture, folder / f"{label} - {name}.png")
+                plots.strip(pairs[:12], results.image, folder / f"{label} - {name}.png")
     (folder / "prompts.md").write_text("\n".join(told) + "\n")
 
 

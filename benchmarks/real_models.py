@@ -1,7 +1,7 @@
 """The paper-style table on models of running ComfyUI servers: plain sampling, best of N, DOODL, SGOOL and this pack's default.
 
     python run.py bench real_models --server http://127.0.0.1:8188 --checkpoint NAME --prompts prompts.txt --folder runs/name \\
-        --optimised-scorer clip-vit-large-patch14 --judging-scorers PickScore_v1 siglip-so400m-patch14-384
+        --optimized-scorer clip-vit-large-patch14 --judging-scorers PickScore_v1 siglip-so400m-patch14-384
 
 Stop it with Ctrl-C; the same command goes on from there. Without --server it only writes table and sheets of what the folder holds.
 docs/real-models.md says what to run, what it needs and how long it takes.
@@ -37,24 +37,24 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--server", action="append", default=[], metavar="URL", help="a running ComfyUI with this pack; may be given many times"
     )
-    made.add_argument("--checkpoint", required=True, help="as its loader names it, or 'demo' for the embedded model")
+    made.add_argument("--checkpoint", required=True, help="as its loader names it, or 'demo' for the demo model")
     made.add_argument("--prompts", required=True, type=Path, metavar="FILE", help="one prompt a line; # begins a comment")
-    made.add_argument("--folder", required=True, type=Path, help="for results, pictures, table")
+    made.add_argument("--folder", required=True, type=Path, help="for results, images, table")
     made.add_argument("--most-prompts", type=int, metavar="N", help="only the first N prompts of the file")
     made.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds for each prompt (default: 1)")
     made.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="default: all")
-    made.add_argument("--optimised-scorer", default="", metavar="NAME", help="folder in models/clip_scorers of the servers, or hub:NAME")
+    made.add_argument("--optimized-scorer", default="", metavar="NAME", help="folder in models/clip_scorers of the servers, or hub:NAME")
     made.add_argument("--judging-scorers", nargs="*", default=[], metavar="NAME", help="others that judge, the same way")
     made.add_argument("--saliency-model", default="", metavar="NAME", help="as Load Saliency Model names it (default: the pack's own)")
-    made.add_argument("--iterations", type=int, default=-1, help="of all methods that optimise (default: each preset's own number)")
+    made.add_argument("--iterations", type=int, default=-1, help="of all methods that optimize (default: each preset's own number)")
     made.add_argument("--best-of", type=int, default=0, metavar="N", help="default: as many as cost what the pack's default preset costs")
     made.add_argument("--negative", default="", help="negative prompt")
     for name, kind, default in (("steps", int, 20), ("cfg", float, 7.5), ("sampler", str, "euler"), ("scheduler", str, "normal")):
         made.add_argument(f"--{name}", type=kind, default=default, help=f"as in KSampler (default: {default})")
     for name in ("width", "height"):
-        made.add_argument(f"--{name}", type=int, default=0, help="default: 512, and 64 for the embedded model; SDXL wants 1024")
+        made.add_argument(f"--{name}", type=int, default=0, help="default: 512, and 64 for the demo model; SDXL wants 1024")
     made.add_argument("--patience", type=float, default=60, metavar="MINUTES", help="wait so long when no server is there (default: 60)")
-    made.add_argument("--timeout", type=float, default=180, metavar="MINUTES", help="most that one picture may take (default: 180)")
+    made.add_argument("--timeout", type=float, default=180, metavar="MINUTES", help="most that one image may take (default: 180)")
     made.add_argument("--retry-failed", action="store_true", help="try again what failed in an earlier run")
     return made
 
@@ -62,12 +62,12 @@ def parser() -> argparse.ArgumentParser:
 def plan_from(options: argparse.Namespace) -> Plan:
     """The plan of a command line. Raises SetupProblem for what cannot be run."""
     demo = options.checkpoint == DEMO
-    if not demo and not options.optimised_scorer:
+    if not demo and not options.optimized_scorer:
         raise SetupProblem(
-            "--optimised-scorer is missing: the folder in models/clip_scorers that DOODL, SGOOL and the others optimise for."
+            "--optimized-scorer is missing: the folder in models/clip_scorers that DOODL, SGOOL and the others optimize for."
         )
-    if demo and options.optimised_scorer:
-        raise SetupProblem("the embedded model is optimised for its own scorer; leave --optimised-scorer out.")
+    if demo and options.optimized_scorer:
+        raise SetupProblem("the demo model is optimized for its own scorer; leave --optimized-scorer out.")
     if options.seeds < 1 or (options.most_prompts is not None and options.most_prompts < 1):
         raise SetupProblem("--seeds and --most-prompts have to be at least 1.")
     size = 64 if demo else 512
@@ -85,7 +85,7 @@ def plan_from(options: argparse.Namespace) -> Plan:
         width=options.width or size,
         height=options.height or size,
         iterations=options.iterations,
-        optimised_scorer=options.optimised_scorer,
+        optimized_scorer=options.optimized_scorer,
         judging_scorers=tuple(dict.fromkeys(options.judging_scorers)),
         saliency_model=options.saliency_model,
         default=json.loads(json.dumps({"preset": DEFAULT_PRESET, **preset(DEFAULT_PRESET).to_dict()})),  # as it will be read again
@@ -122,7 +122,7 @@ def report(results: Results) -> None:
     sheets = write_sheets(results)
     say(f"\n{table}\n{results.folder / 'table.md'}")
     if sheets:
-        say(f"{len(sheets)} sheet(s) of pictures in {sheets[0].parent}")
+        say(f"{len(sheets)} sheet(s) of images in {sheets[0].parent}")
 
 
 def main(arguments: list[str]) -> int:
@@ -139,7 +139,7 @@ def run(results: Results, options: argparse.Namespace) -> int:
     """Run what is missing in a folder, then write the report, whatever ended it."""
     missing = results.missing(retry_failed=options.retry_failed)
     there = len(results.plan.jobs()) - len(missing)
-    say(f"{len(missing)} pictures to make" + (f", {there} are there already." if there else "."))
+    say(f"{len(missing)} images to make" + (f", {there} are there already." if there else "."))
     if missing:
         say(estimate(results.plan))
     try:

@@ -1,7 +1,7 @@
-"""The reversible samplers on the embedded model: round trips, gradients, memory and accuracy, beside checkpointing each call.
+"""The reversible samplers on the demo model: round trips, gradients, memory and accuracy, beside checkpointing each call.
 
-Writes the tables of docs/reversible.md to standard output. ``--half`` adds the round trips of the model in float16, ``--pictures FILE``
-draws a picture inverted, returned and edited.
+Writes the tables of docs/reversible.md to standard output. ``--half`` adds the round trips of the model in float16, ``--images FILE``
+draws an image inverted, returned and edited.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ SCHEDULER = "normal"
 
 
 class Demo:
-    """The embedded model, and one picture of its world with its caption."""
+    """The demo model, and one image of its world with its caption."""
 
     def __init__(self, seed: int = 3) -> None:
         self.model, self.clip, self.vae = loader.load_model(), loader.load_clip(), loader.load_vae()
         scene = scenes.draw_scenes(1, seed)[0]
         self.caption = scene.caption.text()
-        self.picture = render.render(scene).reshape(1, 3, 64, 64)
+        self.image = render.render(scene).reshape(1, 3, 64, 64)
         self.positive, self.negative = self.encoded(self.caption), self.encoded("")
-        self.latent = self.vae.encode(self.picture.movedim(1, -1))
+        self.latent = self.vae.encode(self.image.movedim(1, -1))
 
     def encoded(self, text: str) -> Any:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
@@ -80,7 +80,7 @@ def table(head: list[str], rows: list[list[str]]) -> None:
 
 
 def round_trips(demo: Demo, precision: str, solvers: dict[str, Solver]) -> None:
-    """Picture to noise to picture: the relative error, and the noise's standard deviation."""
+    """Image to noise to image: the relative error, and the noise's standard deviation."""
     rows = [[name, *(round_trip(demo, ReversibleSampler(solver, precision), steps) for steps in STEPS)] for name, solver in solvers.items()]
     table(["solver", *(f"{steps} steps" for steps in STEPS)], rows)
 
@@ -186,16 +186,16 @@ def accuracy(demo: Demo) -> None:
     table(["sampler", "10 steps", "20 steps", "50 steps"], rows)
 
 
-def pictures(demo: Demo, file: Path, edit: str, photograph: Path | None) -> None:
-    """A row for each picture: given, through the autoencoder, inverted and returned, edited by an objective from there."""
+def images(demo: Demo, file: Path, edit: str, photograph: Path | None) -> None:
+    """A row for each image: given, through the autoencoder, inverted and returned, edited by an objective from there."""
     sampler, steps, rows = ReversibleSampler(EDICT()), 20, []
-    given = [demo.picture]
+    given = [demo.image]
     if photograph is not None:
         square = Image.open(photograph).convert("RGB").resize((64, 64), Image.Resampling.LANCZOS)
         given.append(torch.from_numpy(np.asarray(square).copy()).movedim(-1, 0)[None] / 255)
     objective = SaliencyCLIPLoss(load_scorer(loader.scorer_folder()), [edit])
-    for picture in given:
-        latent = demo.vae.encode(picture.movedim(1, -1))
+    for image in given:
+        latent = demo.vae.encode(image.movedim(1, -1))
         arguments = {"model": demo.model, "positive": demo.positive, "negative": demo.negative, "cfg": 1.0, "sigmas": demo.sigmas(steps)}
         found = invert(**arguments, sampler=sampler, latent=latent)
         own = sampler.with_pair(found.pair)
@@ -205,28 +205,28 @@ def pictures(demo: Demo, file: Path, edit: str, photograph: Path | None) -> None
         losses = [row.loss[0] for row in outer.outcome.history.rows] if outer.outcome is not None else []
         print(f"{found.to_text()}\nlatent returned to {relative(back, latent):.0e}; loss {losses[0]:.3f} -> {losses[-1]:.3f}", flush=True)
         decoded = [demo.vae.decode(x).movedim(-1, 1) for x in (latent, back, edited)]
-        rows.append(torch.cat([picture, *decoded], dim=-1))
+        rows.append(torch.cat([image, *decoded], dim=-1))
     sheet = (torch.cat(rows, dim=-2)[0].movedim(0, -1).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-    image = Image.fromarray(sheet)
-    image.resize((image.width * 3, image.height * 3), Image.Resampling.NEAREST).save(file)
+    drawn = Image.fromarray(sheet)
+    drawn.resize((drawn.width * 3, drawn.height * 3), Image.Resampling.NEAREST).save(file)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--half", action="store_true", help="round trips of the model in float16 as well")
     parser.add_argument("--only", choices=("trips", "half", "errors", "costs", "accuracy"), help="'half' is the model in float16 alone")
-    parser.add_argument("--pictures", type=Path, help="draw instead of measuring")
+    parser.add_argument("--images", type=Path, help="draw instead of measuring")
     parser.add_argument(
         "--edit", default="a small green circle and a pink triangle and a small orange cross", help="what the edit is to show"
     )
-    parser.add_argument("--photograph", type=Path, help="a second row, of this picture")
+    parser.add_argument("--photograph", type=Path, help="a second row, of this image")
     options = parser.parse_args()
     demo = Demo()
-    if options.pictures is not None:
-        pictures(demo, options.pictures, options.edit, options.photograph)
+    if options.images is not None:
+        images(demo, options.images, options.edit, options.photograph)
         return
     wanted = [options.only] if options.only else ["trips", "errors", "costs", "accuracy"]
-    print(f"Picture: {demo.caption}\n")
+    print(f"Image: {demo.caption}\n")
     if "errors" in wanted:
         gradient_errors(demo)
     if "costs" in wanted:

@@ -1,4 +1,4 @@
-"""What each saliency predictor costs, per picture: time and peak memory, for batches, with the gradient in the pixels and without.
+"""What each saliency predictor costs, per image: time and peak memory, for batches, with the gradient in the pixels and without.
 
     python run.py bench saliency_cost
     python run.py bench saliency_cost --transalnet DIR --unisal DIR --u2net DIR
@@ -20,7 +20,7 @@ from typing import Any
 
 import _saliency_references as references
 import torch
-from sgool.harness.seeded_weights import seeded_pictures, seeded_state
+from sgool.harness.seeded_weights import seeded_images, seeded_state
 from sgool.saliency_models import registry
 from sgool.saliency_models.interface import SaliencyModel
 from sgool.saliency_models.transalnet import TranSalNet
@@ -55,12 +55,12 @@ def make(name: str) -> SaliencyModel:
     return registry.load(name)
 
 
-def call(function: Callable[[Tensor], Tensor], pictures: Tensor, gradient: bool) -> Tensor:
+def call(function: Callable[[Tensor], Tensor], images: Tensor, gradient: bool) -> Tensor:
     """Run once; with the gradient, also backward from the sum."""
     if not gradient:
         with torch.no_grad():
-            return function(pictures)
-    leaf = pictures.detach().requires_grad_()
+            return function(images)
+    leaf = images.detach().requires_grad_()
     maps = function(leaf)
     maps.sum().backward()
     return maps.detach()
@@ -104,18 +104,18 @@ def in_turns(runs: Sequence[Callable[[], Any]], repeats: int, device: torch.devi
 
 
 def predictors_table(names: list[str], arguments: argparse.Namespace) -> None:
-    """Whole predictors, from pictures of 512 x 512 to maps of that size."""
+    """Whole predictors, from images of 512 x 512 to maps of that size."""
     device = torch.device(arguments.device)
     print("\n| predictor | batch | ms, map | MiB, map | ms, map and gradient | MiB, map and gradient |\n|---|---|---|---|---|---|")
     for name in names:
         model = make(name).to(device)
         for batch in arguments.batches:
-            pictures = seeded_pictures(batch, 512, 512).to(device)
+            images = seeded_images(batch, 512, 512).to(device)
             cells = []
             for gradient in (False, True):
 
-                def run(gradient: bool = gradient, pictures: Tensor = pictures, model: SaliencyModel = model) -> Tensor:
-                    return call(model, pictures, gradient)
+                def run(gradient: bool = gradient, images: Tensor = images, model: SaliencyModel = model) -> Tensor:
+                    return call(model, images, gradient)
 
                 memory = peak_bytes(run, device)  # first, as the warm-up too
                 (times,) = in_turns([run], arguments.repeats, device)
@@ -137,34 +137,34 @@ def references_table(names: list[str], arguments: argparse.Namespace) -> None:
         ours: Any = registry.load(name, state).to(device)
         both = (ours_forward(name, ours), references.forward(name, reference.to(device)))
         for batch in arguments.batches:
-            pictures = seeded_pictures(batch, *NETWORKS[name][1]).to(device)
+            images = seeded_images(batch, *NETWORKS[name][1]).to(device)
             for gradient in (False, True):
-                print(compare(name, both, pictures, gradient, arguments), flush=True)
+                print(compare(name, both, images, gradient, arguments), flush=True)
 
 
 def ours_forward(name: str, model: Any) -> references.Forward:
     """Our network as a function that returns what the reference returns."""
     if name == "unisal":
-        return lambda pictures: torch.log_softmax(model.network(pictures).flatten(1), dim=1).view(len(pictures), 1, *pictures.shape[-2:])
-    return (lambda pictures: torch.sigmoid(model.network(pictures))) if name.startswith("u2net") else model.network
+        return lambda images: torch.log_softmax(model.network(images).flatten(1), dim=1).view(len(images), 1, *images.shape[-2:])
+    return (lambda images: torch.sigmoid(model.network(images))) if name.startswith("u2net") else model.network
 
 
-def compare(name: str, both: tuple[Any, Any], pictures: Tensor, gradient: bool, arguments: argparse.Namespace) -> str:
+def compare(name: str, both: tuple[Any, Any], images: Tensor, gradient: bool, arguments: argparse.Namespace) -> str:
     """Return one row of the table."""
     device = torch.device(arguments.device)
     outputs: dict[int, Tensor] = {}
 
     def run(which: int) -> None:
-        outputs[which] = call(both[which], pictures, gradient)
+        outputs[which] = call(both[which], images, gradient)
 
     runs = [partial(run, 0), partial(run, 1)]
-    memory = [peak_bytes(run, device) / len(pictures) / MIB for run in runs]  # first, as the warm-up too
+    memory = [peak_bytes(run, device) / len(images) / MIB for run in runs]  # first, as the warm-up too
     ours, theirs = in_turns(runs, arguments.repeats, device)
     ratio = statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))
     difference = float((outputs[0] - outputs[1]).abs().max())
-    numbers = [min(times) / len(pictures) * 1e3 for times in (ours, theirs)]
+    numbers = [min(times) / len(images) * 1e3 for times in (ours, theirs)]
     return (
-        f"| {name} | {len(pictures)} | {'yes' if gradient else 'no'} | {numbers[0]:.0f} | {numbers[1]:.0f} | {ratio:.2f} "
+        f"| {name} | {len(images)} | {'yes' if gradient else 'no'} | {numbers[0]:.0f} | {numbers[1]:.0f} | {ratio:.2f} "
         f"| {memory[0]:.0f} | {memory[1]:.0f} | {difference:.1e} |"
     )
 
@@ -183,7 +183,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     names = arguments.only or [*weightless, *NETWORKS, "dinov2-attention", "dinov2-rollout"]
-    print(f"torch {torch.__version__}, {arguments.device}, {arguments.threads} thread(s); per picture, best of {arguments.repeats}")
+    print(f"torch {torch.__version__}, {arguments.device}, {arguments.threads} thread(s); per image, best of {arguments.repeats}")
     references_table([name for name in names if name in NETWORKS], arguments)
     predictors_table(names, arguments)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from sgool.saliency_models import registry
 from sgool.saliency_models.drawing import contours, fit, overlay, titled, to_pil
+from sgool.saliency_models.images import shrink
 from sgool.saliency_models.interface import SaliencyModel
-from sgool.saliency_models.pictures import shrink
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,13 +44,13 @@ def predictors(weights: Path | None) -> list[SaliencyModel]:
 
 
 def sheet(name: str, models: list[SaliencyModel]) -> Tensor:
-    """Return one picture (3, H, W) of the photograph and every predictor's overlay under its name."""
-    picture = photograph(name)
-    small = shrink(picture, WIDTH)
+    """Return one image (3, H, W) of the photograph and every predictor's overlay under its name."""
+    image = photograph(name)
+    small = shrink(image, WIDTH)
     panels = [(name, small)]
     for model in models:
         # Each map is stretched to its own maximum, as one would look at it: predictors differ in how high their maps reach.
-        maps = fit(model(picture), small)
+        maps = fit(model(image), small)
         maps = maps / maps.amax().clamp(min=1e-6)
         panels.append((model.name, contours(overlay(small, maps, opacity=0.75), maps, 1)))
     blank = ("", torch.ones_like(small))

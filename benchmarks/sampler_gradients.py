@@ -31,8 +31,8 @@ The gradient of what a sampler returns, in the noise that it starts from, as `la
 
 ## Against central differences in float64
 
-The sampler gets a formula for a denoiser (smooth, non-linear, coupling the elements of a picture), six steps of the `normal` schedule, two
-pictures of 3 x 4 x 4. Relative error of three directional derivatives of a random projection of the result. Required: 1e-5.
+The sampler gets a formula for a denoiser (smooth, non-linear, coupling the elements of an image), six steps of the `normal` schedule, two
+images of 3 x 4 x 4. Relative error of three directional derivatives of a random projection of the result. Required: 1e-5.
 
 - `dpm_adaptive` chooses its steps from the latent by comparing numbers, which no gradient follows: it is approximate, and the nodes say so.
 - `uni_pc` and `uni_pc_bh2` make tensors of the default dtype, so for them PyTorch's default is float64 here; ComfyUI runs them in float32.
@@ -43,7 +43,7 @@ pictures of 3 x 4 x 4. Relative error of three directional derivatives of a rand
 
 ## Through ComfyUI's guider and UNet in float32
 
-A CFGGuider (CFG 2) with a tiny UNet whose weights were loaded inside inference mode, three steps, two pictures of 4 x 8 x 8. ComfyUI
+A CFGGuider (CFG 2) with a tiny UNet whose weights were loaded inside inference mode, three steps, two images of 4 x 8 x 8. ComfyUI
 samples in float32, which is all that these numbers can tell: slope along the gradient against central differences, the best of the steps
 0.1, 0.03 and 0.01. The tests require 5e-3 of a selection.
 

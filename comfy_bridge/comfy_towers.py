@@ -38,11 +38,11 @@ class ComfyTowers:
 
     @property
     def image_size(self) -> int:
-        """The side of the pictures the image tower takes, in pixels."""
+        """The side of the images the image tower takes, in pixels."""
         return int(self.clip_vision.image_size)
 
     def encode_text(self, prompts: list[str]) -> Tensor:
-        """``(n, d)`` unit vectors, float32. Of prompts longer than one chunk of tokens the rest is left out, with a warning."""
+        """``(n, d)`` unit vectors, float32. Of prompts longer tha one chunk of tokens the rest is left out, with a warning."""
         model = self.clip.cond_stage_model
         model.reset_clip_options()
         model.set_clip_options({"execution_device": self.clip.patcher.load_device})
@@ -63,7 +63,7 @@ class ComfyTowers:
         return functional.normalize(pooled.float(), dim=-1)
 
     def embed(self, pixel_values: Tensor) -> Tensor:
-        """``(B, d)`` unit vectors, float32, for preprocessed pictures ``(B, 3, h, w)``; differentiable.
+        """``(B, d)`` unit vectors, float32, for preprocessed images ``(B, 3, h, w)``; differentiable.
 
         The same numbers as ComfyUI's own, whose layers add in place to what backward needs. Each layer is checkpointed, since layers that
         cast their weights would keep the cast weights as well.
@@ -104,7 +104,7 @@ def match_towers(clip: Any, clip_vision: Any) -> tuple[Any, str]:
     if not projecting:
         names = ", ".join(f"clip_{name}" for name in towers)
         raise ValueError(
-            f"The text tower of this CLIP ({names}) has no text projection: ComfyUI loads CLIP-L without it, so its prompts and pictures "
+            f"The text tower of this CLIP ({names}) has no text projection: ComfyUI loads CLIP-L without it, so its prompts and images "
             f"are not in one space. {INSTEAD}"
         )
     for name, tower in projecting.items():

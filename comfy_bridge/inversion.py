@@ -1,4 +1,4 @@
-"""From a picture's latent to the noise that a reversible sampler makes it of."""
+"""From an image's latent to the noise that a reversible sampler makes it of."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Inverted:
     messages: list[str]
 
     def to_text(self) -> str:
-        """The numbers as a table of one line a picture, after the messages."""
+        """The numbers as a table of one line an image, after the messages."""
         rows = [
-            f"Picture {index + 1}: standard deviation of the noise {float(deviation):.3f} (1 is ordinary noise), "
+            f"Image {index + 1}: standard deviation of the noise {float(deviation):.3f} (1 is ordinary noise), "
             f"states {float(apart):.2g} standard deviations apart"
             for index, (deviation, apart) in enumerate(zip(self.deviation, self.apart, strict=True))
         ]
@@ -57,7 +57,7 @@ def reversible(sampler: Any) -> ReversibleSampler:
     if isinstance(sampler, ReversibleSampler):
         return sampler
     if isinstance(sampler, SGOOLSampler):
-        raise ValueError("This sampler optimises its noise. Invert with the reversible sampler that it wraps.")
+        raise ValueError("This sampler optimizes its noise. Invert with the reversible sampler that it wraps.")
     function = getattr(getattr(sampler, "sampler_function", None), "__name__", type(sampler).__name__).removeprefix("sample_")
     options = getattr(sampler, "extra_options", {}) or {}
     random = [name for name in ("eta", "s_churn", "s_noise") if float(options.get(name, 0) or 0) and name != "s_noise"]
@@ -69,10 +69,10 @@ def reversible(sampler: Any) -> ReversibleSampler:
 def check(model: Any, sampler: ReversibleSampler, sigmas: Tensor, latent: Tensor) -> None:
     """Refuse what cannot be inverted before anything is computed: an odd schedule, a latent that is not finite or of several parts."""
     if getattr(latent, "is_nested", False):
-        raise ValueError("This latent has several parts (video with sound, for instance); only pictures can be inverted.")
+        raise ValueError("This latent has several parts (video with sound, for instance); only images can be inverted.")
     plan_for(sampler.solver, model.get_model_object("model_sampling"), sigmas)
     if not bool(torch.isfinite(latent).all()):
-        raise ValueError("The latent has numbers that are not finite; check the picture or the node that makes it.")
+        raise ValueError("The latent has numbers that are not finite; check the image or the node that makes it.")
 
 
 def invert(
@@ -128,7 +128,7 @@ class _Backwards(comfy.samplers.Sampler):
         zero, one = (begun.scaled(value) for value in (torch.zeros_like(latent_image), torch.ones_like(latent_image)))
         factor = one - zero
         if not bool((factor != 0).all()):
-            raise ValueError("This model starts from a picture instead of noise, so there is no noise to find.")
+            raise ValueError("This model starts from an image instead of noise, so there is no noise to find.")
         last = latent_image.to(begun.dtype)
         ends = [begun.sampling.inverse_noise_scaling(sigmas[-1], torch.full_like(last, value)) for value in (0.0, 1.0)]
         end = (last - ends[0]) / (ends[1] - ends[0])

@@ -1,4 +1,4 @@
-"""KSampler with its noise optimised: the same steps as core's ``nodes.common_ksampler``, through the same functions."""
+"""KSampler with its noise optimized: the same steps as core's ``nodes.common_ksampler``, through the same functions."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class KSampled:
     """What :func:`sample` returns.
 
     Attributes:
-        latent: LATENT, what core's KSampler would return for the optimised noise.
+        latent: LATENT, what core's KSampler would return for the optimized noise.
         noise: LATENT with that noise in its ``samples``.
-        outcome: of the optimisation, or ``None`` where ``denoise`` left nothing to sample.
+        outcome: of the optimization, or ``None`` where ``denoise`` left nothing to sample.
     """
 
     latent: dict[str, Any]
@@ -50,7 +50,7 @@ def sample(
 ) -> KSampled:
     """Do what core's KSampler does, with its sampler wrapped by ``wrap``.
 
-    All arguments but ``wrap`` and ``procedure`` are KSampler's own. With nothing to optimise the LATENT is KSampler's, bit for bit. A
+    All arguments but ``wrap`` and ``procedure`` are KSampler's own. With nothing to optimize the LATENT is KSampler's, bit for bit. A
     procedure's solver, steps and guidance scale take the place of ``sampler_name``, ``steps`` and ``cfg``; the outcome says so.
     """
     remark = None if procedure is None else replacement(procedure, sampler_name, steps, cfg)
@@ -72,7 +72,7 @@ def sample(
         model_options=model.model_options,
     )
     sampler = wrap(comfy.samplers.sampler_object(ksampler.sampler) if procedure is None else sampler_for(procedure))
-    if sampler.optimises and not image.is_nested:  # before core scales the latent, which may fail on it as well
+    if sampler.optimizes and not image.is_nested:  # before core scales the latent, which may fail on it as well
         check_latent(image, model.get_model_object("latent_format").latent_channels)
     samples = comfy.sample.sample_custom(
         model,
@@ -84,8 +84,8 @@ def sample(
         negative,
         image,
         noise_mask=latent.get("noise_mask"),
-        # While noise is optimised, the sampler shows its own progress, with decoded pictures.
-        callback=None if sampler.optimises else latent_preview.prepare_callback(model, steps),
+        # While noise is optimized, the sampler shows its own progress, with decoded images.
+        callback=None if sampler.optimizes else latent_preview.prepare_callback(model, steps),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
@@ -93,7 +93,7 @@ def sample(
         logging.info("SGOOL: %s", remark)
         sampler.outcome.messages.insert(0, remark)
     rest = {key: value for key, value in latent.items() if key not in ("samples", "downscale_ratio_spacial", "downscale_ratio_temporal")}
-    best = noise if sampler.outcome is None or not sampler.optimises else _shaped(sampler.outcome.noise, image)
+    best = noise if sampler.outcome is None or not sampler.optimizes else _shaped(sampler.outcome.noise, image)
     without_mask = {key: value for key, value in rest.items() if key != "noise_mask"}
     return KSampled({**rest, "samples": samples}, {**without_mask, "samples": best}, sampler.outcome)
 

@@ -1,6 +1,6 @@
-"""The one place where ComfyUI's picture layout is turned into the libraries' and back.
+"""The one place where ComfyUI's image layout is turned into the libraries' and back.
 
-ComfyUI: IMAGE (B, H, W, C) and MASK (B, H, W). Libraries: pictures (B, 3, H, W) and maps (B, 1, H, W). All float in [0, 1].
+ComfyUI: IMAGE (B, H, W, C) and MASK (B, H, W). Libraries: images (B, 3, H, W) and maps (B, 1, H, W). All float in [0, 1].
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def to_pictures(image: Tensor) -> Tensor:
-    """Turn an IMAGE into pictures.
+def from_image(image: Tensor) -> Tensor:
+    """Turn an IMAGE into images.
 
     Args:
-        image: (B, H, W, C) with 1 (grey), 3 (RGB) or 4 (RGBA, alpha dropped as core nodes do) channels; (H, W, C) is one picture.
+        image: (B, H, W, C) with 1 (gray), 3 (RGB) or 4 (RGBA, alpha dropped as core nodes do) channels; (H, W, C) is one image.
 
     Returns:
         (B, 3, H, W), same dtype and device.
@@ -32,11 +32,11 @@ def to_pictures(image: Tensor) -> Tensor:
     return image[..., :3].movedim(-1, 1)
 
 
-def to_image(pictures: Tensor) -> Tensor:
-    """Turn pictures or maps (B, 1 or 3, H, W) into an IMAGE (B, H, W, 3), clamped to [0, 1], float32."""
-    if pictures.dim() != 4 or pictures.shape[1] not in (1, 3):
-        raise ValueError(f"Expected pictures of shape (batch, 1 or 3, height, width); got {tuple(pictures.shape)}.")
-    return pictures.expand(-1, 3, -1, -1).movedim(1, -1).float().clamp(0, 1).contiguous()
+def to_image(images: Tensor) -> Tensor:
+    """Turn images or maps (B, 1 or 3, H, W) into an IMAGE (B, H, W, 3), clamped to [0, 1], float32."""
+    if images.dim() != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"Expected images of shape (batch, 1 or 3, height, width); got {tuple(images.shape)}.")
+    return images.expand(-1, 3, -1, -1).movedim(1, -1).float().clamp(0, 1).contiguous()
 
 
 def to_mask(maps: Tensor) -> Tensor:
@@ -66,10 +66,10 @@ def match_batch(tensor: Tensor, batch: int, what: str) -> Tensor:
     """Repeat one item for the whole batch, or take a batch of the same length as it is.
 
     Raises:
-        ValueError: the lengths differ and ``tensor`` has more than one item; ``what`` names it in the sentence.
+        ValueError: the lengths differ and ``tensor`` has more tha one item; ``what`` names it in the sentence.
     """
     if tensor.shape[0] == batch:
         return tensor
     if tensor.shape[0] == 1:
         return tensor.expand(batch, *([-1] * (tensor.dim() - 1)))
-    raise ValueError(f"There are {tensor.shape[0]} {what} for {batch} pictures; give one for all, or one for each.")
+    raise ValueError(f"There are {tensor.shape[0]} {what} for {batch} images; give one for all, or one for each.")

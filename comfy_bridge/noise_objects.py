@@ -11,7 +11,7 @@ class GivenNoise:
     """NOISE that is there already.
 
     Args:
-        noise: ``(B, ...)``; of one picture, it serves every picture of a batch.
+        noise: ``(B, ...)``; of one image, it serves every image of a batch.
         seed: for whatever else is random in the run.
     """
 

@@ -13,7 +13,7 @@ from ..latent_optimization.presets import Procedure
 from ..latent_optimization.reversible import EDICT, SOLVERS
 from .reversible_samplers import ReversibleSampler
 
-NO_CUTOUTS = "The preset scores cutouts of the picture, but this objective has no Saliency CLIP Loss: it is asked as it is."
+NO_CUTOUTS = "The preset scores cutouts of the image, but this objective has no Saliency CLIP Loss: it is asked as it is."
 NO_SALIENT = (
     "SGOOL scores a salient part as well, and no Saliency CLIP Loss of this objective has one, which makes it DOODL: set w_salient to 1 or "
     "connect a saliency model or a mask."
@@ -36,14 +36,14 @@ def objective_for(procedure: Procedure, objective: Objective) -> tuple[Objective
     return changed, [
         *missing,
         f"By the preset, Saliency CLIP Loss scored {procedure.cutouts} random cutouts and took their {procedure.reduce}, in the place of "
-        "its own views" + ("." if procedure.region is None else f"; its salient part was shown by {procedure.region!r}."),
+        "its own augmentations" + ("." if procedure.region is None else f"; its salient part was shown by {procedure.region!r}."),
     ]
 
 
 def replacement(procedure: Procedure, sampler_name: str, steps: int, cfg: float) -> str:
     """The sentence for widgets that a procedure replaces."""
     return (
-        f"By the preset, the picture was sampled with {_published(procedure)}, in the place of {sampler_name}, {steps} steps, CFG {cfg:g}. "
+        f"By the preset, the image was sampled with {_published(procedure)}, in the place of {sampler_name}, {steps} steps, CFG {cfg:g}. "
         "To keep the widgets, connect SGOOL Settings with procedure 'sampler and objective nodes'."
     )
 

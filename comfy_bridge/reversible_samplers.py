@@ -1,4 +1,4 @@
-"""Reversible solvers as ComfyUI SAMPLERs: usable in any graph, and with gradients in constant memory where noise is optimised."""
+"""Reversible solvers as ComfyUI SAMPLERs: usable in any graph, and with gradients in constant memory where noise is optimized."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
 class ReversibleSampler(comfy.samplers.Sampler):
     """A SAMPLER of a reversible solver.
 
-    For any model family (the step is the same in ComfyUI's parametrisation), guider, schedule, batch and mask. Draws nothing at random.
-    Under a sampler that optimises its noise, its backward keeps nothing but the last two states.
+    For any model family (the step is the same in ComfyUI's parametrization), guider, schedule, batch and mask. Draws nothing at random.
+    Under a sampler that optimizes its noise, its backward keeps nothing but the last two states.
 
     Args:
         solver: from latent_optimization/reversible.
         precision: of its states, "float64" or "float32", whatever the model computes in; float32 where the device has no float64. The
             model is handed what it is handed by core's samplers, the latent in the noise's own precision.
         pair: ``(B, 2, ...)`` or ``None``: from an inversion, what noise alone does not say: how far the first state is from the noise in
-            float32, and the second from the first. Used for ``B`` pictures, or, if it is of one, for all.
+            float32, and the second from the first. Used for ``B`` images, or, if it is of one, for all.
 
     Raises:
         ValueError: for an unknown precision.
@@ -47,7 +47,7 @@ class ReversibleSampler(comfy.samplers.Sampler):
 
     @property
     def coupled(self) -> bool:
-        """Whether the two states are two latents of the same picture."""
+        """Whether the two states are two latents of the same image."""
         return self.solver.coupled
 
     def with_pair(self, pair: Tensor | None) -> ReversibleSampler:

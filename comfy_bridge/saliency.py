@@ -23,17 +23,17 @@ from .folders import SALIENCY
 
 DTYPES = {"as in the file": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
-# Bytes to keep free for one picture through a learned predictor at its own input size: forward, and what backward keeps besides. Rough
+# Bytes to keep free for one image through a learned predictor at its own input size: forward, and what backward keeps besides. Rough
 # and from above, for ComfyUI to make room; a run that needs more only meets ComfyUI's usual handling of memory.
 FORWARD_BYTES = 400 * 2**20
 BACKWARD_BYTES = 1600 * 2**20
-CHUNK = 8  # pictures at a time where no graph has to be kept
+CHUNK = 8  # images at a time where no graph has to be kept
 
 
 class SaliencyPredictor:
     """A ``saliency_models`` predictor that ComfyUI moves to the device when it is used, and away when room is needed.
 
-    It can be asked from inside inference mode, outside of it, and under a ``GradientMode``; where the pictures ask for a gradient it is
+    It can be asked from inside inference mode, outside of it, and under a ``GradientMode``; where the images ask for a gradient it is
     differentiable, also through weights that were moved in inference mode. Learned predictors may be loaded in part. Those without
     weights compute on ComfyUI's device.
 
@@ -56,43 +56,43 @@ class SaliencyPredictor:
         """What its maps mean, see ``saliency_models.interface.Kind``."""
         return self.model.kind
 
-    def at_size(self, longest: int, picture: tuple[int, int]) -> SaliencyPredictor:
+    def at_size(self, longest: int, image: tuple[int, int]) -> SaliencyPredictor:
         """Return this predictor with another input size, weights shared; 0 is its own. See ``SaliencyModel.at_size``."""
-        return self if longest == 0 else SaliencyPredictor(self.model.at_size(longest, picture), self.patcher)
+        return self if longest == 0 else SaliencyPredictor(self.model.at_size(longest, image), self.patcher)
 
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         """Predict maps.
 
         Args:
-            pictures: (B, 3, H, W) in [0, 1], on any device.
+            images: (B, 3, H, W) in [0, 1], on any device.
 
         Returns:
-            (B, 1, H, W) in [0, 1], dtype and device of ``pictures``. A picture with pixels that are NaN or infinite gets a map of NaN, so
-            that one picture of a batch that went wrong does not end the others.
+            (B, 1, H, W) in [0, 1], dtype and device of ``images``. An image with pixels that are NaN or infinite gets a map of NaN, so
+            that one image of a batch that went wrong does not end the others.
 
         Raises:
-            ValueError: what are not pictures.
+            ValueError: what are not images.
         """
-        with_grad = pictures.requires_grad and torch.is_grad_enabled()
-        self._load(len(pictures), with_grad)
+        with_grad = images.requires_grad and torch.is_grad_enabled()
+        self._load(len(images), with_grad)
         # Ordinary tensors and a graph where they are asked for; the caller's mode, and no graph, where not.
         with contextlib.ExitStack() as modes:
             if with_grad:
                 modes.enter_context(torch.inference_mode(False))
                 modes.enter_context(GradientMode())
-                return self._predict(pictures)
+                return self._predict(images)
             modes.enter_context(torch.no_grad())
-            return torch.cat([self._interruptible(chunk) for chunk in pictures.split(CHUNK)])
+            return torch.cat([self._interruptible(chunk) for chunk in images.split(CHUNK)])
 
-    def _interruptible(self, pictures: Tensor) -> Tensor:
+    def _interruptible(self, images: Tensor) -> Tensor:
         with torch._C.DisableTorchFunction():
             comfy.model_management.throw_exception_if_processing_interrupted()
-        return self._predict(pictures)
+        return self._predict(images)
 
-    def _predict(self, pictures: Tensor) -> Tensor:
-        sound = torch.isfinite(pictures).flatten(1).all(1)[:, None, None, None]
-        maps = self.model(torch.where(sound, pictures, torch.zeros_like(pictures)).to(self._device()))
-        return torch.where(sound, maps.to(pictures.device), torch.full_like(maps, float("nan"), device=pictures.device))
+    def _predict(self, images: Tensor) -> Tensor:
+        sound = torch.isfinite(images).flatten(1).all(1)[:, None, None, None]
+        maps = self.model(torch.where(sound, images, torch.zeros_like(images)).to(self._device()))
+        return torch.where(sound, maps.to(images.device), torch.full_like(maps, float("nan"), device=images.device))
 
     def _device(self) -> torch.device:
         return self.patcher.load_device if self.patcher is not None else comfy.model_management.get_torch_device()
@@ -121,8 +121,8 @@ def load_predictor(choice: str, dtype: str = "as in the file", download: bool = 
     """Make the predictor that ``choice`` names.
 
     Args:
-        choice: a name of the registry, whose weights are looked for in ``models/saliency``; or a file there, recognised by its keys.
-        dtype: a key of ``DTYPES``, of the stored weights; it computes in the pictures' dtype, at least float32.
+        choice: a name of the registry, whose weights are looked for in ``models/saliency``; or a file there, recognized by its keys.
+        dtype: a key of ``DTYPES``, of the stored weights; it computes in the images' dtype, at least float32.
         download: fetch missing weights, where there is an address that offers them.
         options: of the predictor.
 
@@ -138,9 +138,9 @@ def _load(choice: str, dtype: str, download: bool, options: dict[str, Any]) -> S
     if choice in folder_paths.get_filename_list(SALIENCY):
         path = Path(folder_paths.get_full_path_or_raise(SALIENCY, choice))
         state = read_state_dict(path)
-        entry = registry.recognise(state)
+        entry = registry.recognize(state)
         if entry is None:
-            raise ValueError(_not_recognised(path, list(state)))
+            raise ValueError(_not_recognized(path, list(state)))
         return _learned(entry, state, dtype, options)
     entry = registry.find(choice)
     if entry.weights is None:
@@ -150,7 +150,7 @@ def _load(choice: str, dtype: str, download: bool, options: dict[str, Any]) -> S
         if not download:
             raise ValueError(
                 f"The weights of {entry.name!r} are not in models/saliency. Switch download_if_missing on to fetch them "
-                f"({entry.weights.size}, {entry.weights.licence}), or get them from {entry.weights.where} and put them there as "
+                f"({entry.weights.size}, {entry.weights.license}), or get them from {entry.weights.where} and put them there as "
                 f"{entry.weights.filename}."
             )
         found = _download(entry)
@@ -160,7 +160,7 @@ def _load(choice: str, dtype: str, download: bool, options: dict[str, Any]) -> S
 def find_weights(entry: Entry) -> Any:
     """Return a learned entry's weights in ``models/saliency``: its folder's path, or the state dict of a file; None without.
 
-    A file or folder of the entry's file name (files with any extension) comes first, then any file that is recognised.
+    A file or folder of the entry's file name (files with any extension) comes first, then any file that is recognized.
     """
     assert entry.weights is not None
     if entry.folder:
@@ -185,9 +185,9 @@ def find_weights(entry: Entry) -> Any:
 
 
 def _fits(entry: Entry, state: dict[str, Tensor]) -> bool:
-    """Whether a file is this entry's. Entries that read the same weights differently share them, and one of them recognises the file."""
-    recognised = registry.recognise(state)
-    return recognised is not None and recognised.weights is entry.weights
+    """Whether a file is this entry's. Entries that read the same weights differently share them, and one of them recognizes the file."""
+    recognized = registry.recognize(state)
+    return recognized is not None and recognized.weights is entry.weights
 
 
 def _learned(entry: Entry, weights: Any, dtype: str, options: dict[str, Any]) -> SaliencyPredictor:
@@ -231,8 +231,8 @@ def _download(entry: Entry) -> Any:
     return path if entry.folder else read_state_dict(path)
 
 
-def _not_recognised(path: Path, keys: list[str]) -> str:
-    learned = [entry for entry in registry.available() if entry.recognises is not None]
+def _not_recognized(path: Path, keys: list[str]) -> str:
+    learned = [entry for entry in registry.available() if entry.recognizes is not None]
     known = "; ".join(f"{entry.name}: {entry.weights.where}" for entry in learned if entry.weights is not None)
     first = f"its first of {len(keys)} keys is {keys[0]!r}" if keys else "it holds no weights"
     return f"{path.name} holds the weights of no saliency predictor that is known here ({first}). Known are {known}."

@@ -31,32 +31,32 @@ class Towers(Protocol):
 
     @property
     def image_size(self) -> int:
-        """The side of the pictures the image tower takes, in pixels."""
+        """The side of the images the image tower takes, in pixels."""
 
     def encode_text(self, prompts: list[str]) -> Tensor:
         """``(n, d)`` unit vectors."""
 
     def embed(self, pixel_values: Tensor) -> Tensor:
-        """``(B, d)`` unit vectors of preprocessed pictures, differentiable."""
+        """``(B, d)`` unit vectors of preprocessed images, differentiable."""
 
 
 class Scorer:
     """A ``guidance.encoders.ImageTextEncoder`` whose towers ComfyUI moves to the device when they are used, and away when room is needed.
 
-    It can be asked from inside inference mode, outside of it, and under a ``GradientMode``; where the pictures ask for a gradient it is
+    It can be asked from inside inference mode, outside of it, and under a ``GradientMode``; where the images ask for a gradient it is
     differentiable, also through weights that were loaded in inference mode. A tower is loaded and unloaded as a whole.
 
     Args:
         towers: the encoder.
         image_patcher, text_patcher: the ModelPatchers of its towers; the same one for a model that is one module.
-        bytes_per_picture: what backward keeps of one picture, see :func:`bytes_kept`.
+        bytes_per_image: what backward keeps of one image, see :func:`bytes_kept`.
     """
 
-    def __init__(self, towers: Towers, image_patcher: Any, text_patcher: Any, bytes_per_picture: float) -> None:
+    def __init__(self, towers: Towers, image_patcher: Any, text_patcher: Any, bytes_per_image: float) -> None:
         self._towers = towers
         self._image_patcher = image_patcher
         self._text_patcher = text_patcher
-        self._bytes_per_picture = bytes_per_picture
+        self._bytes_per_image = bytes_per_image
 
     @property
     def name(self) -> str:
@@ -65,7 +65,7 @@ class Scorer:
 
     @property
     def image_size(self) -> int:
-        """The side of the pictures the image tower takes, in pixels."""
+        """The side of the images the image tower takes, in pixels."""
         return self._towers.image_size
 
     def encode_text(self, prompts: list[str]) -> Tensor:
@@ -75,27 +75,27 @@ class Scorer:
             vectors = self._towers.encode_text(prompts)
             return vectors.detach().to(comfy.model_management.intermediate_device(), copy=True)
 
-    def encode_image(self, pictures: Tensor, eight_bit: bool = True) -> Tensor:
-        """``(B, d)`` unit vectors for pictures ``(B, 3, H, W)`` in [0, 1], on the pictures' device; differentiable in the pictures.
+    def encode_image(self, images: Tensor, eight_bit: bool = True) -> Tensor:
+        """``(B, d)`` unit vectors for images ``(B, 3, H, W)`` in [0, 1], on the images' device; differentiable in the images.
 
         ``eight_bit``: round as image processors do, see ``Preprocessing``; the gradient passes straight through.
         """
-        with_grad = pictures.requires_grad and torch.is_grad_enabled()
-        needed = self._bytes_per_picture * len(pictures)
+        with_grad = images.requires_grad and torch.is_grad_enabled()
+        needed = self._bytes_per_image * len(images)
         _load(self._image_patcher, needed if with_grad else 0.0)
         # Ordinary tensors and a graph where they are asked for; the caller's mode, and no graph, where not.
         with _gradients() if with_grad else torch.no_grad():
-            values = self._towers.preprocessing(pictures.to(self._image_patcher.load_device, torch.float32), eight_bit)
+            values = self._towers.preprocessing(images.to(self._image_patcher.load_device, torch.float32), eight_bit)
             room = ROOM * self._free_memory() if with_grad else needed
             if needed <= room:
-                return self._towers.embed(values).to(pictures.device)
-            # Backward then computes these again, a few pictures at a time.
-            some = values.split(max(1, int(room / self._bytes_per_picture)))
-            return torch.cat([checkpoint(self._embed_again, each, use_reentrant=False) for each in some]).to(pictures.device)
+                return self._towers.embed(values).to(images.device)
+            # Backward then computes these again, a few images at a time.
+            some = values.split(max(1, int(room / self._bytes_per_image)))
+            return torch.cat([checkpoint(self._embed_again, each, use_reentrant=False) for each in some]).to(images.device)
 
     def _embed_again(self, values: Tensor) -> Tensor:
         """What backward runs, perhaps on another thread and after the weights have gone: it may not count on anything around it."""
-        _load(self._image_patcher, self._bytes_per_picture * len(values))
+        _load(self._image_patcher, self._bytes_per_image * len(values))
         with _gradients():
             return self._towers.embed(values)
 
@@ -111,7 +111,7 @@ def _gradients() -> Iterator[None]:
 
 
 def bytes_kept(vision: Mapping[str, Any], checkpointed_layers: bool) -> float:
-    """About what backward keeps of one picture in an image tower, in bytes, computing in float32.
+    """About what backward keeps of one image in an image tower, in bytes, computing in float32.
 
     17 numbers per token, channel and layer, attention computed in blocks (Korthikanti et al., arXiv 2205.05198, equation 2: 34 bytes in
     half precision). With each layer checkpointed: its input, and one layer at a time.

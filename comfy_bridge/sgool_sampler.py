@@ -30,7 +30,7 @@ APPROXIMATE = (
     "A sampler of fixed steps (euler, dpmpp_2m...) gives exact ones."
 )
 
-KEPT_START = "The sampler starts from an inverted picture, so no other noises were tried (best_of)."
+KEPT_START = "The sampler starts from an inverted image, so no other noises were tried (best_of)."
 
 
 @dataclass
@@ -53,15 +53,15 @@ class Outcome:
 
 
 class SGOOLSampler(comfy.samplers.Sampler):
-    """Optimise the noise for an objective, then sample from it with ``sampler``.
+    """Optimize the noise for an objective, then sample from it with ``sampler``.
 
     Works with any guider, model, LoRA, ControlNet, schedule, mask and noise that ``sampler`` works with; see the README.
     With 0 iterations and ``best_of`` 1 it is ``sampler``, bit for bit.
 
     Args:
         sampler: any SAMPLER but another of these.
-        objective: judges decoded pictures; may be ``None`` only where nothing is optimised.
-        vae: decodes latents to pictures; as ``objective``.
+        objective: judges decoded images; may be ``None`` only where nothing is optimized.
+        vae: decodes latents to images; as ``objective``.
         settings: see latent_optimization/presets.py. Of a procedure in it the cutouts are taken, in a copy of ``objective``; where
             sampler, steps or guidance scale are not the procedure's, the run says so.
 
@@ -71,20 +71,20 @@ class SGOOLSampler(comfy.samplers.Sampler):
 
     def __init__(self, sampler: comfy.samplers.Sampler, objective: Objective | None, vae: Any, settings: Settings) -> None:
         if isinstance(sampler, SGOOLSampler):
-            raise ValueError("This sampler optimises already. Connect an ordinary one (KSamplerSelect), and combine objectives instead.")
+            raise ValueError("This sampler optimizes already. Connect an ordinary one (KSamplerSelect), and combine objectives instead.")
         if not isinstance(sampler, comfy.samplers.Sampler):
             raise ValueError(f"Expected a SAMPLER, got {type(sampler).__name__}. Connect a KSamplerSelect or another sampler node.")
         keeps_start = settings.best_of > 1 and getattr(sampler, "pair", None) is not None
         if keeps_start:
             settings = replace(settings, best_of=1)
-        self.optimises = settings.iterations > 0 or settings.best_of > 1
-        if self.optimises and objective is None:
+        self.optimizes = settings.iterations > 0 or settings.best_of > 1
+        if self.optimizes and objective is None:
             raise ValueError("There is no objective: connect one (such as Saliency CLIP Loss), or set iterations to 0 to sample plainly.")
-        if self.optimises and vae is None:
+        if self.optimizes and vae is None:
             raise ValueError(NO_VAE)
         self.sampler = sampler
         self.objective, self._remarks = objective, list[str]()
-        if self.optimises and objective is not None and settings.procedure is not None:
+        if self.optimizes and objective is not None and settings.procedure is not None:
             self.objective, self._remarks = procedure.objective_for(settings.procedure, objective)
         if keeps_start:
             self._remarks.append(KEPT_START)
@@ -94,7 +94,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
 
     @property
     def judges_both(self) -> bool:
-        """Whether two coupled latents of a picture are judged."""
+        """Whether two coupled latents of an image are judged."""
         return self.settings.judge_both and bool(getattr(self.sampler, "coupled", False))
 
     def sample(  # noqa: PLR0917  (core's signature)
@@ -111,20 +111,20 @@ class SGOOLSampler(comfy.samplers.Sampler):
         """What ComfyUI calls; returns the latent in the model's space, as any sampler does. Leaves what else there is in ``outcome``."""
         self.outcome = None
         run = NoiseToLatent(self.sampler, model_wrap, sigmas, extra_args, latent_image, denoise_mask, schedule=self.settings.jacobian)
-        if not self.optimises or len(sigmas) < 2:
+        if not self.optimizes or len(sigmas) < 2:
             latent = run.plain(noise, callback, disable_pbar)
-            self.outcome = Outcome(_to_keep(noise), History(len(noise), noise[0].numel(), {}), ["Nothing was optimised."])
+            self.outcome = Outcome(_to_keep(noise), History(len(noise), noise[0].numel(), {}), ["Nothing was optimized."])
             return latent
         if noise.ndim not in (4, 5):
             raise ValueError(
-                f"This model's latent is no picture's: its shape in the sampler is {tuple(noise.shape)} (sound, or several parts in one). "
-                "SGOOL optimises latents of pictures and videos; set iterations to 0 to sample plainly."
+                f"This model's latent is no image's: its shape in the sampler is {tuple(noise.shape)} (sound, or several parts in one). "
+                "SGOOL optimizes latents of images and videos; set iterations to 0 to sample plainly."
             )
         channels = model_wrap.inner_model.latent_format.latent_channels
         check_latent(noise, channels)
         check_vae(self.vae, channels)
         try:
-            result = _Optimisation(self, model_wrap, run, fine=False).execute(noise)
+            result = _Optimization(self, model_wrap, run, fine=False).execute(noise)
         except Exception as error:
             if not comfy.model_management.is_oom(error):
                 raise
@@ -144,7 +144,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         logging.warning("SGOOL: out of memory; starting again with each block of the model checkpointed.")
         comfy.model_management.soft_empty_cache()
         try:
-            return _Optimisation(self, model_wrap, run, fine=True).execute(noise)
+            return _Optimization(self, model_wrap, run, fine=True).execute(noise)
         except Exception as error:
             if not comfy.model_management.is_oom(error):
                 raise
@@ -161,7 +161,7 @@ def too_large(noise: Tensor, settings: Settings) -> str:
     if settings.jacobian.choice != "last" or settings.jacobian.count > 1:
         smaller.append("gradients through the last model call only (SGOOL Settings: gradient_calls 'last', 1)")
     if settings.procedure is not None:
-        smaller.append("fewer views of the picture (SGOOL Settings: procedure 'sampler and objective nodes')")
+        smaller.append("fewer augmentations of the image (SGOOL Settings: procedure 'sampler and objective nodes')")
     smaller.append("a smaller scorer")
     return f"Out of memory, also with every block checkpointed. What would help, in this order: {'; '.join(smaller)}; or iterations 0."
 
@@ -170,7 +170,7 @@ def _to_keep(noise: Tensor) -> Tensor:
     return noise.detach().to("cpu", torch.float32).clone()
 
 
-class _Optimisation:
+class _Optimization:
     """One attempt at one run: the functions that ``optimize`` wants, and ComfyUI's memory, progress and cancel button behind them."""
 
     def __init__(self, owner: SGOOLSampler, model_wrap: Any, run: NoiseToLatent, fine: bool) -> None:
@@ -186,14 +186,14 @@ class _Optimisation:
         self.models = [self.patcher, *getattr(model_wrap, "loaded_models", [])]
         self.as_inference = torch.is_inference_mode_enabled()
         self.models_may_be_elsewhere = False
-        self.pictures: dict[int, Tensor] = {}
+        self.images: dict[int, Tensor] = {}
         self.last_decoded: tuple[Tensor, Tensor] | None = None
         self.steps = max(1, len(run.sigmas) - 1)
         self.bar = comfy.utils.ProgressBar(self.steps)
         self.runs_done, self.runs_expected, self.calls_before = 0, 1, 0
 
     def execute(self, noise: Tensor) -> Result:
-        """Optimise, with everything put back afterwards, whatever happens."""
+        """Optimize, with everything put back afterwards, whatever happens."""
         run = self.run
         self.batch_size = len(noise)
         self.objective.begin()
@@ -219,7 +219,7 @@ class _Optimisation:
         finally:
             run.before_call = None
             self.objective.begin()
-            self.pictures.clear()
+            self.images.clear()
             self.last_decoded = None
             memory.load(self.models, 0, self.as_inference)
 
@@ -245,22 +245,22 @@ class _Optimisation:
         comfy.model_management.throw_exception_if_processing_interrupted()
         self.models_may_be_elsewhere = True
         with_grad = latent.requires_grad and torch.is_grad_enabled()
-        pictures = self._decoded(latent, with_grad)
-        for index, picture in zip(indices.tolist(), pictures.detach(), strict=True):
-            self.pictures[index] = picture.cpu()
+        images = self._decoded(latent, with_grad)
+        for index, image in zip(indices.tolist(), images.detach(), strict=True):
+            self.images[index] = image.cpu()
         with GradientMode() if with_grad else contextlib.nullcontext():
-            scored = self.objective(pictures, Context(iteration, generator, indices, self.batch_size))
+            scored = self.objective(images, Context(iteration, generator, indices, self.batch_size))
         return scored.losses, scored.parts
 
     def _decoded(self, latent: Tensor, with_grad: bool) -> Tensor:
-        """Pictures of a latent. One that is scored several times in a row, with other augmentations, is decoded once."""
+        """Images of a latent. One that is scored several times in a row, with other augmentations, is decoded once."""
         if not with_grad and self.last_decoded is not None and torch.equal(self.last_decoded[0], latent):
             return self.last_decoded[1]
         with GradientMode() if with_grad else contextlib.nullcontext():
             space = self.base_model.process_latent_out(latent)
-        pictures = decode_with_grad(self.vae, space, self.as_inference, self.fine)
-        self.last_decoded = None if with_grad else (latent.clone(), pictures)
-        return pictures
+        images = decode_with_grad(self.vae, space, self.as_inference, self.fine)
+        self.last_decoded = None if with_grad else (latent.clone(), images)
+        return images
 
     def _generators(self, batch: int) -> list[torch.Generator]:
         seed = self.run.extra_args.get("seed") or 0
@@ -280,7 +280,7 @@ class _Optimisation:
     def _on_iteration(self, progress: Progress) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         self.runs_done, self.runs_expected = progress.sampler_runs, progress.expected_sampler_runs
-        shown = [picture for _, picture in sorted(self.pictures.items())]
+        shown = [image for _, image in sorted(self.images.items())]
         self.bar.update_absolute(self.runs_done * self.steps, self.runs_expected * self.steps, to_preview(shown))
 
 
@@ -289,7 +289,7 @@ def check_latent(latent: Tensor, channels: int) -> None:
     if latent.shape[1] != channels:
         raise ValueError(
             f"The latent has {latent.shape[1]} channels, but this model's latents have {channels}: it is of another model. "
-            "Encode the picture with the VAE of this model (VAE Encode), or connect an empty latent."
+            "Encode the image with the VAE of this model (VAE Encode), or connect an empty latent."
         )
 
 

@@ -14,28 +14,28 @@ from . import memory
 
 # What backward keeps of a decode, in core's estimates of a decode's memory. Checkpointing the blocks brings it to about one.
 RATIO = 4.0
-NO_VAE = "There is no VAE: the objective judges pictures, so the latent has to be decoded. Connect the VAE of the model."
+NO_VAE = "There is no VAE: the objective judges images, so the latent has to be decoded. Connect the VAE of the model."
 
 
 def check_vae(vae: Any, channels: int) -> None:
     """See that ``vae`` can decode latents of ``channels`` channels.
 
     Raises:
-        ValueError: if there is none, or one that is for other latents or has no pictures to give.
+        ValueError: if there is none, or one that is for other latents or has no images to give.
     """
     if vae is None:
         raise ValueError(NO_VAE)
     if getattr(vae, "first_stage_model", None) is None:
         raise ValueError("This VAE has no weights. The checkpoint probably contains none: connect a Load VAE node.")
     if getattr(vae, "latent_dim", 2) not in (2, 3):
-        raise ValueError("This VAE decodes no pictures (it is for audio or another kind of data); connect the VAE of the image model.")
+        raise ValueError("This VAE decodes no images (it is for audio or another kind of data); connect the VAE of the image model.")
     expected = getattr(vae, "latent_channels", channels)
     if expected != channels:
         raise ValueError(f"This VAE is for latents of {expected} channels, the model's have {channels}. Connect the VAE of this model.")
 
 
 def decode_with_grad(vae: Any, latent: Tensor, as_inference: bool | None = None, fine: bool = False) -> Tensor:
-    """Decode latents to pictures, differentiable in the latents. Never in tiles, unlike ``VAE.decode`` when memory runs out.
+    """Decode latents to images, differentiable in the latents. Never in tiles, unlike ``VAE.decode`` when memory runs out.
 
     Args:
         vae: a ComfyUI VAE.
@@ -70,9 +70,9 @@ def decode_with_grad(vae: Any, latent: Tensor, as_inference: bool | None = None,
 def _decode(vae: Any, latent: Tensor) -> Tensor:
     decoded = vae.first_stage_model.decode(latent.to(device=vae.device, dtype=vae.vae_dtype))
     # A copy, since process_output writes in place into what backward may need.
-    pictures: Tensor = vae.process_output(decoded.to(dtype=torch.float32, copy=True))
-    if pictures.ndim == 5:
-        pictures = pictures[:, :, pictures.shape[2] // 2]
-    if pictures.ndim != 4 or pictures.shape[1] not in (1, 3, 4):
-        raise ValueError(f"The VAE decoded to something of shape {tuple(pictures.shape)}; expected pictures with 1, 3 or 4 channels.")
-    return pictures.expand(-1, 3, -1, -1) if pictures.shape[1] == 1 else pictures[:, :3]
+    images: Tensor = vae.process_output(decoded.to(dtype=torch.float32, copy=True))
+    if images.ndim == 5:
+        images = images[:, :, images.shape[2] // 2]
+    if images.ndim != 4 or images.shape[1] not in (1, 3, 4):
+        raise ValueError(f"The VAE decoded to something of shape {tuple(images.shape)}; expected images with 1, 3 or 4 channels.")
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]

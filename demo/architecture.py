@@ -1,4 +1,4 @@
-"""The parts of the embedded model, at the sizes that its weights files have.
+"""The parts of the demo model, at the sizes that its weights files have.
 
 The denoiser and the autoencoder are ComfyUI's own classes; the generator's text encoder has the keys of ComfyUI's
 ``CLIPTextModel`` and the scorer is transformers' ``CLIPModel``. Only the judge is a network of this file.
@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .captions import COLOUR_NAMES, SHAPES, SIZES
+from .captions import COLOR_NAMES, SHAPES, SIZES
 
-PICTURE_SIDE = 64
+IMAGE_SIDE = 64
 LATENT_CHANNELS = 16
 TEXT_LENGTH = 24  # tokens, begin and end marks included
 VOCABULARY = 33  # 29 words of the grammar and 4 marks
@@ -58,7 +58,7 @@ VAE_BLOCK = 4
 VAE_CONFIG: dict[str, Any] = {
     "double_z": True,
     "z_channels": LATENT_CHANNELS,
-    "resolution": PICTURE_SIDE // VAE_BLOCK,
+    "resolution": IMAGE_SIDE // VAE_BLOCK,
     "in_channels": 3 * VAE_BLOCK**2,
     "out_ch": 3 * VAE_BLOCK**2,
     "ch": 64,
@@ -76,7 +76,7 @@ SCORER_VISION_CONFIG: dict[str, Any] = {
     "intermediate_size": 448,
     "num_hidden_layers": 4,
     "num_attention_heads": 4,
-    "image_size": PICTURE_SIDE,
+    "image_size": IMAGE_SIDE,
     "patch_size": 8,
     "hidden_act": "quick_gelu",
     "projection_dim": 96,
@@ -84,7 +84,7 @@ SCORER_VISION_CONFIG: dict[str, Any] = {
 
 
 def build_unet(**kwargs: Any) -> nn.Module:
-    """ComfyUI's ``UNetModel`` at the embedded model's size."""
+    """ComfyUI's ``UNetModel`` at the demo model's size."""
     import comfy.ops
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
@@ -92,14 +92,14 @@ def build_unet(**kwargs: Any) -> nn.Module:
 
 
 def build_autoencoder() -> nn.Module:
-    """ComfyUI's ``AutoencoderKL``: pictures (B, 3, 64, 64) in [-1, 1] to latents (B, 16, 8, 8), unscaled, and back."""
+    """ComfyUI's ``AutoencoderKL``: images (B, 3, 64, 64) in [-1, 1] to latents (B, 16, 8, 8), unscaled, and back."""
     from comfy.ldm.models.autoencoder import AutoencoderKL
 
     return on_blocks(AutoencoderKL(**VAE_PARAMETERS))
 
 
 def on_blocks(autoencoder: nn.Module) -> nn.Module:
-    """Let the encoder take, and the decoder give, pictures instead of blocks of pixels. Hooks, so that the weights keep
+    """Let the encoder take, and the decoder give, images instead of blocks of pixels. Hooks, so that the weights keep
     their names and ComfyUI's ``VAE`` can build and load the model first."""
     autoencoder.encoder.register_forward_pre_hook(_cut_into_blocks)
     autoencoder.decoder.register_forward_hook(_join_blocks)
@@ -128,8 +128,8 @@ def build_scorer() -> nn.Module:
     return CLIPModel(CLIPConfig(text_config=SCORER_TEXT_CONFIG, vision_config=SCORER_VISION_CONFIG, projection_dim=96))
 
 
-def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Give weights to ComfyUI's layers, which leave theirs uninitialised, as ``torch.nn`` would; last layers of residual
+def initialize(module: nn.Module, generator: torch.Generator) -> None:
+    """Give weights to ComfyUI's layers, which leave theirs uninitialized, as ``torch.nn`` would; last layers of residual
     branches start at zero, as is usual for this architecture (``zero_module`` in openai/guided-diffusion)."""
     for name, layer in module.named_modules():
         if isinstance(layer, (nn.GroupNorm, nn.LayerNorm)):
@@ -160,11 +160,11 @@ class Judge(nn.Module):
         self.head = nn.Sequential(nn.GroupNorm(8, width), nn.Conv2d(width, 2 * width, 1), nn.GELU())
         self.out = nn.Conv2d(2 * width, sum(JUDGE_CHANNELS.values()), 1)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        x = self.stem(nn.functional.pixel_unshuffle(pictures * 2 - 1, VAE_BLOCK))
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(nn.functional.pixel_unshuffle(images * 2 - 1, VAE_BLOCK))
         for block in self.blocks:
             x = x + block(x)
         return self.out(self.head(x))
 
 
-JUDGE_CHANNELS = {"centre": 1, "colour": len(COLOUR_NAMES), "shape": len(SHAPES), "size": len(SIZES), "offset": 2}
+JUDGE_CHANNELS = {"center": 1, "color": len(COLOR_NAMES), "shape": len(SHAPES), "size": len(SIZES), "offset": 2}

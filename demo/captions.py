@@ -1,7 +1,7 @@
-"""What the embedded model's world can say: a small grammar, its wrong variants, and a reader for prompts.
+"""What the demo model's world can say: a small grammar, its wrong variants, and a reader for prompts.
 
 A caption names one to three objects, for example ``"a small red circle left of a large teal ring and a pink cross"``
-or ``"two green squares and a blue triangle"``. Grounds and the grey things on them are never named.
+or ``"two green squares and a blue triangle"``. Grounds and the gray things on them are never named.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 
 import numpy as np
 
-COLOURS: dict[str, tuple[int, int, int]] = {
+COLORS: dict[str, tuple[int, int, int]] = {
     "red": (214, 40, 40),
     "orange": (242, 132, 32),
     "yellow": (236, 208, 48),
@@ -28,7 +28,7 @@ SHAPES = ("circle", "square", "triangle", "cross", "ring")
 SIZES = ("small", "medium", "large")  # "medium" is a size that captions do not name
 RELATIONS = ("left of", "right of", "above", "below")
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
-COLOUR_NAMES = tuple(COLOURS)
+COLOR_NAMES = tuple(COLORS)
 SIMILAR = {
     "red": ("orange", "pink"),
     "orange": ("red", "yellow"),
@@ -43,7 +43,7 @@ MAX_OBJECTS = 3
 PLURALS = {shape: shape + ("es" if shape == "cross" else "s") for shape in SHAPES}
 WORDS = (  # in the order of the tokenizer's numbers, which the weights know: never change it
     *("a", "an", "two", "and", "small", "large"),
-    *COLOUR_NAMES,
+    *COLOR_NAMES,
     *SHAPES,
     *PLURALS.values(),
     *("left", "right", "of", "above", "below"),
@@ -52,9 +52,9 @@ WORDS = (  # in the order of the tokenizer's numbers, which the weights know: ne
 
 @dataclass(frozen=True)
 class Phrase:
-    """``count`` objects of one colour and shape; ``size`` is "small", "large" or None where any size will do."""
+    """``count`` objects of one color and shape; ``size`` is "small", "large" or None where any size will do."""
 
-    colour: str
+    color: str
     shape: str
     size: str | None = None
     count: int = 1
@@ -63,8 +63,8 @@ class Phrase:
         if self.count == 2:
             article, noun = "two", PLURALS[self.shape]
         else:
-            article, noun = "an" if self.size is None and self.colour == "orange" else "a", self.shape
-        return " ".join(word for word in (article, self.size, self.colour, noun) if word)
+            article, noun = "an" if self.size is None and self.color == "orange" else "a", self.shape
+        return " ".join(word for word in (article, self.size, self.color, noun) if word)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Caption:
 
 
 _PHRASE = re.compile(
-    rf"^(?P<count>an?|two)(?: (?P<size>small|large))? (?P<colour>{'|'.join(COLOUR_NAMES)}) (?P<shape>{'|'.join(SHAPES)})(?:e?s)?$"
+    rf"^(?P<count>an?|two)(?: (?P<size>small|large))? (?P<color>{'|'.join(COLOR_NAMES)}) (?P<shape>{'|'.join(SHAPES)})(?:e?s)?$"
 )
 
 
@@ -109,11 +109,11 @@ def parse(text: str) -> Caption:
     relation = next((r for r in RELATIONS if f" {r} " in cleaned), None)
     pieces = [piece.strip() for piece in re.split(rf" and (?=an? |two )| (?:{'|'.join(RELATIONS)}) ", cleaned) if piece.strip()]
     matches = [_PHRASE.match(piece) for piece in pieces]
-    phrases = tuple(Phrase(m["colour"], m["shape"], m["size"], 2 if m["count"] == "two" else 1) for m in matches if m is not None)
+    phrases = tuple(Phrase(m["color"], m["shape"], m["size"], 2 if m["count"] == "two" else 1) for m in matches if m is not None)
     if not phrases or len(phrases) != len(matches) or sum(p.count for p in phrases) > MAX_OBJECTS:
         raise ValueError(
-            f"The embedded model's judge cannot read the prompt {text!r}. It knows one to three objects, such as "
-            f"'a small red circle left of a large blue ring'; colours: {', '.join(COLOUR_NAMES)}; shapes: {', '.join(SHAPES)}."
+            f"The demo model's judge cannot read the prompt {text!r}. It knows one to three objects, such as "
+            f"'a small red circle left of a large blue ring'; colors: {', '.join(COLOR_NAMES)}; shapes: {', '.join(SHAPES)}."
         )
     return Caption(phrases, relation if len(phrases) > 1 else None)
 
@@ -144,9 +144,9 @@ def _swap(caption: Caption, rng: np.random.Generator, field: str) -> Caption | N
 def _alter_phrase(caption: Caption, rng: np.random.Generator, field: str) -> Caption | None:
     i = int(rng.integers(len(caption.phrases)))
     phrase = caption.phrases[i]
-    if field == "colour":
+    if field == "color":
         near = rng.random() < 0.5
-        changed = replace(phrase, colour=str(rng.choice(SIMILAR[phrase.colour])) if near else _other(COLOUR_NAMES, phrase.colour, rng))
+        changed = replace(phrase, color=str(rng.choice(SIMILAR[phrase.color])) if near else _other(COLOR_NAMES, phrase.color, rng))
     elif field == "shape":
         changed = replace(phrase, shape=_other(SHAPES, phrase.shape, rng))
     else:
@@ -170,7 +170,7 @@ def _drop(caption: Caption, rng: np.random.Generator) -> Caption | None:
 def _add(caption: Caption, rng: np.random.Generator) -> Caption | None:
     if caption.count >= MAX_OBJECTS:
         return None
-    extra = Phrase(str(rng.choice(COLOUR_NAMES)), str(rng.choice(SHAPES)))
+    extra = Phrase(str(rng.choice(COLOR_NAMES)), str(rng.choice(SHAPES)))
     return replace(caption, phrases=(*caption.phrases, extra))
 
 
@@ -184,8 +184,8 @@ def _recount(caption: Caption, rng: np.random.Generator) -> Caption | None:
 
 
 Edit = Callable[[Caption, np.random.Generator], "Caption | None"]
-_BINDING: tuple[Edit, ...] = (*(partial(_swap, field=field) for field in ("colour", "shape", "size")), _alter_relation)
-_ATTRIBUTES: tuple[Edit, ...] = (*(partial(_alter_phrase, field=field) for field in ("colour", "shape", "size")), *_BINDING[:3])
+_BINDING: tuple[Edit, ...] = (*(partial(_swap, field=field) for field in ("color", "shape", "size")), _alter_relation)
+_ATTRIBUTES: tuple[Edit, ...] = (*(partial(_alter_phrase, field=field) for field in ("color", "shape", "size")), *_BINDING[:3])
 _EDITS: tuple[Edit, ...] = (
     *_ATTRIBUTES,
     *_BINDING[3:],

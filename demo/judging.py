@@ -1,6 +1,6 @@
-"""The judge: says which objects stand in a picture, and whether that is what a prompt asked for.
+"""The judge: says which objects stand in an image, and whether that is what a prompt asked for.
 
-It is trained on scenes and on decoded latents, never optimised against, and shares nothing with the scorer.
+It is trained on scenes and on decoded latents, never optimized against, and shares nothing with the scorer.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from .architecture import JUDGE_CHANNELS
-from .captions import COLOUR_NAMES, SHAPES, SIZES, Caption, parse
+from .captions import COLOR_NAMES, SHAPES, SIZES, Caption, parse
 
 CELL = 4  # pixels between two guesses of the judge
-CLEARLY_BESIDE = 4.0  # pixels by which one centre must be to the left of another to count as "left of"
+CLEARLY_BESIDE = 4.0  # pixels by which one center must be to the left of another to count as "left of"
 
 
 @dataclass(frozen=True)
 class Detected:
-    """One object that the judge sees: names, centre in pixels, and how sure it is that something is there."""
+    """One object that the judge sees: names, center in pixels, and how sure it is that something is there."""
 
-    colour: str
+    color: str
     shape: str
     size: str
     x: float
@@ -33,7 +33,7 @@ class Detected:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge says of one picture and one prompt."""
+    """What the judge says of one image and one prompt."""
 
     objects: bool  # everything asked for is there, with its attributes
     count: bool  # and nothing more
@@ -51,23 +51,23 @@ def split_channels(logits: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def detect(judge: nn.Module, pictures: Tensor, threshold: float = 0.5) -> list[list[Detected]]:
-    """The objects in each picture (B, 3, 64, 64) in [0, 1]: peaks of the centre map, at least two cells apart."""
-    parts = split_channels(judge(pictures).float())
-    centre = parts["centre"].sigmoid()
-    peak = (centre == nn.functional.max_pool2d(centre, 5, stride=1, padding=2)) & (centre > threshold)
-    found: list[list[Detected]] = [[] for _ in range(len(pictures))]
+def detect(judge: nn.Module, images: Tensor, threshold: float = 0.5) -> list[list[Detected]]:
+    """The objects in each image (B, 3, 64, 64) in [0, 1]: peaks of the center map, at least two cells apart."""
+    parts = split_channels(judge(images).float())
+    center = parts["center"].sigmoid()
+    peak = (center == nn.functional.max_pool2d(center, 5, stride=1, padding=2)) & (center > threshold)
+    found: list[list[Detected]] = [[] for _ in range(len(images))]
     for b, _, row, column in peak.nonzero().tolist():
-        colour, shape, size = (int(parts[name][b, :, row, column].argmax()) for name in ("colour", "shape", "size"))
+        color, shape, size = (int(parts[name][b, :, row, column].argmax()) for name in ("color", "shape", "size"))
         dx, dy = parts["offset"][b, :, row, column].tolist()
         found[b].append(
             Detected(
-                COLOUR_NAMES[colour],
+                COLOR_NAMES[color],
                 SHAPES[shape],
                 SIZES[size],
                 (column + 0.5 + dx) * CELL,
                 (row + 0.5 + dy) * CELL,
-                float(centre[b, 0, row, column]),
+                float(center[b, 0, row, column]),
             )
         )
     return found
@@ -79,7 +79,7 @@ def _stands(a: Detected, b: Detected, relation: str) -> bool:
 
 
 def _wanted(caption: Caption) -> list[tuple[str, str, str | None]]:
-    return [(p.colour, p.shape, p.size) for p in caption.phrases for _ in range(p.count)]
+    return [(p.color, p.shape, p.size) for p in caption.phrases for _ in range(p.count)]
 
 
 def compare(caption: Caption, seen: Sequence[Detected]) -> Verdict:
@@ -88,20 +88,20 @@ def compare(caption: Caption, seen: Sequence[Detected]) -> Verdict:
     objects = relation = False
     second = caption.phrases[0].count  # where the second phrase's first object stands among the wanted
     for order in permutations(seen, len(wanted)):
-        fits = all((o.colour, o.shape) == w[:2] and w[2] in (None, o.size) for o, w in zip(order, wanted, strict=True))
+        fits = all((o.color, o.shape) == w[:2] and w[2] in (None, o.size) for o, w in zip(order, wanted, strict=True))
         objects |= fits
         relation |= fits and (caption.relation is None or _stands(order[0], order[second], caption.relation))
     return Verdict(objects, len(seen) == len(wanted), relation, tuple(seen))
 
 
-def judge_pictures(judge: nn.Module, pictures: Tensor, prompts: Sequence[str]) -> list[Verdict]:
-    """A verdict for each picture (B, 3, 64, 64); one prompt for all, or one each.
+def judge_images(judge: nn.Module, images: Tensor, prompts: Sequence[str]) -> list[Verdict]:
+    """A verdict for each image (B, 3, 64, 64); one prompt for all, or one each.
 
     Raises:
-        ValueError: another number of prompts, or a prompt that is not of the embedded model's world.
+        ValueError: another number of prompts, or a prompt that is not of the demo model's world.
     """
-    if len(prompts) not in (1, len(pictures)):
-        raise ValueError(f"There are {len(pictures)} pictures and {len(prompts)} prompts; give one prompt, or one for each picture.")
+    if len(prompts) not in (1, len(images)):
+        raise ValueError(f"There are {len(images)} images and {len(prompts)} prompts; give one prompt, or one for each image.")
     captions = [parse(prompt) for prompt in prompts]
-    captions = captions * len(pictures) if len(captions) == 1 else captions
-    return [compare(c, s) for c, s in zip(captions, detect(judge, pictures), strict=True)]
+    captions = captions * len(images) if len(captions) == 1 else captions
+    return [compare(c, s) for c, s in zip(captions, detect(judge, images), strict=True)]

@@ -1,4 +1,4 @@
-"""The embedded model as ComfyUI's own objects: a MODEL, a CLIP, a VAE and a scorer's folder, from the pack's weights."""
+"""The demo model as ComfyUI's own objects: a MODEL, a CLIP, a VAE and a scorer's folder, from the pack's weights."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ SCORER_FOLDER = WEIGHTS / "scorer"
 
 
 class DemoLatent(comfy.latent_formats.LatentFormat):
-    """Latents of the embedded model: 16 channels, one latent pixel for 8 x 8 pixels."""
+    """Latents of the demo model: 16 channels, one latent pixel for 8 x 8 pixels."""
 
     latent_channels = LATENT_CHANNELS
 
     def __init__(self) -> None:
         metadata = read_metadata("vae")
         self.scale_factor = metadata["scale_factor"]
-        # Least squares from latent to colour, for ComfyUI's fast previews; found when the weights were exported.
+        # Least squares from latent to color, for ComfyUI's fast previews; found when the weights were exported.
         self.latent_rgb_factors = metadata["rgb_factors"]
         self.latent_rgb_factors_bias = metadata["rgb_bias"]
 
@@ -94,7 +94,7 @@ class _FromMemory:
 
 
 class _TextModel(comfy.clip_model.CLIPTextModel):
-    """ComfyUI's class with a vocabulary of the embedded model's size, which it takes to be that of Stable Diffusion."""
+    """ComfyUI's class with a vocabulary of the demo model's size, which it takes to be that of Stable Diffusion."""
 
     def __init__(self, config: dict[str, Any], dtype: torch.dtype | None, device: str, operations: Any) -> None:
         super().__init__(config, dtype, device, operations)

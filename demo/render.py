@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .captions import COLOURS, SHAPES
+from .captions import COLORS, SHAPES
 from .scenes import CLUTTER_KINDS, GROUND_KINDS, MAX_CLUTTER, SIDE, Placed, Scene
 
 _MUTED = (
@@ -47,9 +47,9 @@ def _turn(x: Tensor, y: Tensor, angle: float) -> tuple[Tensor, Tensor]:
     return c * x + s * y, c * y - s * x
 
 
-def _blend(canvas: Tensor, distance: Tensor, colour: Tensor, opacity: float = 1.0) -> Tensor:
+def _blend(canvas: Tensor, distance: Tensor, color: Tensor, opacity: float = 1.0) -> Tensor:
     alpha = (0.5 - distance).clamp(0, 1) * opacity
-    return canvas + alpha * (colour.view(3, 1, 1) - canvas)
+    return canvas + alpha * (color.view(3, 1, 1) - canvas)
 
 
 def _value_noise(rng: np.random.Generator, cells: int) -> Tensor:
@@ -58,7 +58,7 @@ def _value_noise(rng: np.random.Generator, cells: int) -> Tensor:
 
 
 def _ground(rng: np.random.Generator) -> Tensor:
-    """(3, 64, 64): two muted colours mixed by a gradient, noise, stripes, checks or stray lines."""
+    """(3, 64, 64): two muted colors mixed by a gradient, noise, stripes, checks or stray lines."""
     x, y = _grid()
     a, b = (_MUTED[int(i)] for i in rng.choice(len(_MUTED), 2, replace=False))
     kind, angle, phase = int(rng.integers(GROUND_KINDS)), rng.uniform(0, np.pi), rng.uniform(0, 6.28)
@@ -106,12 +106,12 @@ def _add_clutter(canvas: Tensor, rng: np.random.Generator) -> Tensor:
 def _add_object(canvas: Tensor, obj: Placed, rng: np.random.Generator) -> Tensor:
     x, y = _grid()
     u, v = _turn(x - obj.x, y - obj.y, obj.angle)
-    colour = torch.tensor(COLOURS[obj.colour], dtype=torch.float32) / 255 + torch.from_numpy(rng.uniform(-0.035, 0.035, 3)).float()
-    return _blend(canvas, _shape_distance(obj.shape, u, v, obj.radius), colour)
+    color = torch.tensor(COLORS[obj.color], dtype=torch.float32) / 255 + torch.from_numpy(rng.uniform(-0.035, 0.035, 3)).float()
+    return _blend(canvas, _shape_distance(obj.shape, u, v, obj.radius), color)
 
 
 def render(scene: Scene) -> Tensor:
-    """The picture of a scene: (3, 64, 64) float32 in [0, 1]."""
+    """The image of a scene: (3, 64, 64) float32 in [0, 1]."""
     rng = np.random.default_rng(scene.ground_seed)
     canvas = _add_clutter(_ground(rng), rng)
     for obj in scene.objects:

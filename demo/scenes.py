@@ -1,4 +1,4 @@
-"""Scenes of the embedded model's world: which objects stand where, on which ground, and how a caption calls them.
+"""Scenes of the demo model's world: which objects stand where, on which ground, and how a caption calls them.
 
 Everything is drawn from one ``numpy.random.Generator``; the same seed gives the same scenes. A scene is a row of plain
 arrays, so that many are rendered at once (``render.py``).
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .captions import COLOUR_NAMES, MAX_OBJECTS, OPPOSITE, RELATIONS, SHAPES, SIMILAR, SIZES, Caption, Phrase, held_out
+from .captions import COLOR_NAMES, MAX_OBJECTS, OPPOSITE, RELATIONS, SHAPES, SIMILAR, SIZES, Caption, Phrase, held_out
 
 SIDE = 64
 MAX_CLUTTER = 7
@@ -18,14 +18,14 @@ CLUTTER_KINDS = 4  # bar, half disc, wedge, dots
 GROUND_KINDS = 5  # gradient, value noise, stripes, checks, stray lines
 RADIUS = {"small": (5.5, 7.0), "medium": (8.0, 9.5), "large": (11.0, 13.5)}
 GAP = 2.0  # pixels that stay free between two objects
-RELATION_DISTANCE = 8.0  # a caption calls something "left of" only if its centre is at least so far to the left
+RELATION_DISTANCE = 8.0  # a caption calls something "left of" only if its center is at least so far to the left
 
 
 @dataclass(frozen=True)
 class Placed:
-    """One object in a picture: names, centre and radius in pixels of a 64 x 64 picture (x to the right, y down)."""
+    """One object in an image: names, center and radius in pixels of a 64 x 64 image (x to the right, y down)."""
 
-    colour: str
+    color: str
     shape: str
     size: str
     x: float
@@ -54,15 +54,15 @@ def relation_between(a: Placed, b: Placed) -> str | None:
 
 
 def _draw_kinds(rng: np.random.Generator) -> list[tuple[str, str, str]]:
-    """Colour, shape and size of one to three objects; colours are often similar, a pair is sometimes the same twice."""
+    """Color, shape and size of one to three objects; colors are often similar, a pair is sometimes the same twice."""
     number = int(rng.choice([1, 2, 3], p=[0.2, 0.45, 0.35]))
     kinds: list[tuple[str, str, str]] = []
     while len(kinds) < number:
-        colour, shape = str(rng.choice(COLOUR_NAMES)), str(rng.choice(SHAPES))
+        color, shape = str(rng.choice(COLOR_NAMES)), str(rng.choice(SHAPES))
         if kinds and rng.random() < 0.35:
-            colour = str(rng.choice(SIMILAR[kinds[-1][0]]))
-        if all((colour, shape) != kind[:2] for kind in kinds):
-            kinds.append((colour, shape, str(rng.choice(SIZES, p=[0.45, 0.3, 0.25]))))
+            color = str(rng.choice(SIMILAR[kinds[-1][0]]))
+        if all((color, shape) != kind[:2] for kind in kinds):
+            kinds.append((color, shape, str(rng.choice(SIZES, p=[0.45, 0.3, 0.25]))))
     if number >= 2 and rng.random() < 0.2:
         kinds[1] = kinds[0]
     return kinds
@@ -70,12 +70,12 @@ def _draw_kinds(rng: np.random.Generator) -> list[tuple[str, str, str]]:
 
 def _place(kinds: list[tuple[str, str, str]], rng: np.random.Generator) -> tuple[Placed, ...] | None:
     placed: list[Placed] = []
-    for colour, shape, size in kinds:
+    for color, shape, size in kinds:
         for _ in range(30):
             radius = float(rng.uniform(*RADIUS[size]))
             x, y = rng.uniform(radius + 1.5, SIDE - radius - 1.5, 2)
             if all(np.hypot(x - o.x, y - o.y) > 1.1 * (radius + o.radius) + GAP for o in placed):
-                placed.append(Placed(colour, shape, size, float(x), float(y), radius, float(rng.uniform(-0.25, 0.25))))
+                placed.append(Placed(color, shape, size, float(x), float(y), radius, float(rng.uniform(-0.25, 0.25))))
                 break
         else:
             return None
@@ -87,12 +87,12 @@ def _describe(objects: tuple[Placed, ...], rng: np.random.Generator) -> Caption:
     phrases: list[Phrase] = []
     singles: list[Placed | None] = []
     for obj in objects:
-        if phrases and (phrases[-1].colour, phrases[-1].shape) == (obj.colour, obj.shape):
-            phrases[-1] = Phrase(obj.colour, obj.shape, phrases[-1].size, 2)
+        if phrases and (phrases[-1].color, phrases[-1].shape) == (obj.color, obj.shape):
+            phrases[-1] = Phrase(obj.color, obj.shape, phrases[-1].size, 2)
             singles[-1] = None
             continue
         named = obj.size if obj.size != "medium" and rng.random() < 0.7 else None
-        phrases.append(Phrase(obj.colour, obj.shape, named))
+        phrases.append(Phrase(obj.color, obj.shape, named))
         singles.append(obj)
     relation = None
     if len(phrases) >= 2 and singles[0] is not None and singles[1] is not None and rng.random() < 0.55:
@@ -118,7 +118,7 @@ def draw_scenes(n: int, seed: int, *, keep_held_out: bool = False) -> list[Scene
 
 
 def mirrored(scene: Scene) -> Scene:
-    """The scene whose picture is this one's, flipped left to right."""
+    """The scene whose image is this one's, flipped left to right."""
     objects = tuple(replace(o, x=SIDE - o.x, angle=-o.angle) for o in scene.objects)
     relation = scene.caption.relation
     turned = OPPOSITE[relation] if relation in ("left of", "right of") else relation

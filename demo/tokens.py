@@ -1,4 +1,4 @@
-"""The embedded model's tokenizer: one token a word, the same for the generator and the scorer."""
+"""The demo model's tokenizer: one token a word, the same for the generator and the scorer."""
 
 from __future__ import annotations
 

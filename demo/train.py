@@ -1,4 +1,4 @@
-"""Train the embedded model anew: ``python run.py train``. Stops and resumes anywhere; each part once done is kept."""
+"""Train the demo model anew: ``python run.py train``. Stops and resumes anywhere; each part once done is kept."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Workshop:
 
     def held_decoded(self) -> Scenes:
         latents = encode_all(self.autoencoder(), self.held, self.folder / f"held-latents-{HELD_OUT}.npy", self.device)
-        pictures = decode_all(self.autoencoder(), latents, self.folder / f"held-decoded-{HELD_OUT}.npy", self.device)
-        return Scenes(self.held.scenes, pictures)
+        images = decode_all(self.autoencoder(), latents, self.folder / f"held-decoded-{HELD_OUT}.npy", self.device)
+        return Scenes(self.held.scenes, images)
 
     def judge(self) -> torch.nn.Module:
         return train_judge(self.folder, self.data, self.decoded(), self.device)
@@ -86,8 +86,8 @@ class Workshop:
 
     def repainted(self) -> Scenes:
         path = self.folder / f"rerendered-{RERENDERED}.npy"
-        pictures = rerender(self.painter(), self.latents()[:RERENDERED], self.captions[:RERENDERED], path)
-        return Scenes(self.data.scenes[:RERENDERED], pictures)
+        images = rerender(self.painter(), self.latents()[:RERENDERED], self.captions[:RERENDERED], path)
+        return Scenes(self.data.scenes[:RERENDERED], images)
 
     def all_sources(self) -> list[Scenes]:
         return [self.data, self.decoded_scenes(), self.repainted(), self.repainted()]
@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train every part, or the named ones and what they need."""
     parser = argparse.ArgumentParser(prog="run.py train", description=__doc__)
     parser.add_argument("parts", nargs="*", help=f"some of: {', '.join(PARTS)}; all by default")
-    parser.add_argument("--folder", type=Path, default=Path(".cache") / "training", help="where checkpoints and pictures are kept (3 GB)")
+    parser.add_argument("--folder", type=Path, default=Path(".cache") / "training", help="where checkpoints and images are kept (3 GB)")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args(arguments)

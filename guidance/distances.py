@@ -1,4 +1,4 @@
-"""Distances between unit vectors, smooth everywhere, and how much nearer a picture is to what it should not show."""
+"""Distances between unit vectors, smooth everywhere, and how much nearer an image is to what it should not show."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def one_minus_cosine(first: Tensor, second: Tensor) -> Tensor:
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"great circle": squared_great_circle, "cosine": one_minus_cosine}
 
 
-def contrast(pictures: Tensor, wanted: Tensor, unwanted: Tensor, scale: float = 100.0) -> Tensor:
-    """How much more a picture looks like an unwanted prompt than like the wanted one: a smooth hinge on cosines.
+def contrast(images: Tensor, wanted: Tensor, unwanted: Tensor, scale: float = 100.0) -> Tensor:
+    """How much more an image looks like an unwanted prompt than like the wanted one: a smooth hinge on cosines.
 
     ``log(1 + sum_i exp(scale * (cos_i - cos))) / scale``, the softmax cross-entropy that CLIP is trained with (its logit scale is 100)
     of the wanted prompt against the unwanted ones, brought back to units of cosine. It fades out once the wanted prompt wins, so that
-    the optimiser is not rewarded for running away from the unwanted ones.
+    the optimizer is not rewarded for running away from the unwanted ones.
 
     Args:
-        pictures: ``(..., d)`` unit vectors.
-        wanted: ``(..., d)`` unit vectors, broadcast against ``pictures``.
+        images: ``(..., d)`` unit vectors.
+        wanted: ``(..., d)`` unit vectors, broadcast against ``images``.
         unwanted: ``(m, d)`` unit vectors, m >= 1.
         scale: sharpness of the hinge, > 0.
 
     Returns:
         ``(...)``, >= 0.
     """
-    gaps = pictures @ unwanted.T - (pictures * wanted).sum(-1, keepdim=True)
+    gaps = images @ unwanted.T - (images * wanted).sum(-1, keepdim=True)
     return torch.logsumexp(torch.cat([torch.zeros_like(gaps[..., :1]), scale * gaps], dim=-1), dim=-1) / scale

@@ -1,9 +1,9 @@
-"""Resizing 8-bit pictures in the whole-number arithmetic of image processors, bit for bit, with a gradient.
+"""Resizing 8-bit images in the whole-number arithmetic of image processors, bit for bit, with a gradient.
 
 torchvision (PyTorch) and Pillow resize bytes with weights that are whole numbers over a power of two, first along the width, then along
 the height, and round to bytes after each. They differ in how finely they divide: Pillow's weights have 22 bits after the point
 (``src/libImaging/Resample.c``), PyTorch's as many as let the largest fit into 16 bits (``aten/src/ATen/native/cpu/UpSampleKernel.cpp``).
-From 13 on, Pillow goes along the height first where a picture loses much more of its height than of its width; that is not followed.
+From 13 on, Pillow goes along the height first where an image loses much more of its height than of its width; that is not followed.
 
 Here the weights are cut into digits of 8 bits. A float32 product of bytes with one digit's matrix is exact, whatever the order of its sums
 and also where a GPU multiplies in TF32; the digits are put together as int32. The result is the same on every device.
@@ -25,27 +25,27 @@ _PILLOW_BITS = 22
 _TORCH_LARGEST = 1 << 15
 
 
-def to_eight_bit(pictures: Tensor) -> Tensor:
+def to_eight_bit(images: Tensor) -> Tensor:
     """The nearest of the 256 levels k / 255 for values in [0, 1], others clamped; the gradient passes straight through the rounding."""
-    inside = pictures.clamp(0, 1)
+    inside = images.clamp(0, 1)
     levels = torch.floor(inside.detach() * 255 + 0.5)
     return inside + (levels / 255 - inside.detach())
 
 
-def resize_eight_bit(pictures: Tensor, size: tuple[int, int], kernel: Kernel, arithmetic: Arithmetic = "torchvision") -> Tensor:
-    """Resize ``(..., H, W)`` pictures in [0, 1], rounded to 8 bits, to levels k / 255 ``(..., *size)``, those of the named program.
+def resize_eight_bit(images: Tensor, size: tuple[int, int], kernel: Kernel, arithmetic: Arithmetic = "torchvision") -> Tensor:
+    """Resize ``(..., H, W)`` images in [0, 1], rounded to 8 bits, to levels k / 255 ``(..., *size)``, those of the named program.
 
     The gradient is that of resizing without rounding, clamped to [0, 1] after each axis.
     """
-    levels = (pictures.detach().float() * 255).add_(0.5).floor_().clamp_(0, 255)
+    levels = (images.detach().float() * 255).add_(0.5).floor_().clamp_(0, 255)
     not_a_number = 0 * levels.sum((-1, -2), keepdim=True)  # whole numbers have no NaN: it is put back at the end
     for axis in (-1, -2):
         if size[axis] != levels.shape[axis]:
             levels = _resized_levels(levels, size[axis], kernel, axis, arithmetic)
-    exact = ((levels + not_a_number) / 255).to(pictures.dtype)
-    if not pictures.requires_grad:
+    exact = ((levels + not_a_number) / 255).to(images.dtype)
+    if not images.requires_grad:
         return exact
-    smooth = pictures.clamp(0, 1)
+    smooth = images.clamp(0, 1)
     for axis in (-1, -2):
         if size[axis] != smooth.shape[axis]:
             smooth = resize_axis(smooth, size[axis], kernel, axis).clamp(0, 1)

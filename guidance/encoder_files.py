@@ -96,7 +96,7 @@ def _preprocessing(folder: Path, model_type: str) -> Preprocessing:
     elif whole.is_file() and isinstance(inner := _json(whole).get("image_processor"), dict):
         config = inner
     else:
-        raise ValueError(f"{folder} has no preprocessor_config.json, which says how to resize and normalise pictures. {WHERE_FROM}")
+        raise ValueError(f"{folder} has no preprocessor_config.json, which says how to resize and normalize images. {WHERE_FROM}")
     if "image_processor_type" not in config:
         config = {**config, "image_processor_type": model_type}
     try:

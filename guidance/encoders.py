@@ -1,4 +1,4 @@
-"""Encoders that put pictures and sentences into one space, so that the angle between them says how well they fit."""
+"""Encoders that put images and sentences into one space, so that the angle between them says how well they fit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HALF_PRECISION_SCALE = 1024.0
 
 @runtime_checkable
 class ImageTextEncoder(Protocol):
-    """Unit vectors for sentences and for pictures.
+    """Unit vectors for sentences and for images.
 
     An encoder may also have ``image_size``, the side of the squares it looks at (224 is taken where it has none).
     """
@@ -26,8 +26,8 @@ class ImageTextEncoder(Protocol):
     def encode_text(self, prompts: list[str]) -> Tensor:
         """``(n, d)`` unit vectors for ``n`` sentences, without gradient."""
 
-    def encode_image(self, pictures: Tensor) -> Tensor:
-        """``(B, d)`` unit vectors for pictures ``(B, 3, H, W)`` in [0, 1] of any size; differentiable."""
+    def encode_image(self, images: Tensor) -> Tensor:
+        """``(B, d)`` unit vectors for images ``(B, 3, H, W)`` in [0, 1] of any size; differentiable."""
 
 
 class TransformersEncoder:
@@ -60,7 +60,7 @@ class TransformersEncoder:
 
     @property
     def image_size(self) -> int:
-        """The side of the pictures the image tower takes, in pixels."""
+        """The side of the images the image tower takes, in pixels."""
         size = self.preprocessing.output_size
         return min(size) if size else 224
 
@@ -81,15 +81,15 @@ class TransformersEncoder:
             features = [_features(self.model.get_text_features(**self._tokens(prompt))) for prompt in prompts]
             return _unit(torch.cat(features)).detach()
 
-    def encode_image(self, pictures: Tensor, eight_bit: bool = True) -> Tensor:
-        """``(B, d)`` unit vectors, at least float32, for pictures ``(B, 3, H, W)`` in [0, 1]; differentiable in the pictures.
+    def encode_image(self, images: Tensor, eight_bit: bool = True) -> Tensor:
+        """``(B, d)`` unit vectors, at least float32, for images ``(B, 3, H, W)`` in [0, 1]; differentiable in the images.
 
         ``eight_bit``: round as the model's own image processor does, see ``Preprocessing``; the gradient passes straight through.
         """
-        return self.embed(self.preprocessing(pictures, eight_bit))
+        return self.embed(self.preprocessing(images, eight_bit))
 
     def embed(self, pixel_values: Tensor) -> Tensor:
-        """``(B, d)`` unit vectors for preprocessed pictures ``(B, 3, h, w)``."""
+        """``(B, d)`` unit vectors for preprocessed images ``(B, 3, h, w)``."""
         half = self.dtype in (torch.float16, torch.bfloat16)
         if half and pixel_values.requires_grad:
             pixel_values = pixel_values.view_as(pixel_values)  # the hook is on this tensor alone
@@ -137,7 +137,7 @@ class TransformersEncoder:
 
 
 def check_widths(text: Tensor, image: Tensor) -> None:
-    """Raise ``ValueError`` if sentences ``(n, d)`` and pictures ``(B, d)`` are not in spaces of the same size."""
+    """Raise ``ValueError`` if sentences ``(n, d)`` and images ``(B, d)`` are not in spaces of the same size."""
     if text.shape[-1] != image.shape[-1]:
         raise ValueError(
             f"The text tower gives vectors of {text.shape[-1]} numbers and the image tower of {image.shape[-1]}: they were not trained "
@@ -151,7 +151,7 @@ def plain_prompts(prompts: Sequence[str], what: str) -> list[str]:
     for number, prompt in enumerate(stripped, start=1):
         if not prompt:
             which = f"{what} {number} of {len(stripped)}" if len(stripped) > 1 else what
-            raise ValueError(f"The {which} is empty; write what the picture is to show.")
+            raise ValueError(f"The {which} is empty; write what the image is to show.")
     return stripped
 
 

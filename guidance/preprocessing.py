@@ -1,4 +1,4 @@
-"""From pictures to an encoder's pixel values, as the model's own image processor does it, but differentiable."""
+"""From images to an encoder's pixel values, as the model's own image processor does it, but differentiable."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What an image processor of transformers does to a picture, in its order: resize, crop, rescale, normalise.
+    """What an image processor of transformers does to an image, in its order: resize, crop, rescale, normalize.
 
     Attributes:
-        resize: ``"shortest"``: the shorter side becomes ``size[0]``, keeping the aspect ratio. ``"exact"``: the picture becomes
+        resize: ``"shortest"``: the shorter side becomes ``size[0]``, keeping the aspect ratio. ``"exact"``: the image becomes
             ``size``, whatever its aspect ratio. ``"none"``.
         size: height and width.
-        crop: height and width of the central crop, or ``None``. A picture that is smaller is surrounded with black.
+        crop: height and width of the central crop, or ``None``. An image that is smaller is surrounded with black.
         kernel: interpolation; always antialiased, as Pillow's is.
-        factor: multiplies values in [0, 1] before they are normalised; 1 for all common models.
+        factor: multiplies values in [0, 1] before they are normalized; 1 for all common models.
         mean, std: per channel.
         arithmetic: whose bits ``eight_bit`` gives. ``"torchvision"``: the processors that transformers 5 takes by default, on a CPU.
             ``"pillow"``: those called ``...Pil``, and most of transformers 4. ``"comfyui"``: ComfyUI's CLIP_VISION, which rounds once, at
@@ -75,36 +75,36 @@ class Preprocessing:
 
     @property
     def output_size(self) -> tuple[int, int] | None:
-        """Height and width of the pixel values, or ``None`` where they depend on the picture."""
+        """Height and width of the pixel values, or ``None`` where they depend on the image."""
         return self.crop or (self.size if self.resize == "exact" else None)
 
-    def __call__(self, pictures: Tensor, eight_bit: bool = True) -> Tensor:
-        """Turn ``(B, 3, H, W)`` pictures in [0, 1] into pixel values ``(B, 3, h, w)``; differentiable.
+    def __call__(self, images: Tensor, eight_bit: bool = True) -> Tensor:
+        """Turn ``(B, 3, H, W)`` images in [0, 1] into pixel values ``(B, 3, h, w)``; differentiable.
 
-        Image processors work on 8-bit pictures and round after resizing along each axis, so that scores are those of the processor
-        itself only when this rounds too; pictures of other values are first rounded to 8 bits, as they would be saved. The gradient
+        Image processors work on 8-bit images and round after resizing along each axis, so that scores are those of the processor
+        itself only when this rounds too; images of other values are first rounded to 8 bits, as they would be saved. The gradient
         passes straight through the rounding. ``eight_bit=False`` leaves it out, for smooth values (finite differences); a value may then
         differ from the processor's by about one 8-bit level, 1/255 divided by ``std``.
         """
-        size = self._resized(pictures.shape[-2], pictures.shape[-1])
+        size = self._resized(images.shape[-2], images.shape[-1])
         if eight_bit and self.arithmetic != "comfyui":
-            pictures = resize_eight_bit(pictures, size, self.kernel, self.arithmetic)
+            images = resize_eight_bit(images, size, self.kernel, self.arithmetic)
         else:
-            pictures = self._resize_smoothly(pictures, size)
+            images = self._resize_smoothly(images, size)
         if self.crop is not None:
-            pictures = _centre(pictures, *self.crop)
+            images = _center(images, *self.crop)
         if eight_bit and self.arithmetic == "comfyui":
-            pictures = to_eight_bit(pictures)
-        mean, std = (pictures.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
-        return (pictures * self.factor - mean) / std
+            images = to_eight_bit(images)
+        mean, std = (images.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
+        return (images * self.factor - mean) / std
 
-    def _resize_smoothly(self, pictures: Tensor, size: tuple[int, int]) -> Tensor:
-        # Bicubic weights overshoot; 8-bit pictures cannot, neither after the first axis nor after the second. ComfyUI clamps once.
-        pictures = pictures.clamp(0, 1)
+    def _resize_smoothly(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        # Bicubic weights overshoot; 8-bit images cannot, neither after the first axis nor after the second. ComfyUI clamps once.
+        images = images.clamp(0, 1)
         for axis in (-1, -2):
-            pictures = resize_axis(pictures, size[axis], self.kernel, axis)
-            pictures = pictures if self.arithmetic == "comfyui" and axis == -1 else pictures.clamp(0, 1)
-        return pictures
+            images = resize_axis(images, size[axis], self.kernel, axis)
+            images = images if self.arithmetic == "comfyui" and axis == -1 else images.clamp(0, 1)
+        return images
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         if self.resize == "none":
@@ -119,13 +119,13 @@ class Preprocessing:
         return (short, max(1, int(short * width / height))) if height <= width else (max(1, int(short * height / width)), short)
 
 
-def _centre(pictures: Tensor, height: int, width: int) -> Tensor:
-    have_height, have_width = pictures.shape[-2:]
+def _center(images: Tensor, height: int, width: int) -> Tensor:
+    have_height, have_width = images.shape[-2:]
     down, across = max(0, height - have_height), max(0, width - have_width)
     if down or across:
-        pictures = functional.pad(pictures, (across // 2, across - across // 2, down // 2, down - down // 2))
-    top, left = (pictures.shape[-2] - height) // 2, (pictures.shape[-1] - width) // 2
-    return pictures[..., top : top + height, left : left + width]
+        images = functional.pad(images, (across // 2, across - across // 2, down // 2, down - down // 2))
+    top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+    return images[..., top : top + height, left : left + width]
 
 
 def _resizing(config: Mapping[str, Any], siglip: bool) -> tuple[Literal["shortest", "exact", "none"], tuple[int, int]]:

@@ -1,4 +1,4 @@
-"""Ways to show an encoder the salient part of a picture: each takes pictures and maps and returns pictures of the same size."""
+"""Ways to show an encoder the salient part of an image: each takes images and maps and returns images of the same size."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from .resampling import blur, sample_window
 Region = Literal["multiply", "blur surroundings", "soft crop"]
 
 SMALLEST_CROP = 0.2  # of the height and the width: a smaller crop shows texture, not things
-BLUR_SIGMA = 0.05  # of the shorter side: removes what a thing is, keeps the light and colour around it
+BLUR_SIGMA = 0.05  # of the shorter side: removes what a thing is, keeps the light and color around it
 
 
-def multiply(pictures: Tensor, maps: Tensor) -> Tensor:
-    """``I * S``: the map as a filter on the picture, as SGOOL does (arXiv 2410.10257). What is not salient becomes black."""
-    return pictures * maps
+def multiply(images: Tensor, maps: Tensor) -> Tensor:
+    """``I * S``: the map as a filter on the image, as SGOOL does (arXiv 2410.10257). What is not salient becomes black."""
+    return images * maps
 
 
-def blur_surroundings(pictures: Tensor, maps: Tensor) -> Tensor:
-    """``I * S + blur(I) * (1 - S)``: what is not salient stays as light and colour, without detail."""
-    sigma = BLUR_SIGMA * min(pictures.shape[-2:])
-    return pictures * maps + blur(pictures, sigma) * (1 - maps)
+def blur_surroundings(images: Tensor, maps: Tensor) -> Tensor:
+    """``I * S + blur(I) * (1 - S)``: what is not salient stays as light and color, without detail."""
+    sigma = BLUR_SIGMA * min(images.shape[-2:])
+    return images * maps + blur(images, sigma) * (1 - maps)
 
 
-def soft_crop(pictures: Tensor, maps: Tensor) -> Tensor:
-    """Enlarge the window around the map's mass to the whole picture; differentiable in the pixels and in the map.
+def soft_crop(images: Tensor, maps: Tensor) -> Tensor:
+    """Enlarge the window around the map's mass to the whole image; differentiable in the pixels and in the map.
 
-    The window has the picture's aspect ratio and lies inside it. Its centre is the map's centre of mass, its half size sqrt(3) standard
-    deviations of the mass along the wider axis (relative to the picture): a constant map gives the whole picture, a filled box the box.
+    The window has the image's aspect ratio and lies inside it. Its center is the map's center of mass, its half size sqrt(3) standard
+    deviations of the mass along the wider axis (relative to the image): a constant map gives the whole image, a filled box the box.
     """
-    return sample_window(pictures, mass_window(maps), (pictures.shape[-2], pictures.shape[-1]))
+    return sample_window(images, mass_window(maps), (images.shape[-2], images.shape[-1]))
 
 
 def mass_window(maps: Tensor) -> Tensor:

@@ -47,52 +47,52 @@ def resample_matrix(length: int, to: int, start: Tensor, stop: Tensor, kernel: K
     scale = (stop - start)[..., None] / to
     steps = torch.arange(to, device=start.device, dtype=start.dtype) + 0.5
     places = torch.arange(length, device=start.device, dtype=start.dtype) + 0.5
-    centres = start[..., None] + steps * scale
-    weights = _KERNELS[kernel]((places - centres[..., None]) / scale.clamp(min=1)[..., None])
+    centers = start[..., None] + steps * scale
+    weights = _KERNELS[kernel]((places - centers[..., None]) / scale.clamp(min=1)[..., None])
     return weights / weights.sum(-1, keepdim=True)
 
 
-def resize(pictures: Tensor, size: tuple[int, int], kernel: Kernel = "bilinear") -> Tensor:
+def resize(images: Tensor, size: tuple[int, int], kernel: Kernel = "bilinear") -> Tensor:
     """Resize ``(..., H, W)`` to ``(..., *size)`` with antialiasing, first along the width as Pillow does."""
-    pictures = resize_axis(pictures, size[1], kernel, -1)
-    return resize_axis(pictures, size[0], kernel, -2)
+    images = resize_axis(images, size[1], kernel, -1)
+    return resize_axis(images, size[0], kernel, -2)
 
 
-def resize_axis(pictures: Tensor, to: int, kernel: Kernel, axis: int) -> Tensor:
+def resize_axis(images: Tensor, to: int, kernel: Kernel, axis: int) -> Tensor:
     """Resize ``(..., H, W)`` along its width (axis -1) or its height (axis -2); a line of the right length stays as it is."""
-    length = pictures.shape[axis]
+    length = images.shape[axis]
     if length == to:
-        return pictures
-    start = pictures.new_zeros(())
+        return images
+    start = images.new_zeros(())
     matrix = resample_matrix(length, to, start, start + length, kernel)
-    return pictures @ matrix.T if axis == -1 else matrix @ pictures
+    return images @ matrix.T if axis == -1 else matrix @ images
 
 
-def sample_window(pictures: Tensor, windows: Tensor, size: tuple[int, int], kernel: Kernel = "bilinear") -> Tensor:
-    """Enlarge or shrink an axis-aligned window of each picture to ``size``.
+def sample_window(images: Tensor, windows: Tensor, size: tuple[int, int], kernel: Kernel = "bilinear") -> Tensor:
+    """Enlarge or shrink an axis-aligned window of each image to ``size``.
 
     Args:
-        pictures: ``(B, C, H, W)``.
-        windows: ``(4,)`` for all pictures or ``(B, 4)``: top, left, bottom, right in pixels, inside the picture. The result is
+        images: ``(B, C, H, W)``.
+        windows: ``(4,)`` for all images or ``(B, 4)``: top, left, bottom, right in pixels, inside the image. The result is
             differentiable in them.
         size: height and width of the result.
 
     Returns:
         ``(B, C, *size)``.
     """
-    top, left, bottom, right = windows.to(pictures).unbind(-1)
-    down = resample_matrix(pictures.shape[-2], size[0], top, bottom, kernel)
-    across = resample_matrix(pictures.shape[-1], size[1], left, right, kernel)
+    top, left, bottom, right = windows.to(images).unbind(-1)
+    down = resample_matrix(images.shape[-2], size[0], top, bottom, kernel)
+    across = resample_matrix(images.shape[-1], size[1], left, right, kernel)
     if windows.ndim == 2:
         down, across = down[:, None], across[:, None]
-    return down @ pictures @ across.transpose(-1, -2)
+    return down @ images @ across.transpose(-1, -2)
 
 
-def blur(pictures: Tensor, sigma: float) -> Tensor:
-    """Blur ``(..., H, W)`` by a Gaussian of ``sigma`` pixels (> 0) whose weights are renormalised at the border."""
+def blur(images: Tensor, sigma: float) -> Tensor:
+    """Blur ``(..., H, W)`` by a Gaussian of ``sigma`` pixels (> 0) whose weights are renormalized at the border."""
     for axis in (-1, -2):
-        places = torch.arange(pictures.shape[axis], device=pictures.device, dtype=pictures.dtype)
+        places = torch.arange(images.shape[axis], device=images.device, dtype=images.dtype)
         weights = torch.exp(-((places[None, :] - places[:, None]) ** 2) / (2 * sigma * sigma))
         weights = weights / weights.sum(1, keepdim=True)
-        pictures = pictures @ weights.T if axis == -1 else weights @ pictures
-    return pictures
+        images = images @ weights.T if axis == -1 else weights @ images
+    return images

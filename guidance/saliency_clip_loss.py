@@ -1,4 +1,4 @@
-"""The loss of SGOOL: how far a picture, and the part of it that people look at, is from what was asked for."""
+"""The loss of SGOOL: how far an image, and the part of it that people look at, is from what was asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from .cutouts import ViewSampler
+from .augmentations import Augmentations
 from .distances import DISTANCES, Distance, contrast
 from .encoders import ImageTextEncoder, check_widths, plain_prompts
 from .objective import Context, Objective, Scored, WeightedSum
@@ -25,31 +25,31 @@ class LossSettings:
     """How the loss is put together. The paper does not give the weights, the cutouts or how often saliency is predicted: see docs.
 
     Attributes:
-        w_global: weight of the whole picture's distance to the prompt, >= 0.
+        w_global: weight of the whole image's distance to the prompt, >= 0.
         w_salient: weight of the salient region's distance to the salient prompt, >= 0. 0 is DOODL's text guidance, and no saliency is
             predicted.
-        w_away: weight of the contrast with the prompts to move away from, >= 0.
+        w_negative: weight of the contrast with the negative prompts, >= 0.
         region: how the salient part is shown to the encoder, see ``regions``. Multiplying is the paper's; with maps that are not masks it
-            blinded the embedded model's scorer, so it is not the default (docs/does-it-work.md).
+            blinded the demo model's scorer, so it is not the default (docs/does-it-work.md).
         distance: ``"great circle"``, 2 arcsin(|u - v| / 2)^2 as in DOODL, or ``"cosine"``, 1 - u.v.
-        views: which views are scored.
-        reduce: ``"mean"`` over the views, or their ``"minimum"`` as DOODL does.
+        augmentations: which augmentations are scored.
+        reduce: ``"mean"`` over the augmentations, or their ``"minimum"`` as DOODL does.
         detach_saliency: whether the map is taken as given. Otherwise the gradient also says how to move people's eyes.
         saliency_every: the map is predicted anew in every n-th iteration, and kept in between.
     """
 
     w_global: float = 1.0
     w_salient: float = 1.0
-    w_away: float = 1.0
+    w_negative: float = 1.0
     region: Region = "blur surroundings"
     distance: Distance = "great circle"
-    views: ViewSampler = field(default_factory=ViewSampler)
+    augmentations: Augmentations = field(default_factory=Augmentations)
     reduce: str = "mean"
     detach_saliency: bool = True
     saliency_every: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("w_global", "w_salient", "w_away"):
+        for name in ("w_global", "w_salient", "w_negative"):
             value = getattr(self, name)
             if not math.isfinite(value) or value < 0:
                 raise ValueError(f"{name} is {value}; it has to be a finite number, 0 or more.")
@@ -65,22 +65,22 @@ class LossSettings:
 
 
 class SaliencyCLIPLoss:
-    """``w_global d(E(I), E(prompt)) + w_salient d(E(region(I, S)), E(salient prompt)) + w_away contrast``, one loss per picture.
+    """``w_global d(E(I), E(prompt)) + w_salient d(E(region(I, S)), E(salient prompt)) + w_negative contrast``, one loss per image.
 
-    ``I`` is the picture, ``S`` its saliency map and ``d`` a distance of unit vectors. After SGOOL (arXiv 2410.10257), which the first two
+    ``I`` is the image, ``S`` its saliency map and ``d`` a distance of unit vectors. After SGOOL (arXiv 2410.10257), which the first two
     terms follow; the text guidance without saliency is DOODL's (arXiv 2303.13703). The contrast is of this project.
 
     Args:
-        encoder: embeds prompts and pictures.
-        prompts: one for all pictures, or one for each picture of the run's batch.
-        saliency: predicts maps ``(B, 1, H, W)`` in [0, 1] from pictures; or a fixed map ``(n, 1, h, w)`` or ``(n, h, w)`` of any size,
+        encoder: embeds prompts and images.
+        prompts: one for all images, or one for each image of the run's batch.
+        saliency: predicts maps ``(B, 1, H, W)`` in [0, 1] from images; or a fixed map ``(n, 1, h, w)`` or ``(n, h, w)`` of any size,
             n being 1 or the size of the batch; or ``None`` if ``w_salient`` is 0.
         salient_prompts: the same for the salient region; the prompts where ``None``.
-        away_prompts: what no picture of the batch is to look like.
+        negative_prompts: what no image of the batch is to look like.
         settings: see ``LossSettings``.
 
     Raises:
-        ValueError: an empty prompt, a fixed map that is empty, no saliency where its weight is above zero, or nothing to optimise.
+        ValueError: an empty prompt, a fixed map that is empty, no saliency where its weight is above zero, or nothing to optimize.
     """
 
     def __init__(
@@ -90,18 +90,18 @@ class SaliencyCLIPLoss:
         *,
         saliency: Saliency | Tensor | None = None,
         salient_prompts: Sequence[str] | None = None,
-        away_prompts: Sequence[str] = (),
+        negative_prompts: Sequence[str] = (),
         settings: LossSettings | None = None,
     ) -> None:
         self.settings = settings or LossSettings(w_salient=0.0 if saliency is None else 1.0)
         self.encoder = encoder
         self.prompts = plain_prompts(prompts, "prompt")
         self.salient_prompts = plain_prompts(salient_prompts, "salient prompt") if salient_prompts is not None else self.prompts
-        self.away_prompts = plain_prompts(away_prompts, "prompt to move away from") if self.settings.w_away else []
+        self.negative_prompts = plain_prompts(negative_prompts, "negative prompt") if self.settings.w_negative else []
         if not self.prompts or not self.salient_prompts:
-            raise ValueError("There is no prompt; give one for all pictures or one for each.")
-        if not (self.settings.w_global or self.settings.w_salient or self.away_prompts):
-            raise ValueError("All weights of the loss are zero, so there is nothing to optimise; set w_global or w_salient above zero.")
+            raise ValueError("There is no prompt; give one for all images or one for each.")
+        if not (self.settings.w_global or self.settings.w_salient or self.negative_prompts):
+            raise ValueError("All weights of the loss are zero, so there is nothing to optimize; set w_global or w_salient above zero.")
         if self.settings.w_salient and saliency is None:
             raise ValueError("w_salient is above zero, but there is no saliency model and no mask; give one, or set w_salient to 0.")
         self.saliency = _checked_mask(saliency) if isinstance(saliency, Tensor) else saliency
@@ -109,7 +109,7 @@ class SaliencyCLIPLoss:
         self._maps: dict[int, Tensor] = {}
 
     def with_settings(self, settings: LossSettings) -> SaliencyCLIPLoss:
-        """The same loss with views, reduction, region or distance changed; weights that were 0 have to stay 0."""
+        """The same loss with augmentations, reduction, region or distance changed; weights that were 0 have to stay 0."""
         changed = copy.copy(self)
         changed.settings, changed._maps = settings, {}
         return changed
@@ -118,29 +118,29 @@ class SaliencyCLIPLoss:
         """Forget the maps of an earlier run."""
         self._maps.clear()
 
-    def __call__(self, pictures: Tensor, context: Context) -> Scored:
-        """Score ``(B, 3, H, W)`` pictures in [0, 1].
+    def __call__(self, images: Tensor, context: Context) -> Scored:
+        """Score ``(B, 3, H, W)`` images in [0, 1].
 
-        The parts are ``"global"``, ``"salient"`` and ``"away"``, each before its weight, and ``"similarity"``, the mean cosine of the
-        whole picture's views with the prompt. Parts of weight 0 are left out.
+        The parts are ``"global"``, ``"salient"`` and ``"negative"``, each before its weight, and ``"similarity"``, the mean cosine of the
+        whole image's augmentations with the prompt. Parts of weight 0 are left out.
 
         Raises:
-            ValueError: if there are neither one nor as many prompts (or fixed maps) as pictures.
+            ValueError: if there are neither one nor as many prompts (or fixed maps) as images.
         """
-        if pictures.ndim != 4 or pictures.shape[1] != 3:
-            raise ValueError(f"The pictures have the shape {tuple(pictures.shape)}; (B, 3, H, W) is expected.")
-        positions = context.positions(len(pictures))
-        size = (pictures.shape[-2], pictures.shape[-1])
-        views = self.settings.views.draw(*size, getattr(self.encoder, "image_size", 224), context.generator)
-        embed = _ViewEmbedder(self.encoder, views)
-        losses = pictures.new_zeros(len(pictures), dtype=torch.promote_types(pictures.dtype, torch.float32))
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"The images have the shape {tuple(images.shape)}; (B, 3, H, W) is expected.")
+        positions = context.positions(len(images))
+        size = (images.shape[-2], images.shape[-1])
+        augmentations = self.settings.augmentations.draw(*size, getattr(self.encoder, "image_size", 224), context.generator)
+        embed = _AugmentedEmbedder(self.encoder, augmentations)
+        losses = images.new_zeros(len(images), dtype=torch.promote_types(images.dtype, torch.float32))
         parts: dict[str, Tensor] = {}
-        if self.settings.w_global or self.away_prompts:
-            losses = losses + self._of_the_whole(embed(pictures), positions, context, parts).to(losses)
+        if self.settings.w_global or self.negative_prompts:
+            losses = losses + self._of_the_whole(embed(images), positions, context, parts).to(losses)
         maps = None
         if self.settings.w_salient:
-            maps = self._salient_maps(pictures, positions, context)
-            salient = self._distance(embed(REGIONS[self.settings.region](pictures, maps)), self.salient_prompts, positions, context)
+            maps = self._salient_maps(images, positions, context)
+            salient = self._distance(embed(REGIONS[self.settings.region](images, maps)), self.salient_prompts, positions, context)
             parts["salient"] = salient.detach()
             losses = losses + self.settings.w_salient * salient.to(losses)
         return Scored(losses, parts, None if maps is None else maps.detach())
@@ -153,15 +153,15 @@ class SaliencyCLIPLoss:
             distance = self._distance(embedded, self.prompts, positions, context)
             parts["global"] = distance.detach()
             loss = loss + self.settings.w_global * distance
-        if self.away_prompts:
-            unwanted = torch.cat([self._text(prompt, embedded) for prompt in self.away_prompts])
+        if self.negative_prompts:
+            unwanted = torch.cat([self._text(prompt, embedded) for prompt in self.negative_prompts])
             away = contrast(embedded, wanted, unwanted).mean(0)
-            parts["away"] = away.detach()
-            loss = loss + self.settings.w_away * away
+            parts["negative"] = away.detach()
+            loss = loss + self.settings.w_negative * away
         return loss
 
     def _distance(self, embedded: Tensor, prompts: list[str], positions: list[int], context: Context) -> Tensor:
-        """``(B,)`` from ``(views, B, d)``."""
+        """``(B,)`` from ``(augmentations, B, d)``."""
         distances = DISTANCES[self.settings.distance](embedded, self._texts_for(prompts, positions, context, embedded))
         return distances.mean(0) if self.settings.reduce == "mean" else distances.amin(0)
 
@@ -177,19 +177,19 @@ class SaliencyCLIPLoss:
             check_widths(self._texts[prompt], like)
         return self._texts[prompt].to(like)
 
-    def _salient_maps(self, pictures: Tensor, positions: list[int], context: Context) -> Tensor:
-        size = (pictures.shape[-2], pictures.shape[-1])
+    def _salient_maps(self, images: Tensor, positions: list[int], context: Context) -> Tensor:
+        size = (images.shape[-2], images.shape[-1])
         if isinstance(self.saliency, Tensor):
             rows = _choose(len(self.saliency), positions, context, "masks")
-            return resize(self.saliency[rows].to(pictures), size).clamp(0, 1)
+            return resize(self.saliency[rows].to(images), size).clamp(0, 1)
         kept = [self._maps.get(position) for position in positions]
         if context.iteration % self.settings.saliency_every and all(map_ is not None and map_.shape[-2:] == size for map_ in kept):
-            return torch.stack([map_ for map_ in kept if map_ is not None]).to(pictures)
+            return torch.stack([map_ for map_ in kept if map_ is not None]).to(images)
         assert self.saliency is not None  # __init__ refuses a weight without it
-        maps = self.saliency(pictures.detach() if self.settings.detach_saliency else pictures)
-        if maps.shape != (len(pictures), 1, *size):
-            raise ValueError(f"The saliency model gave maps of the shape {tuple(maps.shape)} for pictures of {tuple(pictures.shape)}.")
-        maps = (maps.detach() if self.settings.detach_saliency else maps).to(pictures)
+        maps = self.saliency(images.detach() if self.settings.detach_saliency else images)
+        if maps.shape != (len(images), 1, *size):
+            raise ValueError(f"The saliency model gave maps of the shape {tuple(maps.shape)} for images of {tuple(images.shape)}.")
+        maps = (maps.detach() if self.settings.detach_saliency else maps).to(images)
         if self.settings.saliency_every > 1:
             self._maps.update(zip(positions, maps.detach().clone().unbind(0), strict=True))
         return maps
@@ -214,34 +214,34 @@ def with_cutouts(objective: Objective, count: int, cut_power: float, reduce: str
         return WeightedSum(terms) if any(new is not old for (_, new), (_, old) in zip(terms, objective.terms, strict=True)) else objective
     if not isinstance(objective, SaliencyCLIPLoss):
         return objective
-    views = replace(objective.settings.views, views="cutouts", count=count, cut_power=cut_power)
-    settings = replace(objective.settings, views=views, reduce=reduce, region=region or objective.settings.region)
+    augmentations = replace(objective.settings.augmentations, kind="cutouts", count=count, cut_power=cut_power)
+    settings = replace(objective.settings, augmentations=augmentations, reduce=reduce, region=region or objective.settings.region)
     return objective if settings == objective.settings else objective.with_settings(settings)
 
 
-class _ViewEmbedder:
-    """Shows pictures to the encoder through the same views each time, views of one size together."""
+class _AugmentedEmbedder:
+    """Shows images to the encoder through the same augmentations each time, augmentations of one size together."""
 
-    def __init__(self, encoder: ImageTextEncoder, views: Sequence[Callable[[Tensor], Tensor]]) -> None:
-        self.encoder, self.views = encoder, views
+    def __init__(self, encoder: ImageTextEncoder, augmentations: Sequence[Callable[[Tensor], Tensor]]) -> None:
+        self.encoder, self.views = encoder, augmentations
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """``(views, B, d)`` for ``(B, 3, H, W)``."""
-        seen = [view(pictures) for view in self.views]
-        if all(pictures.shape == seen[0].shape for pictures in seen):
-            return self.encoder.encode_image(torch.cat(seen)).unflatten(0, (len(seen), len(pictures)))
-        return torch.stack([self.encoder.encode_image(pictures) for pictures in seen])
+    def __call__(self, images: Tensor) -> Tensor:
+        """``(augmentations, B, d)`` for ``(B, 3, H, W)``."""
+        seen = [augmentation(images) for augmentation in self.views]
+        if all(images.shape == seen[0].shape for images in seen):
+            return self.encoder.encode_image(torch.cat(seen)).unflatten(0, (len(seen), len(images)))
+        return torch.stack([self.encoder.encode_image(images) for images in seen])
 
 
 def _choose(count: int, positions: list[int], context: Context, what: str) -> list[int]:
-    """Which of ``count`` prompts or masks belongs to each picture: the only one, or the one of its place in the run's batch."""
+    """Which of ``count`` prompts or masks belongs to each image: the only one, or the one of its place in the run's batch."""
     if count == 1:
         return [0] * len(positions)
     known = len(positions) if context.indices is None else context.batch_size
-    pictures = max(max(positions) + 1, len(positions)) if known is None else known
+    images = max(max(positions) + 1, len(positions)) if known is None else known
     if max(positions) >= count or (known is not None and known != count):
         raise ValueError(
-            f"There are {count} {what} for {pictures} picture{'s' if pictures > 1 else ''}; give one for all pictures, or one for each."
+            f"There are {count} {what} for {images} image{'s' if images > 1 else ''}; give one for all images, or one for each."
         )
     return positions
 

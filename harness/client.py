@@ -120,10 +120,10 @@ class Client:
         return self._open(f"/view?{query}")
 
     def view(self, file: dict[str, Any]) -> Image.Image:
-        """A picture named in an output."""
-        picture = Image.open(io.BytesIO(self.fetch(file)))
-        picture.load()
-        return picture
+        """An image named in an output."""
+        image = Image.open(io.BytesIO(self.fetch(file)))
+        image.load()
+        return image
 
     def get(self, path: str) -> Any:
         """Fetch a JSON document."""

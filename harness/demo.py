@@ -1,7 +1,7 @@
-"""The main job on the embedded model, in a real ComfyUI: ``python run.py demo``.
+"""The main job on the demo model, in a real ComfyUI: ``python run.py demo``.
 
 Each prompt is sampled plainly and by SGOOL KSampler, through one shipped API workflow, and both are shown to the scorer that was
-optimised and to a judge that was not. What comes out is a picture and a table in ``output/``.
+optimized and to a judge that was not. What comes out is an image and a table in ``output/``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image
 
 from . import comfyui
 from .client import Client, Graph, RunFailed
-from .demo_report import draw_picture, write_table
+from .demo_report import draw_image, write_table
 from .problems import SetupProblem, exit_with
 from .server import ROOT, Server, stop_on_signals
 from .workflow import OUTPUT, Progress, load
@@ -27,10 +27,10 @@ PROMPTS_SHOWN = 5  # of two or three objects, the first of sgool.demo.scenes.hel
 
 @dataclass
 class Shown:
-    """What one prompt came to, before (index 0) and after (index 1) optimisation."""
+    """What one prompt came to, before (index 0) and after (index 1) optimization."""
 
     prompt: str
-    pictures: tuple[list[Image.Image], list[Image.Image]]
+    images: tuple[list[Image.Image], list[Image.Image]]
     saliency: tuple[list[Image.Image], list[Image.Image]]
     verdicts: tuple[list[str], list[str]]
     scores: tuple[float, float]
@@ -39,7 +39,7 @@ class Shown:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def right(self, which: int) -> int:
-        """How many pictures the judge finds wholly right."""
+        """How many images the judge finds wholly right."""
         return sum(verdict.startswith("right") for verdict in self.verdicts[which])
 
 
@@ -87,10 +87,10 @@ def run_prompt(client: Client, graph: Graph, prompt: str) -> Shown:
 
     return Shown(
         prompt,
-        (images("save_plain"), images("save_optimised")),
-        (images("save_plain_saliency"), images("save_optimised_saliency")),
-        (text("judge_plain").splitlines(), text("judge_optimised").splitlines()),
-        (mean_score("score_plain_mean"), mean_score("score_optimised_mean")),
+        (images("save_plain"), images("save_optimized")),
+        (images("save_plain_saliency"), images("save_optimized_saliency")),
+        (text("judge_plain").splitlines(), text("judge_optimized").splitlines()),
+        (mean_score("score_plain_mean"), mean_score("score_optimized_mean")),
         images("save_plot")[0],
         text("history"),
         watch.seconds,
@@ -109,12 +109,12 @@ def prompts(count: int) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the demo; name the picture and print the table."""
+    """Run the demo; name the image and print the table."""
     parser = argparse.ArgumentParser(
-        prog="run.py demo", description="Plain sampling beside SGOOL on the embedded model, in a headless ComfyUI."
+        prog="run.py demo", description="Plain sampling beside SGOOL on the demo model, in a headless ComfyUI."
     )
-    parser.add_argument("prompts", nargs="*", help="prompts of the embedded model's world (default: some that it was never trained on)")
-    parser.add_argument("--gpu", action="store_true", help="use the graphics card (default: the processor)")
+    parser.add_argument("prompts", nargs="*", help="prompts of the demo model's world (default: some that it was never trained on)")
+    parser.add_argument("--gpu", action="store_true", help="use the GPU (default: the processor)")
     options = parser.parse_args(arguments)
     graph = load(WORKFLOW)
     tree = comfyui.find()
@@ -129,11 +129,11 @@ def main(arguments: list[str]) -> int:
             print(f"{prompt}:", flush=True)
             shown.append(run_prompt(server, graph, prompt))
     OUTPUT.mkdir(exist_ok=True)
-    picture = OUTPUT / "demo.png"
-    draw_picture(shown).save(picture)
+    image = OUTPUT / "demo.png"
+    draw_image(shown).save(image)
     table = write_table(shown, time.monotonic() - started)
     (OUTPUT / "demo.txt").write_text(table, encoding="utf-8")
-    print(f"\n{table}\n{picture}\n{OUTPUT / 'demo.txt'}")
+    print(f"\n{table}\n{image}\n{OUTPUT / 'demo.txt'}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The demo's picture and table."""
+"""The demo's image and table."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ INK, PAPER, RIGHT, WRONG = (32, 34, 38), (250, 250, 248), (36, 140, 84), (200, 7
 COLUMNS = ("plain", "where people would look", "SGOOL", "where people would look", "loss")
 
 
-def draw_picture(shown: Sequence[Shown]) -> Image.Image:
-    """A row for each prompt: plain pictures, their saliency, optimised pictures, theirs, and the loss. A green frame: the judge finds
-    the picture wholly right."""
+def draw_image(shown: Sequence[Shown]) -> Image.Image:
+    """A row for each prompt: plain images, their saliency, optimized images, theirs, and the loss. A green frame: the judge finds
+    the image wholly right."""
     block = 2 * TILE
     width = GAP + 4 * (block + GAP) + PLOT_SHAPE[0] + GAP
     sheet = Image.new("RGB", (width, TITLE + len(shown) * (HEADER + block + GAP)), PAPER)
@@ -32,7 +32,7 @@ def draw_picture(shown: Sequence[Shown]) -> Image.Image:
         pen.text((GAP, top + 4), heading, INK, ImageFont.load_default(14))
         for which in (0, 1):
             left = GAP + 2 * which * (block + GAP)
-            sheet.paste(_tiles(result.pictures[which], result.verdicts[which]), (left, top + HEADER))
+            sheet.paste(_tiles(result.images[which], result.verdicts[which]), (left, top + HEADER))
             sheet.paste(_tiles(result.saliency[which], None), (left + block + GAP, top + HEADER))
         sheet.paste(_loss_curves(result.plot), (GAP + 4 * (block + GAP), top + HEADER))
     return sheet
@@ -45,14 +45,14 @@ def _loss_curves(plot: Image.Image) -> Image.Image:
     return panel
 
 
-def _tiles(pictures: Sequence[Image.Image], verdicts: Sequence[str] | None) -> Image.Image:
-    """Up to four pictures, two by two, framed by what the judge says of them."""
+def _tiles(images: Sequence[Image.Image], verdicts: Sequence[str] | None) -> Image.Image:
+    """Up to four images, two by two, framed by what the judge says of them."""
     out = Image.new("RGB", (2 * TILE, 2 * TILE), PAPER)
-    for index, picture in enumerate(pictures[:4]):
-        colour = PAPER if verdicts is None else RIGHT if verdicts[index].startswith("right") else WRONG
-        framed = Image.new("RGB", (TILE - 4, TILE - 4), colour)
+    for index, image in enumerate(images[:4]):
+        color = PAPER if verdicts is None else RIGHT if verdicts[index].startswith("right") else WRONG
+        framed = Image.new("RGB", (TILE - 4, TILE - 4), color)
         inner = TILE - 4 - 2 * FRAME
-        framed.paste(picture.resize((inner, inner), Image.Resampling.NEAREST), (FRAME, FRAME))
+        framed.paste(image.resize((inner, inner), Image.Resampling.NEAREST), (FRAME, FRAME))
         out.paste(framed, ((index % 2) * TILE, (index // 2) * TILE))
     return out
 
@@ -60,19 +60,19 @@ def _tiles(pictures: Sequence[Image.Image], verdicts: Sequence[str] | None) -> I
 def write_table(shown: Sequence[Shown], seconds: float) -> str:
     """Before and after in figures, a line for each prompt and one for all."""
     lines = [f"{'prompt':<66} {'scorer':>15} {'judge: right':>15} {'model calls':>14} {'seconds':>13}"]
-    pictures = sum(len(result.verdicts[0]) for result in shown)
+    images = sum(len(result.verdicts[0]) for result in shown)
     for result in shown:
         number = len(result.verdicts[0])
         lines.append(
             f"{result.prompt:<66} {result.scores[0]:>6.3f} -> {result.scores[1]:.3f} "
             f"{result.right(0):>3} -> {result.right(1)} of {number} {model_calls(result.history):>14} "
-            f"{result.seconds.get('plain', 0.0):>4.1f} -> {result.seconds.get('optimised', 0.0):>5.1f}"
+            f"{result.seconds.get('plain', 0.0):>4.1f} -> {result.seconds.get('optimized', 0.0):>5.1f}"
         )
     before, after = (sum(result.right(which) for result in shown) for which in (0, 1))
-    lines.append(f"\nWholly right by the judge: {before} of {pictures} plain, {after} of {pictures} optimised, in {seconds:.0f} s in all.")
+    lines.append(f"\nWholly right by the judge: {before} of {images} plain, {after} of {images} optimized, in {seconds:.0f} s in all.")
     lines.append(
-        "The scorer is what was optimised, so its rise says little; the judge was trained apart from it and never optimised against.\n"
-        "Model calls and seconds are for all pictures of a prompt together. A plain run makes one call a step."
+        "The scorer is what was optimized, so its rise says little; the judge was trained apart from it and never optimized against.\n"
+        "Model calls and seconds are for all images of a prompt together. A plain run makes one call a step."
     )
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Weights and pictures made from nothing but names and sizes, for tests and benchmarks of networks whose real weights are large.
+"""Weights and images made from nothing but names and sizes, for tests and benchmarks of networks whose real weights are large.
 
 The recipe is exact on every machine: uniform numbers of torch's CPU generator are made of integers, and each tensor has a
 generator of its own, seeded by its name, so that order does not matter.
@@ -44,8 +44,8 @@ def seeded_state(shapes: Mapping[str, Tensor], gains: Mapping[str, float] | None
     return state
 
 
-def seeded_pictures(batch: int, height: int, width: int) -> Tensor:
-    """Return (B, 3, H, W) in [0, 1]: soft coloured blobs, as unlike noise as a photograph is."""
-    coarse = uniform(f"pictures {batch}", (batch, 3, 5, 7))
+def seeded_images(batch: int, height: int, width: int) -> Tensor:
+    """Return (B, 3, H, W) in [0, 1]: soft colored blobs, as unlike noise as a photograph is."""
+    coarse = uniform(f"pictures {batch}", (batch, 3, 5, 7))  # a seed, which the recorded maps were made with
     smooth = torch.nn.functional.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=False)
     return smooth.clamp(0, 1)

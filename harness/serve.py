@@ -15,10 +15,10 @@ TEMPLATE = "sgool_demo"
 
 def main(arguments: list[str]) -> int:
     """Start the server, name its address, and wait for Ctrl-C or its end."""
-    parser = argparse.ArgumentParser(prog="run.py serve", description="ComfyUI with this pack and its embedded model, in the browser.")
+    parser = argparse.ArgumentParser(prog="run.py serve", description="ComfyUI with this pack and its demo model, in the browser.")
     parser.add_argument("--port", type=int, default=8188, help="where to listen, on 127.0.0.1 (default: 8188)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
-    parser.add_argument("--gpu", action="store_true", help="use the graphics card (default: the processor)")
+    parser.add_argument("--gpu", action="store_true", help="use the GPU (default: the processor)")
     options = parser.parse_args(arguments)
     tree = comfyui.find()
     if tree is None:
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     print("Starting ComfyUI ...", flush=True)
     with server:
         address = server.url + opening_graph()
-        print(f"ComfyUI with SGOOL is at {address}\nPictures go to {output}, the log to {server.log}. Ctrl-C stops it.", flush=True)
+        print(f"ComfyUI with SGOOL is at {address}\nImages go to {output}, the log to {server.log}. Ctrl-C stops it.", flush=True)
         if not options.no_browser:
             webbrowser.open(address)
         return server.wait_for_end()

@@ -31,7 +31,7 @@ class Server(Client):
         comfyui: the ComfyUI to start.
         base: folder for its models, inputs, outputs and for ``server.log``; made where missing.
         port: 0 takes a free one.
-        cpu: use the processor even where there is a graphics card.
+        cpu: use the processor even where there is a GPU.
         arguments: more of ``main.py``'s own options.
         python: the interpreter with ComfyUI's requirements.
     """

@@ -95,7 +95,7 @@ def main(arguments: list[str]) -> int:
     """Run the given workflows one after the other in one server, and name what they made."""
     parser = argparse.ArgumentParser(prog="run.py workflow", description="Run API-format workflows in a headless ComfyUI with this pack.")
     parser.add_argument("files", nargs="+", type=Path, help="workflows, such as those in workflows/api/")
-    parser.add_argument("--gpu", action="store_true", help="use the graphics card (default: the processor)")
+    parser.add_argument("--gpu", action="store_true", help="use the GPU (default: the processor)")
     parser.add_argument("--models", type=Path, help="a folder laid out as ComfyUI's models folder")
     options = parser.parse_args(arguments)
     graphs = {path: load(path) for path in options.files}

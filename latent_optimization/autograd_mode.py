@@ -34,7 +34,7 @@ def alias(tensor: Tensor) -> Tensor:
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    """Whether ``tensor`` is strided memory and nothing else (quantised tensors are subclasses with their own insides)."""
+    """Whether ``tensor`` is strided memory and nothing else (quantized tensors are subclasses with their own insides)."""
     return type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
 
 

@@ -1,4 +1,4 @@
-"""Starting from the best of several noises: the cheapest optimisation there is, and the baseline of every other."""
+"""Starting from the best of several noises: the cheapest optimization there is, and the baseline of every other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from .per_picture import spread
+from .per_image import spread
 from .random_streams import draw_normal
 
 
@@ -18,16 +18,16 @@ def choose_start(
     generators: Sequence[torch.Generator],
     attempt: Callable[[int, Tensor], tuple[Tensor, list[float]]],
 ) -> tuple[Tensor, Tensor, list[float], list[int]]:
-    """The noise of the lowest loss for each picture, among the given ``noise (B, ...)`` and ``count - 1`` fresh standard normal ones.
+    """The noise of the lowest loss for each image, among the given ``noise (B, ...)`` and ``count - 1`` fresh standard normal ones.
 
     Args:
         noise: candidate 0.
         count: how many candidates in all, at least 1.
-        generators: one for each picture, CPU; candidates after the first are drawn from them in order.
+        generators: one for each image, CPU; candidates after the first are drawn from them in order.
         attempt: ``attempt(number, noise)`` samples a whole batch and returns its latents ``(B, ...)`` and losses; called ``count`` times.
 
     Returns:
-        The chosen noise, its latents, its losses, and which candidate each picture has. The earliest of equals; a loss that is not finite
+        The chosen noise, its latents, its losses, and which candidate each image has. The earliest of equals; a loss that is not finite
         never wins over one that is.
     """
     best_noise = noise

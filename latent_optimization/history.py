@@ -15,7 +15,7 @@ class Cost:
     Attributes:
         sampler_runs: times the sampler ran, for the whole batch.
         sampler_backwards: times a gradient was taken through the sampler, for the whole batch.
-        evaluations: times the objective scored one picture.
+        evaluations: times the objective scored one image.
         model_calls: evaluations of the diffusion model as counted by whoever makes ``generate``; ``None`` if nobody counts.
         seconds: wall-clock time.
     """
@@ -29,18 +29,18 @@ class Cost:
 
 @dataclass
 class Row:
-    """One iteration. Lists have one entry per picture; NaN where nothing was measured (a picture that had stopped).
+    """One iteration. Lists have one entry per image; NaN where nothing was measured (an image that had stopped).
 
     Attributes:
         iteration: 0 is the noise the run started from; the last row has a loss but no gradient and no step.
-        loss: the objective's, without the regulariser.
+        loss: the objective's, without the regularizer.
         parts: the objective's parts by name.
-        regularizer: the regulariser's value, before its weight.
-        gradient_norm: Euclidean norm of the gradient in the noise, of all that is minimised.
-        step_norm: Euclidean distance to the next noise, renormalisation included.
+        regularizer: the regularizer's value, before its weight.
+        gradient_norm: Euclidean norm of the gradient in the noise, of all that is minimized.
+        step_norm: Euclidean distance to the next noise, renormalization included.
         noise_norm: Euclidean norm of the noise that the loss belongs to.
-        step_factor: factor of the picture's steps, halved by each failure.
-        active: whether the picture was still being optimised when the iteration began.
+        step_factor: factor of the image's steps, halved by each failure.
+        active: whether the image was still being optimized when the iteration began.
         finite: whether its loss and gradient were finite.
         cost: spent by the end of the iteration.
     """
@@ -60,7 +60,7 @@ class Row:
 
 @dataclass
 class Candidate:
-    """One noise tried before the first iteration (``best_of``): its loss for each picture. Number 0 is the noise that was given."""
+    """One noise tried before the first iteration (``best_of``): its loss for each image. Number 0 is the noise that was given."""
 
     number: int
     loss: list[float]
@@ -69,9 +69,9 @@ class Candidate:
 
 @dataclass
 class Rescored:
-    """One iterate of one picture scored anew."""
+    """One iterate of one image rescored."""
 
-    picture: int
+    image: int
     iteration: int
     loss: float
     cost: Cost
@@ -82,17 +82,17 @@ class History:
     """All of a run's numbers.
 
     Attributes:
-        pictures: batch size.
-        elements: elements of one picture's noise; norms divided by its square root are in units of the noise's standard deviation.
+        images: batch size.
+        elements: elements of one image's noise; norms divided by its square root are in units of the noise's standard deviation.
         settings: the settings of the run, as plain values.
         candidates, rows, rescored: before, during and after the iterations, in the order they happened.
-        chosen: for each picture, which candidate it started from.
-        stopped: for each picture, why it stopped before the last iteration, or ``None``.
-        returned_iteration: for each picture, which iterate was returned.
+        chosen: for each image, which candidate it started from.
+        stopped: for each image, why it stopped before the last iteration, or ``None``.
+        returned_iteration: for each image, which iterate was returned.
         cost: of the whole run.
     """
 
-    pictures: int
+    images: int
     elements: int
     settings: dict[str, Any] = field(default_factory=dict)
     candidates: list[Candidate] = field(default_factory=list)
@@ -103,9 +103,9 @@ class History:
     returned_iteration: list[int] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
 
-    def losses(self, picture: int) -> list[tuple[int, float]]:
-        """The loss curve of one picture: pairs of iteration and loss, where it was measured and finite."""
-        return [(row.iteration, row.loss[picture]) for row in self.rows if math.isfinite(row.loss[picture])]
+    def losses(self, image: int) -> list[tuple[int, float]]:
+        """The loss curve of one image: pairs of iteration and loss, where it was measured and finite."""
+        return [(row.iteration, row.loss[image]) for row in self.rows if math.isfinite(row.loss[image])]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain lists, numbers and strings that JSON takes: numbers that are not finite become ``None``."""
@@ -114,31 +114,31 @@ class History:
         return plain
 
     def to_text(self) -> str:
-        """A table for each picture, to be read by people."""
-        blocks = [self._picture_text(picture) for picture in range(self.pictures)]
+        """A table for each image, to be read by people."""
+        blocks = [self._image_text(image) for image in range(self.images)]
         return "\n\n".join([*blocks, self._cost_text()])
 
-    def _picture_text(self, picture: int) -> str:
+    def _image_text(self, image: int) -> str:
         names = list(self.rows[0].parts) if self.rows else []
         root = math.sqrt(self.elements)
         table = [["iteration", "loss", *names, "gradient", "step rms", "noise rms", "factor"]]
         for row in self.rows:
-            if not row.active[picture]:
+            if not row.active[image]:
                 continue
-            values = [row.loss[picture], *(row.parts.get(name, [math.nan] * self.pictures)[picture] for name in names)]
-            values += [row.gradient_norm[picture], row.step_norm[picture] / root, row.noise_norm[picture] / root, row.step_factor[picture]]
+            values = [row.loss[image], *(row.parts.get(name, [math.nan] * self.images)[image] for name in names)]
+            values += [row.gradient_norm[image], row.step_norm[image] / root, row.noise_norm[image] / root, row.step_factor[image]]
             table.append([str(row.iteration), *(_number(value) for value in values)])
-        lines = [f"Picture {picture + 1}", *_aligned(table)] if len(table) > 1 else [f"Picture {picture + 1}: not scored"]
+        lines = [f"Image {image + 1}", *_aligned(table)] if len(table) > 1 else [f"Image {image + 1}: not scored"]
         if len(self.candidates) > 1:
-            tried = ", ".join(_number(candidate.loss[picture]) for candidate in self.candidates)
-            lines.insert(1, f"started from noise {self.chosen[picture]} of losses {tried}")
+            tried = ", ".join(_number(candidate.loss[image]) for candidate in self.candidates)
+            lines.insert(1, f"started from noise {self.chosen[image]} of losses {tried}")
         for line in self.rescored:
-            if line.picture == picture:
-                lines.append(f"scored anew: iteration {line.iteration}, loss {_number(line.loss)}")
-        if self.stopped and self.stopped[picture]:
-            lines.append(f"stopped early: {self.stopped[picture]}")
+            if line.image == image:
+                lines.append(f"rescored: iteration {line.iteration}, loss {_number(line.loss)}")
+        if self.stopped and self.stopped[image]:
+            lines.append(f"stopped early: {self.stopped[image]}")
         if self.returned_iteration:
-            lines.append(f"returned: iteration {self.returned_iteration[picture]}")
+            lines.append(f"returned: iteration {self.returned_iteration[image]}")
         return "\n".join(lines)
 
     def _cost_text(self) -> str:

@@ -1,4 +1,4 @@
-"""The iterates that a run may return, picture by picture, and the choice among them."""
+"""The iterates that a run may return, image by image, and the choice among them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Iterate:
-    """One picture at one iteration: ``noise`` and ``latent`` without batch dimension, and the loss (NaN if it was not scored)."""
+    """One image at one iteration: ``noise`` and ``latent`` without batch dimension, and the loss (NaN if it was not scored)."""
 
     iteration: int
     loss: float
@@ -21,7 +21,7 @@ class Iterate:
 
 
 class Iterates:
-    """What one picture has been through. Iterates whose loss is not finite are forgotten, but for the very first.
+    """What one image has been through. Iterates whose loss is not finite are forgotten, but for the very first.
 
     Args:
         keep_all: keep every iterate (on the CPU: latents are small, videos' are not), not only the best and the last.
@@ -35,7 +35,7 @@ class Iterates:
         self._last: Iterate | None = None
 
     def add(self, iteration: int, loss: float, noise: Tensor, latent: Tensor) -> None:
-        """Note picture's ``noise`` and ``latent``, both copied."""
+        """Note image's ``noise`` and ``latent``, both copied."""
         if self._first is not None and not math.isfinite(loss):
             return
         iterate = Iterate(iteration, loss, noise.detach().clone(), latent.detach().clone())

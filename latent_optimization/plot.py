@@ -1,4 +1,4 @@
-"""The course of an optimisation as a picture, drawn with Pillow: the pack needs nothing that ComfyUI does not bring."""
+"""The course of an optimization as an image, drawn with Pillow: the pack needs nothing that ComfyUI does not bring."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from PIL import Image, ImageDraw, ImageFont
 from .history import History
 
 BACKGROUND, INK, FAINT, GRID = (255, 255, 255), (40, 44, 52), (120, 126, 138), (226, 229, 234)
-# Okabe and Ito's colours, told apart by every kind of colour vision.
-COLOURS = [(0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (110, 110, 110), (153, 79, 0)]
+# Okabe and Ito's colors, told apart by every kind of color vision.
+COLORS = [(0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (110, 110, 110), (153, 79, 0)]
 SCALE = 2  # drawn at twice the size and reduced, since Pillow's lines are not smoothed
 MOST_LINES = 8
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a panel: points ``(x, y)``, and the number of its colour. ``mark``: the x of a point to set off, or ``None``."""
+    """One line of a panel: points ``(x, y)``, and the number of its color. ``mark``: the x of a point to set off, or ``None``."""
 
     name: str
     points: list[tuple[float, float]]
-    colour: int
+    color: int
     mark: float | None = None
 
 
@@ -37,10 +37,10 @@ class Panel:
 
 
 def panels_of(history: History) -> list[Panel]:
-    """The diagrams of a run: losses of the pictures, means of the losses' parts, and norms of the gradient."""
+    """The diagrams of a run: losses of the images, means of the losses' parts, and norms of the gradient."""
     return [
-        Panel("loss of each picture (ring: the one returned)", _losses(history)),
-        Panel("parts of the loss, mean over pictures", _parts(history)),
+        Panel("loss of each image (ring: the one returned)", _losses(history)),
+        Panel("parts of the loss, mean over images", _parts(history)),
         Panel("norm of the gradient in the noise", _gradients(history), logarithmic=True),
     ]
 
@@ -50,7 +50,7 @@ def draw(panels: Sequence[Panel], width: int = 960, height: int = 300, heading: 
 
     Args:
         panels: those without a point are left out.
-        width: of the picture, in pixels.
+        width: of the image, in pixels.
         height: of each panel.
         heading: a line above them all.
 
@@ -73,10 +73,10 @@ def draw(panels: Sequence[Panel], width: int = 960, height: int = 300, heading: 
 
 def _losses(history: History) -> list[Curve]:
     curves = []
-    for picture in range(min(history.pictures, MOST_LINES)):
-        points = [(float(x), y) for x, y in history.losses(picture)]
-        returned = float(history.returned_iteration[picture]) if history.returned_iteration else None
-        curves.append(Curve(f"picture {picture + 1}", points, picture, returned))
+    for image in range(min(history.images, MOST_LINES)):
+        points = [(float(x), y) for x, y in history.losses(image)]
+        returned = float(history.returned_iteration[image]) if history.returned_iteration else None
+        curves.append(Curve(f"image {image + 1}", points, image, returned))
     return curves
 
 
@@ -91,9 +91,9 @@ def _parts(history: History) -> list[Curve]:
 
 def _gradients(history: History) -> list[Curve]:
     curves = []
-    for picture in range(min(history.pictures, MOST_LINES)):
-        points = [(float(row.iteration), row.gradient_norm[picture]) for row in history.rows]
-        curves.append(Curve(f"picture {picture + 1}", [(x, y) for x, y in points if math.isfinite(y) and y > 0], picture))
+    for image in range(min(history.images, MOST_LINES)):
+        points = [(float(row.iteration), row.gradient_norm[image]) for row in history.rows]
+        curves.append(Curve(f"image {image + 1}", [(x, y) for x, y in points if math.isfinite(y) and y > 0], image))
     return curves
 
 
@@ -175,22 +175,22 @@ class _Axes:
         self.pen.text(((self.right + 8) * SCALE, self.bottom * SCALE), "iteration", fill=FAINT, font=font, anchor="lm")
 
     def _curve(self, curve: Curve) -> None:
-        colour = COLOURS[curve.colour % len(COLOURS)]
+        color = COLORS[curve.color % len(COLORS)]
         spots = [self._at(x, self._value(y)) for x, y in curve.points]
         if len(spots) > 1:
-            self.pen.line(spots, fill=colour, width=2 * SCALE, joint="curve")
+            self.pen.line(spots, fill=color, width=2 * SCALE, joint="curve")
         radius = (2.5 if len(spots) <= 60 else 1) * SCALE
         for (x, _), (across, down) in zip(curve.points, spots, strict=True):
-            self.pen.ellipse([across - radius, down - radius, across + radius, down + radius], fill=colour)
+            self.pen.ellipse([across - radius, down - radius, across + radius, down + radius], fill=color)
             if curve.mark is not None and x == curve.mark:
                 ring = 6 * SCALE
-                self.pen.ellipse([across - ring, down - ring, across + ring, down + ring], outline=colour, width=2 * SCALE)
+                self.pen.ellipse([across - ring, down - ring, across + ring, down + ring], outline=color, width=2 * SCALE)
 
     def _names(self) -> None:
         font = _font(12)
         for index, curve in enumerate(curve for curve in self.panel.curves if curve.points):
             y = (self.top + 6 + 20 * index) * SCALE
-            colour = COLOURS[curve.colour % len(COLOURS)]
-            self.pen.line([((self.right + 14) * SCALE, y), ((self.right + 32) * SCALE, y)], fill=colour, width=3 * SCALE)
+            color = COLORS[curve.color % len(COLORS)]
+            self.pen.line([((self.right + 14) * SCALE, y), ((self.right + 32) * SCALE, y)], fill=color, width=3 * SCALE)
             name = curve.name if len(curve.name) <= 22 else curve.name[:21] + "…"
             self.pen.text(((self.right + 38) * SCALE, y), name, fill=INK, font=font, anchor="lm")

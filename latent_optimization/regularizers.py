@@ -13,24 +13,24 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .per_picture import norms
+from .per_image import norms
 
 _COARSEST = 8
 
 
 class Regularizer(Protocol):
-    """What the loop asks of a regulariser."""
+    """What the loop asks of a regularizer."""
 
     @property
     def weight(self) -> float:
-        """Factor of its value in what is minimised."""
+        """Factor of its value in what is minimized."""
 
     def __call__(self, noise: Tensor) -> Tensor:
-        """How unlike Gaussian noise each picture of ``noise (B, ...)`` is, ``(B,)``."""
+        """How unlike Gaussian noise each image of ``noise (B, ...)`` is, ``(B,)``."""
 
 
 def penalty(regularizer: Regularizer | None, noise: Tensor) -> tuple[list[float], Tensor]:
-    """A regulariser's value for each picture of ``noise (B, ...)``, and its gradient times its weight. NaN and zeros without one."""
+    """A regularizer's value for each image of ``noise (B, ...)``, and its gradient times its weight. NaN and zeros without one."""
     if regularizer is None:
         return [math.nan] * len(noise), torch.zeros_like(noise)
     with torch.inference_mode(False), torch.enable_grad():
@@ -42,7 +42,7 @@ def penalty(regularizer: Regularizer | None, noise: Tensor) -> tuple[list[float]
 
 def _check_weight(weight: float) -> None:
     if not (math.isfinite(weight) and weight > 0):
-        raise ValueError(f"The weight of the noise regulariser is {weight}; it has to be above 0. To have none, leave the regulariser out.")
+        raise ValueError(f"The weight of the noise regularizer is {weight}; it has to be above 0. To have none, leave the regularizer out.")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class NormLikelihood:
     """Negative log-likelihood of the noise's norm r under white noise of d elements: r^2 / 2 - (d - 1) log r, less its minimum.
 
     Source: Samuel et al., "Norm-guided latent space exploration" (arXiv 2306.08687); ReNO (arXiv 2406.04312) adds it with weight 0.01.
-    Only the norm is seen, so it has nothing to do where the noise is renormalised after each step.
+    Only the norm is seen, so it has nothing to do where the noise is renormalized after each step.
 
     Raises:
         ValueError: for a weight that is not above 0.
@@ -62,7 +62,7 @@ class NormLikelihood:
         _check_weight(self.weight)
 
     def __call__(self, noise: Tensor) -> Tensor:
-        """At least 0, and 0 where the norm is sqrt(d - 1). Infinite for a picture of zeros with more than one element."""
+        """At least 0, and 0 where the norm is sqrt(d - 1). Infinite for an image of zeros with more tha one element."""
         freedom = noise[0].numel() - 1
         radius = norms(noise)
         lowest = 0.5 * freedom - 0.5 * freedom * math.log(freedom) if freedom > 0 else 0.0
@@ -71,11 +71,11 @@ class NormLikelihood:
 
 @dataclass(frozen=True)
 class WhiteNoise:
-    """No structure and unit variance: neighbours uncorrelated at every scale, and the values' mean and variance those of N(0, 1).
+    """No structure and unit variance: neighbors uncorrelated at every scale, and the values' mean and variance those of N(0, 1).
 
     Correlation as in StyleGAN2 (arXiv 1912.04958, appendix D) and pix2pix-zero (arXiv 2302.03027): at each level of an averaging
     pyramid, down to 8 elements, the mean product of each channel with itself rolled by one along each spatial dimension, squared. Values
-    as in pix2pix-zero: the divergence KL(N(mean, variance) || N(0, 1)) of a picture's elements.
+    as in pix2pix-zero: the divergence KL(N(mean, variance) || N(0, 1)) of an image's elements.
 
     This project's own choice: both are in units of what white noise scores by chance. A squared correlation is multiplied by the number
     of its products, and averaged over channels, dimensions and levels; the divergence is multiplied by the number of elements. So white
@@ -120,7 +120,7 @@ def _correlation(noise: Tensor) -> Tensor:
 
 
 def _halve(x: Tensor, dim: int) -> Tensor:
-    """Sum of neighbours along one dimension over sqrt(2): half the size, the variance of white noise stays 1. An odd last is dropped."""
+    """Sum of neighbors along one dimension over sqrt(2): half the size, the variance of white noise stays 1. An odd last is dropped."""
     half = x.shape[dim] // 2
     pairs = x.narrow(dim, 0, 2 * half).reshape(*x.shape[:dim], half, 2, *x.shape[dim + 1 :])
     return pairs.sum(dim=dim + 1) / 2**0.5

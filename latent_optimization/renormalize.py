@@ -8,24 +8,24 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .per_picture import norms, spread
+from .per_image import norms, spread
 
 MODES = ("initial", "shell", "none")
 
 
 def target_norms(noise: Tensor, mode: str) -> Tensor | None:
-    """The norm that each picture of ``noise (B, ...)`` is to keep, ``(B,)``, or ``None`` for no renormalisation.
+    """The norm that each image of ``noise (B, ...)`` is to keep, ``(B,)``, or ``None`` for no renormalization.
 
     Args:
         noise: the noise before the first update.
         mode: ``"initial"``: its own norm (DOODL, arXiv 2303.13703, ``renormalize_latents``); ``"shell"``: sqrt(d), the radius of the
-            Gaussian shell, d the elements of one picture; ``"none"``.
+            Gaussian shell, d the elements of one image; ``"none"``.
 
     Raises:
         ValueError: for another mode, or noise of zeros in mode ``"initial"``, which could then never move.
     """
     if mode not in MODES:
-        raise ValueError(f"Unknown renormalisation {mode!r}. Expected one of {', '.join(MODES)}.")
+        raise ValueError(f"Unknown renormalization {mode!r}. Expected one of {', '.join(MODES)}.")
     if mode == "none":
         return None
     own = norms(noise)
@@ -34,14 +34,14 @@ def target_norms(noise: Tensor, mode: str) -> Tensor | None:
     empty = [index + 1 for index, norm in enumerate(own.tolist()) if norm == 0]
     if empty:
         raise ValueError(
-            f"The noise of picture {', '.join(map(str, empty))} is all zeros, so there is no norm to keep. "
-            "Give it noise, or set renormalisation to 'none' or 'shell'."
+            f"The noise of image {', '.join(map(str, empty))} is all zeros, so there is no norm to keep. "
+            "Give it noise, or set renormalization to 'none' or 'shell'."
         )
     return own
 
 
 def renormalize(noise: Tensor, targets: Tensor | None) -> Tensor:
-    """``noise (B, ...)`` with each picture scaled to its target norm; without targets, and for a picture of zeros, as it is."""
+    """``noise (B, ...)`` with each image scaled to its target norm; without targets, and for an image of zeros, as it is."""
     if targets is None:
         return noise
     own = norms(noise)

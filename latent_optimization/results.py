@@ -14,15 +14,15 @@ class Progress:
     """What ``on_iteration`` is told.
 
     Attributes:
-        phase: ``"search"`` (best of several noises), ``"optimise"`` or ``"rescore"``.
-        iteration: number of the candidate, of the iteration (up to and including ``iterations``), or of the iterate scored anew.
+        phase: ``"search"`` (best of several noises), ``"optimize"`` or ``"rescore"``.
+        iteration: number of the candidate, of the iteration (up to and including ``iterations``), or of the iterate rescored.
         iterations: updates that were asked for.
         sampler_runs: how often the sampler ran so far.
-        expected_sampler_runs: how often it will have run at the end, unless pictures stop early.
+        expected_sampler_runs: how often it will have run at the end, unless images stop early.
         noise: ``(B, ...)``, that of this iteration.
         latent: ``(B, ...)``, what the sampler made of it.
-        loss: for each picture; NaN for one that was not scored.
-        active: for each picture, whether it is still being optimised.
+        loss: for each image; NaN for one that was not scored.
+        active: for each image, whether it is still being optimized.
         history: so far; not to be changed.
     """
 
@@ -46,9 +46,9 @@ class Result:
         noise: ``(B, ...)``, of the given noise's shape, dtype and device: sampling from it gives ``latent``.
         latent: ``(B, ...)``, as ``generate`` made it.
         history: every number of the run.
-        best_loss: ``(B,)`` float64 on the CPU, the lowest loss of each picture, whichever iterate was returned; NaN if none was finite.
-        returned_iteration: ``(B,)`` long on the CPU, which iterate each picture's noise and latent are.
-        messages: sentences for the user about pictures that stopped early or met numbers that are not finite.
+        best_loss: ``(B,)`` float64 on the CPU, the lowest loss of each image, whichever iterate was returned; NaN if none was finite.
+        returned_iteration: ``(B,)`` long on the CPU, which iterate each image's noise and latent are.
+        messages: sentences for the user about images that stopped early or met numbers that are not finite.
     """
 
     noise: Tensor

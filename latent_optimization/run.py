@@ -1,4 +1,4 @@
-"""The loop: noise to latent to loss, the gradient back to the noise, a step; for a batch of independent pictures."""
+"""The loop: noise to latent to loss, the gradient back to the noise, a step; for a batch of independent images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from .best_of import choose_start
 from .history import Candidate, Cost, History, Rescored, Row
 from .iterates import Iterate, Iterates, gather
-from .per_picture import finite, norms
+from .per_image import finite, norms
 from .presets import Settings
 from .random_streams import Streams
 from .regularizers import penalty
@@ -89,7 +89,7 @@ class Run:
         return latent, losses
 
     def _search_generators(self) -> list[torch.Generator | None]:
-        """None, or the same augmentations for every candidate: compared by what is in the picture, not by luck with the views."""
+        """None, or the same augmentations for every candidate: compared by what is in the image, not by luck with the augmentations."""
         return [_copy(streams.augmentations) if self.settings.search_augmented else None for streams in self.streams]
 
     # --- the iterations
@@ -137,7 +137,7 @@ class Run:
         return latent
 
     def _gradients(self, iteration: int) -> tuple[list[Score], Tensor, Tensor]:
-        """Scores of the active pictures, the latent, and the gradient in the noise: zero for pictures without a finite score."""
+        """Scores of the active images, the latent, and the gradient in the noise: zero for images without a finite score."""
         generators = [streams.augmentations for streams in self.streams]
         with torch.inference_mode(False), torch.enable_grad():
             leaf = self.x.clone().requires_grad_()
@@ -145,7 +145,7 @@ class Run:
             if not latent.requires_grad:
                 raise ValueError(
                     "What the sampler returns does not depend on its noise in a way that can be differentiated; "
-                    "it has to be run with gradients. To sample without optimising, set iterations to 0."
+                    "it has to be run with gradients. To sample without optimizing, set iterations to 0."
                 )
             scores = self._scores(latent, iteration, generators, with_gradient=True)
             seeds = torch.zeros_like(latent)
@@ -159,7 +159,7 @@ class Run:
         return scores, latent.detach(), torch.zeros_like(self.x) if gradient is None else gradient.detach()
 
     def _judge(self, index: int, iteration: int, loss: float, good: bool, steps: Steps) -> None:
-        """Let the early stop see an iteration; halve the step size of a picture that failed."""
+        """Let the early stop see an iteration; halve the step size of an image that failed."""
         if good:
             reason = self.watches[index].saw(loss)
         else:
@@ -174,7 +174,7 @@ class Run:
     # --- without gradient
 
     def _look(self, iteration: int) -> Tensor:
-        """Sample once and score the active pictures."""
+        """Sample once and score the active images."""
         latent = self._sample(self.x)
         generators = [streams.augmentations for streams in self.streams]
         self._note(iteration, latent, self._scores(latent, iteration, generators, with_gradient=False))
@@ -252,11 +252,11 @@ class Run:
 
     def _rescore(self, index: int, iterate: Iterate, latent: Tensor) -> float:
         assert self.scorer is not None
-        generator = _copy(self.streams[index].rescoring)  # the same views for every iterate of a picture
+        generator = _copy(self.streams[index].rescoring)  # the same augmentations for every iterate of an image
         whole = latent.clone()
         whole[index] = iterate.latent.to(latent)
-        views = range(self.settings.rescoring_views)
-        loss = sum(self.scorer.score(whole, index, 0, generator).loss for _ in views) / len(views)
+        augmentations = range(self.settings.rescoring_augmentations)
+        loss = sum(self.scorer.score(whole, index, 0, generator).loss for _ in augmentations) / len(augmentations)
         self.history.rescored.append(Rescored(index, iterate.iteration, loss, self._cost()))
         self._tell("rescore", iterate.iteration, self.x, latent, [loss if other == index else math.nan for other in range(self.batch)])
         return loss
@@ -264,7 +264,7 @@ class Run:
     def _messages(self) -> list[str]:
         messages = []
         for index in range(self.batch):
-            name, failed, reason = f"Picture {index + 1}", self.failed_at[index], self.stopped[index]
+            name, failed, reason = f"Image {index + 1}", self.failed_at[index], self.stopped[index]
             if failed and not math.isfinite(self.iterates[index].best.loss):
                 messages.append(f"{name}: no finite loss was found, so its noise is returned as it was given.")
             elif failed and not self.fallen_back[index]:
@@ -289,7 +289,7 @@ class Run:
 
     def _record(self, row: Row, noise: Tensor, latent: Tensor) -> None:
         self.history.rows.append(row)
-        self._tell("optimise", row.iteration, noise, latent, row.loss)
+        self._tell("optimize", row.iteration, noise, latent, row.loss)
 
     def _tell(self, phase: str, iteration: int, noise: Tensor, latent: Tensor, losses: list[float]) -> None:
         if self.on_iteration is None:
@@ -313,6 +313,6 @@ def _where(mask: list[bool], values: list[float]) -> list[float]:
 
 
 def _columns(scores: list[Score]) -> dict[str, list[float]]:
-    """Parts by name, one number per picture, NaN where a picture has none."""
+    """Parts by name, one number per image, NaN where an image has none."""
     names = dict.fromkeys(name for score in scores for name in (score.parts or {}))
     return {name: [(score.parts or {}).get(name, math.nan) for score in scores] for name in names}

@@ -1,4 +1,4 @@
-"""The noise under way: stepping it, picture by picture, and taking a step back."""
+"""The noise under way: stepping it, image by image, and taking a step back."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .per_picture import spread
+from .per_image import spread
 from .random_streams import Streams, draw_normal
 from .renormalize import renormalize, target_norms
 from .update_rules import UpdateRule
 
 
 class Steps:
-    """The noise ``(B, ...)`` of a batch, with what is needed to undo each picture's last step and take a shorter one.
+    """The noise ``(B, ...)`` of a batch, with what is needed to undo each image's last step and take a shorter one.
 
     Attributes:
-        noise: where the pictures are.
-        factors: for each picture, the factor of its steps; 1 until a step fails.
+        noise: where the images are.
+        factors: for each image, the factor of its steps; 1 until a step fails.
     """
 
     def __init__(self, noise: Tensor, rule: UpdateRule, renormalization: str, streams: Sequence[Streams]) -> None:
@@ -33,21 +33,21 @@ class Steps:
         self._stepped = [False] * len(noise)
 
     def halve(self, index: int) -> None:
-        """Halve all further steps of a picture, and the last one if it is taken again."""
+        """Halve all further steps of an image, and the last one if it is taken again."""
         self.factors[index] /= 2
 
     def put(self, index: int, noise: Tensor) -> None:
-        """Place one picture's noise."""
+        """Place one image's noise."""
         self.noise = self.noise.clone()
         self.noise[index] = noise
 
     def move(self, gradient: Tensor, moving: Sequence[bool], retrying: Sequence[bool]) -> list[bool]:
-        """Step the ``moving`` pictures; take the last step of the ``retrying`` ones again, at its new factor, from where it began.
+        """Step the ``moving`` images; take the last step of the ``retrying`` ones again, at its new factor, from where it began.
 
-        Returns which pictures changed: a picture whose very first noise failed has no step to take again.
+        Returns which images changed: an image whose very first noise failed has no step to take again.
         """
         moves = spread(moving, self.noise)
-        # Drawn for all, moving or not, so that no picture's randomness depends on its own past failures.
+        # Drawn for all, moving or not, so that no image's randomness depends on its own past failures.
         step, state = self._rule.step(torch.where(moves, gradient, 0), self._state, self._draw)
         self._state = {name: torch.where(spread(moving, new), new, self._state[name]) for name, new in state.items()}
         changed = [goes or (again and stepped) for goes, again, stepped in zip(moving, retrying, self._stepped, strict=True)]

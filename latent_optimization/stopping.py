@@ -1,4 +1,4 @@
-"""When a picture needs no more iterations."""
+"""When an image needs no more iterations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Stopping:
-    """Early stop, judged for each picture by its own losses.
+    """Early stop, judged for each image by its own losses.
 
     Args:
         patience: stop after this many iterations in a row without improvement; 0 never stops for that.
@@ -38,7 +38,7 @@ class Stopping:
 
 @dataclass
 class Watch:
-    """One picture's losses as the early stop sees them."""
+    """One image's losses as the early stop sees them."""
 
     stopping: Stopping
     lowest: float = math.inf

@@ -1,8 +1,8 @@
-"""How a gradient in the noise becomes a step: DOODL's rule, the normalised gradient, Adam.
+"""How a gradient in the noise becomes a step: DOODL's rule, the normalized gradient, Adam.
 
 A rule is a frozen dataclass that holds its numbers and no state. Its state is a dictionary of tensors whose first dimension is the
-batch, so that the loop can keep one picture's state and replace another's. The loop also scales a step (step halving), applies it
-and renormalises the noise.
+batch, so that the loop can keep one image's state and replace another's. The loop also scales a step (step halving), applies it
+and renormalizes the noise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .per_picture import spread, unit_rms
+from .per_image import spread, unit_rms
 
 State = dict[str, Tensor]
 Draw = Callable[[], Tensor]
@@ -30,7 +30,7 @@ class UpdateRule(Protocol):
     def step(self, gradient: Tensor, state: State, draw: Draw) -> tuple[Tensor, State]:
         """What to add to the noise, ``(B, ...)``, given the loss's ``gradient`` in it, and the state after that.
 
-        ``draw()`` gives standard normal noise of the gradient's shape, each picture's from its own generator.
+        ``draw()`` gives standard normal noise of the gradient's shape, each image's from its own generator.
         """
 
 
@@ -88,7 +88,7 @@ class DOODLUpdate:
 class NormalizedGradient:
     """Steps of one length, whatever the scale of the loss: each moves the noise by ``step_size`` of its standard deviation.
 
-    u = gradient / rms(gradient); m = momentum * m + u; noise -= step_size * m / rms(m), every rms over one picture's elements. This
+    u = gradient / rms(gradient); m = momentum * m + u; noise -= step_size * m / rms(m), every rms over one image's elements. This
     project's own choice: gradients of different encoders differ by orders of magnitude; a length in units of the noise carries over.
 
     Args:
@@ -111,14 +111,14 @@ class NormalizedGradient:
         return {"velocity": torch.zeros_like(noise)}
 
     def step(self, gradient: Tensor, state: State, draw: Draw) -> tuple[Tensor, State]:
-        """Normalise, gather momentum, normalise."""
+        """Normalize, gather momentum, normalize."""
         velocity = self.momentum * state["velocity"] + unit_rms(gradient)
         return -self.step_size * unit_rms(velocity), {"velocity": velocity}
 
 
 @dataclass(frozen=True)
 class AdamUpdate:
-    """Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) on the noise, as DNO (arXiv 2405.18881) optimises it.
+    """Adam (Kingma and Ba, arXiv 1412.6980, algorithm 1) on the noise, as DNO (arXiv 2405.18881) optimizes it.
 
     Args:
         step_size: learning rate, above 0. DNO's released code has 0.01.
@@ -129,7 +129,7 @@ class AdamUpdate:
         ValueError: for a number outside its range.
     """
 
-    # Not torch.optim.Adam: one picture's step may have to be undone while the others' stand, and its state is not made to be split.
+    # Not torch.optim.Adam: one image's step may have to be undone while the others' stand, and its state is not made to be split.
     step_size: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.999

@@ -1,4 +1,4 @@
-"""The embedded model as nodes: it needs no download and runs on a CPU, to try the pack out and to measure it."""
+"""The demo model as nodes: it needs no download and runs on a CPU, to try the pack out and to measure it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..comfy_bridge.layout import to_pictures
+from ..comfy_bridge.layout import from_image
 from ..comfy_bridge.scorers import load_scorer
-from ..demo.judging import Verdict, judge_pictures
+from ..demo.judging import Verdict, judge_images
 from ..demo.loader import load_clip, load_judge, load_model, load_vae, scorer_folder
 from .sockets import CLIPScorer
 
@@ -16,7 +16,7 @@ EXAMPLE = "a small red circle left of a large blue ring and a green cross"
 
 
 class LoadDemoModel(io.ComfyNode):
-    """MODEL, CLIP, VAE and CLIP_SCORER of the embedded model."""
+    """MODEL, CLIP, VAE and CLIP_SCORER of the demo model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -24,9 +24,9 @@ class LoadDemoModel(io.ComfyNode):
             node_id="SGOOL_LoadDemoModel",
             display_name="Load Demo Model",
             category="SGOOL/demo",
-            description="Loads the miniature text-to-image model that comes with the pack: 64 x 64 pictures of one to three coloured "
+            description="Loads the miniature text-to-image model that comes with the pack: 64 x 64 images of one to three colored "
             f"shapes, for prompts such as '{EXAMPLE}'. Nothing is downloaded, and a CPU is enough.",
-            search_aliases=["sgool demo", "embedded model", "miniature model", "checkpoint", "toy model"],
+            search_aliases=["sgool demo", "demo model", "miniature model", "checkpoint", "toy model"],
             inputs=[],
             outputs=[
                 io.Model.Output(tooltip="The denoiser, an eps model. Its latents have 16 channels; Empty Latent Image at 64 x 64 fits."),
@@ -42,7 +42,7 @@ class LoadDemoModel(io.ComfyNode):
 
 
 class DemoJudge(io.ComfyNode):
-    """Says whether pictures of the embedded model show what was asked."""
+    """Says whether images of the demo model show what was asked."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -50,39 +50,39 @@ class DemoJudge(io.ComfyNode):
             node_id="SGOOL_DemoJudge",
             display_name="Demo Judge",
             category="SGOOL/demo",
-            description="An object detector for pictures of the demo model: says which objects it sees and whether that is what the "
-            "prompt asked for. It has nothing in common with the scorer and is never optimised against, so it can tell whether an "
-            "optimisation helped or only fooled its scorer.",
+            description="An object detector for images of the demo model: says which objects it sees and whether that is what the "
+            "prompt asked for. It has nothing in common with the scorer and is never optimized against, so it can tell whether an "
+            "optimization helped or only fooled its scorer.",
             search_aliases=["sgool judge", "verdict", "detector", "evaluate", "benchmark"],
             inputs=[
-                io.Image.Input("images", tooltip="Pictures of the demo model, 64 x 64."),
+                io.Image.Input("images", tooltip="Images of the demo model, 64 x 64."),
                 io.String.Input("prompt", default=EXAMPLE, multiline=True, tooltip="What was asked for; one prompt, or one a line."),
             ],
             outputs=[
-                io.Float.Output(display_name="share_right", tooltip="The share of the pictures that are wholly right, 0 to 1."),
-                io.String.Output(display_name="verdict", tooltip="What the judge sees, a line a picture."),
+                io.Float.Output(display_name="share_right", tooltip="The share of the images that are wholly right, 0 to 1."),
+                io.String.Output(display_name="verdict", tooltip="What the judge sees, a line an image."),
             ],
             is_output_node=True,
         )
 
     @classmethod
     def execute(cls, images: Any, prompt: str) -> io.NodeOutput:
-        pictures = to_pictures(images).float().cpu()
-        if pictures.shape[-2:] != (64, 64):
+        images = from_image(images).float().cpu()
+        if images.shape[-2:] != (64, 64):
             raise ValueError(
-                f"The judge was given pictures of {pictures.shape[-1]} x {pictures.shape[-2]}; it only knows the demo model's 64 x 64."
+                f"The judge was given images of {images.shape[-1]} x {images.shape[-2]}; it only knows the demo model's 64 x 64."
             )
         prompts = [line.strip() for line in prompt.splitlines() if line.strip()]
         if not prompts:
             raise ValueError(f"The judge needs the prompt that was asked for, such as '{EXAMPLE}'.")
-        verdicts = judge_pictures(load_judge(), pictures, prompts)
+        verdicts = judge_images(load_judge(), images, prompts)
         text = "\n".join(describe(verdict) for verdict in verdicts)
         return io.NodeOutput(sum(v.right for v in verdicts) / len(verdicts), text, ui={"text": (text,)})
 
 
 def describe(verdict: Verdict) -> str:
     """One line: right or what is wrong, and what is seen."""
-    seen = ", ".join(f"{o.size} {o.colour} {o.shape}" for o in verdict.seen) or "nothing"
+    seen = ", ".join(f"{o.size} {o.color} {o.shape}" for o in verdict.seen) or "nothing"
     wrong = [
         text
         for fine, text in (

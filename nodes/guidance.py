@@ -1,4 +1,4 @@
-"""Objectives: what pictures are to become, for the optimiser and on their own."""
+"""Objectives: what images are to become, for the optimizer and on their own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..comfy_bridge.folders import clip_scorer_folders, register_clip_scorers
 from ..comfy_bridge.layout import from_mask
 from ..comfy_bridge.saliency import default_predictor
 from ..comfy_bridge.scorers import download_scorer, load_scorer, plain_prompt, scorer_from_clip_and_vision
-from ..guidance.cutouts import VIEWS, ViewSampler
+from ..guidance.augmentations import KINDS, Augmentations
 from ..guidance.distances import DISTANCES
 from ..guidance.objective import WeightedSum
 from ..guidance.regions import REGIONS
@@ -44,7 +44,7 @@ class LoadCLIPScorer(io.ComfyNode):
             node_id="SGOOL_LoadCLIPScorer",
             display_name="Load CLIP Scorer",
             category="SGOOL/guidance",
-            description="Loads a model that tells how well a picture fits a sentence: CLIP, PickScore, SigLIP or SigLIP 2 (of fixed "
+            description="Loads a model that tells how well an image fits a sentence: CLIP, PickScore, SigLIP or SigLIP 2 (of fixed "
             "resolution), from a folder in models/clip_scorers as transformers saves it.",
             search_aliases=["clip score", "pickscore", "siglip", "reward model", "sgool", "scorer", "image text model"],
             inputs=[
@@ -126,19 +126,19 @@ class SaliencyCLIPLossNode(io.ComfyNode):
             node_id="SGOOL_SaliencyCLIPLoss",
             display_name="Saliency CLIP Loss",
             category="SGOOL/guidance",
-            description="The objective of SGOOL: the picture is to fit the prompt as a whole, and so is the part that people look at. "
+            description="The objective of SGOOL: the image is to fit the prompt as a whole, and so is the part that people look at. "
             "Connect it to SGOOL KSampler or SGOOL Sampler.",
             search_aliases=["sgool", "saliency", "clip guidance", "clip loss", "objective", "doodl", "attention", "prompt adherence"],
             inputs=[
-                CLIPScorer.Input("clip_scorer", tooltip="Judges how well pictures fit the prompt."),
+                CLIPScorer.Input("clip_scorer", tooltip="Judges how well images fit the prompt."),
                 io.String.Input(
                     "prompt",
                     multiline=True,
                     dynamic_prompts=True,
-                    tooltip="What the picture is to show, usually the positive prompt. Weights such as (red:1.2) and embeddings are "
+                    tooltip="What the image is to show, usually the positive prompt. Weights such as (red:1.2) and embeddings are "
                     "dropped. What is longer than the scorer reads is cut off, with a warning in the log.",
                 ),
-                _weight("w_global", 1.0, "Weight of the whole picture."),
+                _weight("w_global", 1.0, "Weight of the whole image."),
                 _weight(
                     "w_salient",
                     BY_CONNECTION,
@@ -153,7 +153,7 @@ class SaliencyCLIPLossNode(io.ComfyNode):
                     "needs no weights.",
                 ),
                 io.Mask.Input(
-                    "mask", optional=True, tooltip="The part that matters, instead of a prediction. Any size; one, or one for each picture."
+                    "mask", optional=True, tooltip="The part that matters, instead of a prediction. Any size; one, or one for each image."
                 ),
                 *_advanced_inputs(),
             ],
@@ -167,14 +167,14 @@ class SaliencyCLIPLossNode(io.ComfyNode):
         if w_salient == BY_CONNECTION:
             given = options.get("saliency_model") is not None or options.get("mask") is not None or bool(salient_prompt.strip())
             w_salient = float(given)
-        away = [plain_prompt(line) for line in options.get("away_prompts", "").splitlines() if line.strip()]
+        away = [plain_prompt(line) for line in options.get("negative_prompts", "").splitlines() if line.strip()]
         settings = LossSettings(
             w_global=w_global,
             w_salient=w_salient,
-            w_away=options.get("w_away", 1.0),
+            w_negative=options.get("w_negative", 1.0),
             region=options.get("region", LossSettings.region),
             distance=options.get("distance", "great circle"),
-            views=_view_sampler(options),
+            augmentations=_augmentations(options),
             reduce=options.get("reduce", "mean"),
             detach_saliency=options.get("detach_saliency", True),
             saliency_every=options.get("saliency_every", 1),
@@ -184,7 +184,7 @@ class SaliencyCLIPLossNode(io.ComfyNode):
             prompts_of(prompt, per_line),
             saliency=_saliency(w_salient, options.get("saliency_model"), options.get("mask")),
             salient_prompts=prompts_of(salient_prompt, per_line) if salient_prompt.strip() else None,
-            away_prompts=away,
+            negative_prompts=away,
             settings=settings,
         )
         return io.NodeOutput(objective)
@@ -205,26 +205,26 @@ def _advanced_inputs() -> list[io.Input]:
             tooltip="What the salient part is to show, where that is not the whole prompt.",
         ),
         io.String.Input(
-            "away_prompts",
+            "negative_prompts",
             default="",
             multiline=True,
             dynamic_prompts=True,
             advanced=True,
-            tooltip="What the picture is not to look like, one prompt a line. Counts until the picture fits the prompt better than these.",
+            tooltip="What the image is not to look like, one prompt a line. Counts until the image fits the prompt better than these.",
         ),
-        _weight("w_away", 1.0, "Weight of the prompts to move away from.", advanced=True),
+        _weight("w_negative", 1.0, "Weight of the negative prompts.", advanced=True),
         io.Boolean.Input(
             "prompt_per_line",
             default=False,
             advanced=True,
-            tooltip="Each line of prompt (and of salient_prompt) belongs to one picture of the batch. Off: it is one prompt for all.",
+            tooltip="Each line of prompt (and of salient_prompt) belongs to one image of the batch. Off: it is one prompt for all.",
         ),
         io.Combo.Input(
             "region",
             options=list(REGIONS),
             default=LossSettings.region,
             advanced=True,
-            tooltip="How the salient part is shown to the scorer: the picture times the map (the paper's filter), with blurred "
+            tooltip="How the salient part is shown to the scorer: the image times the map (the paper's filter), with blurred "
             "surroundings, or cropped to where the map's mass is.",
         ),
         io.Combo.Input(
@@ -232,30 +232,30 @@ def _advanced_inputs() -> list[io.Input]:
             options=list(DISTANCES),
             default="great circle",
             advanced=True,
-            tooltip="Between picture and prompt: the squared great-circle distance, as in DOODL, or 1 - cosine.",
+            tooltip="Between image and prompt: the squared great-circle distance, as in DOODL, or 1 - cosine.",
         ),
         io.Combo.Input(
-            "views",
-            options=list(VIEWS),
+            "augmentation",
+            options=list(KINDS),
             default="augmented",
             advanced=True,
-            tooltip="What the scorer sees: the whole picture; the picture and random zooms of it in other light; or random square "
-            "cutouts, as in DOODL. More views make it harder to please the scorer without showing what was asked for.",
+            tooltip="What the scorer sees: the whole image; the image and random zooms of it in other light; or random square "
+            "cutouts, as in DOODL. More augmentations make it harder to please the scorer without showing what was asked for.",
         ),
         io.Int.Input(
-            "view_count",
+            "augmentation_count",
             default=4,
             min=1,
             max=256,
             advanced=True,
-            tooltip="Number of random views (DOODL: 16). Each costs a pass of the scorer, and one more for the salient part.",
+            tooltip="Number of random augmentations (DOODL: 16). Each costs a pass of the scorer, and one more for the salient part.",
         ),
         io.Combo.Input(
             "reduce",
             options=["mean", "minimum"],
             default="mean",
             advanced=True,
-            tooltip="Over the views: their mean, or the best one, as in DOODL.",
+            tooltip="Over the augmentations: their mean, or the best one, as in DOODL.",
         ),
         io.Float.Input(
             "cut_power",
@@ -273,7 +273,7 @@ def _advanced_inputs() -> list[io.Input]:
             max=1.0,
             step=0.01,
             advanced=True,
-            tooltip="Augmented views show at least this part of the width and of the height.",
+            tooltip="Augmentations show at least this part of the width and of the height.",
         ),
         io.Float.Input(
             "color_jitter",
@@ -282,13 +282,13 @@ def _advanced_inputs() -> list[io.Input]:
             max=0.9,
             step=0.01,
             advanced=True,
-            tooltip="Augmented views: how far light, contrast and colour vary.",
+            tooltip="Augmentations: how far light, contrast and color vary.",
         ),
         io.Boolean.Input(
             "flip",
             default=False,
             advanced=True,
-            tooltip="Augmented views may be mirrored. Leave it off where the prompt speaks of left and right.",
+            tooltip="Augmentations may be mirrored. Leave it off where the prompt speaks of left and right.",
         ),
         io.Boolean.Input(
             "detach_saliency",
@@ -307,10 +307,10 @@ def _advanced_inputs() -> list[io.Input]:
     ]
 
 
-def _view_sampler(options: dict[str, Any]) -> ViewSampler:
-    return ViewSampler(
-        views=options.get("views", "augmented"),
-        count=options.get("view_count", 4),
+def _augmentations(options: dict[str, Any]) -> Augmentations:
+    return Augmentations(
+        kind=options.get("augmentation", "augmented"),
+        count=options.get("augmentation_count", 4),
         cut_power=options.get("cut_power", 0.3),
         smallest_zoom=options.get("smallest_zoom", 0.8),
         jitter=options.get("color_jitter", 0.1),

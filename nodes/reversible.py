@@ -1,4 +1,4 @@
-"""Reversible sampling: the solvers as a SAMPLER, and from a picture back to its noise."""
+"""Reversible sampling: the solvers as a SAMPLER, and from an image back to its noise."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ReversibleSamplerNode(io.ComfyNode):
             node_id="SGOOL_ReversibleSampler",
             display_name="SGOOL Reversible Sampler",
             category=CATEGORY,
-            description="A sampler that can be run backwards, from a picture to its noise, and that SGOOL Sampler optimises through in "
+            description="A sampler that can be run backwards, from an image to its noise, and that SGOOL Sampler optimizes through in "
             "memory that does not grow with the steps. Works wherever a SAMPLER does, with eps, v and flow models.",
             search_aliases=ALIASES,
             inputs=[
@@ -83,7 +83,7 @@ def _solver(name: str, mix: float, gamma: float) -> Solver:
 
 
 class InvertImage(io.ComfyNode):
-    """From a picture to the noise that the model makes it of."""
+    """From an image to the noise that the model makes it of."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -91,8 +91,8 @@ class InvertImage(io.ComfyNode):
             node_id="SGOOL_InvertImage",
             display_name="SGOOL Invert Image to Noise",
             category=CATEGORY,
-            description="Finds the noise from which a reversible sampler makes a given picture, so that a real picture can be edited: "
-            "sampling that noise again with another prompt changes it, and SGOOL Sampler optimises it for an objective.",
+            description="Finds the noise from which a reversible sampler makes a given image, so that a real image can be edited: "
+            "sampling that noise again with another prompt changes it, and SGOOL Sampler optimizes it for an objective.",
             search_aliases=[*ALIASES, "invert image", "ddim inversion", "image to noise", "real image editing", "unsampler"],
             inputs=[
                 io.Model.Input("model", tooltip="The model used for denoising, as when sampling."),
@@ -111,19 +111,19 @@ class InvertImage(io.ComfyNode):
                 io.Combo.Input(
                     "scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="How noise is gradually removed to form the image."
                 ),
-                io.Conditioning.Input("positive", tooltip="What the picture shows."),
-                io.Conditioning.Input("negative", tooltip="What the picture does not show."),
+                io.Conditioning.Input("positive", tooltip="What the image shows."),
+                io.Conditioning.Input("negative", tooltip="What the image does not show."),
                 io.Float.Input(
                     "denoise",
                     default=1.0,
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="How far back to go: lower values stop before the picture is all noise, and keep more of it in an edit.",
+                    tooltip="How far back to go: lower values stop before the image is all noise, and keep more of it in an edit.",
                 ),
-                io.Image.Input("image", optional=True, tooltip="The picture; needs the VAE."),
-                io.Vae.Input("vae", optional=True, tooltip="The VAE of the model, to encode the picture."),
-                io.Latent.Input("latent", optional=True, tooltip="Instead of a picture: its latent."),
+                io.Image.Input("image", optional=True, tooltip="The image; needs the VAE."),
+                io.Vae.Input("vae", optional=True, tooltip="The VAE of the model, to encode the image."),
+                io.Latent.Input("latent", optional=True, tooltip="Instead of an image: its latent."),
             ],
             outputs=[
                 io.Latent.Output(
@@ -131,7 +131,7 @@ class InvertImage(io.ComfyNode):
                     tooltip="The noise, with the coupled pair. Goes to SGOOL Noise from Latent, and to SGOOL Reversible Sampler.",
                 ),
                 io.Sampler.Output(
-                    display_name="sampler", tooltip="The sampler, starting from the coupled pair: with it the picture comes back."
+                    display_name="sampler", tooltip="The sampler, starting from the coupled pair: with it the image comes back."
                 ),
                 io.Sigmas.Output(display_name="sigmas", tooltip="The schedule of the inversion, to sample with."),
                 io.Latent.Output(display_name="latent", tooltip="The latent that was inverted, for latent_image. A mask may be set on it."),
@@ -189,7 +189,7 @@ class NoiseFromLatent(io.ComfyNode):
             node_id="SGOOL_NoiseFromLatent",
             display_name="SGOOL Noise from Latent",
             category=CATEGORY,
-            description="Samples from given noise instead of a seed's: the noise found by SGOOL Invert Image to Noise, or the optimised "
+            description="Samples from given noise instead of a seed's: the noise found by SGOOL Invert Image to Noise, or the optimized "
             "noise of SGOOL KSampler. For SamplerCustomAdvanced.",
             search_aliases=["noise", "latent to noise", "custom noise", "given noise", "sgool"],
             inputs=[

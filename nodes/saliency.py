@@ -8,13 +8,13 @@ from torch import Tensor
 
 from ..comfy_bridge import saliency as bridge
 from ..comfy_bridge.folders import register_saliency
-from ..comfy_bridge.layout import from_mask, match_batch, to_image, to_mask, to_pictures
+from ..comfy_bridge.layout import from_image, from_mask, match_batch, to_image, to_mask
 from ..saliency_models import drawing
-from ..saliency_models.centre_prior import central_gaussian
-from ..saliency_models.colour_maps import NAMES, colour
+from ..saliency_models.center_prior import central_gaussian
+from ..saliency_models.color_maps import NAMES, color
 from ..saliency_models.comparison import METRICS, compare, parse_points
-from ..saliency_models.pictures import blur as blurred
-from ..saliency_models.pictures import check_pictures
+from ..saliency_models.images import blur as blurred
+from ..saliency_models.images import check_images
 from .sockets import SaliencyModel
 
 register_saliency()
@@ -35,7 +35,7 @@ class LoadSaliencyModel(io.ComfyNode):
             display_name="Load Saliency Model",
             category=CATEGORY,
             description="Loads a predictor of where people look, or of the object that stands out. The first few need no download. The "
-            "learned ones look for their weights in models/saliency; a file there can also be chosen itself, and is recognised by what "
+            "learned ones look for their weights in models/saliency; a file there can also be chosen itself, and is recognized by what "
             "it holds.",
             search_aliases=[*ALIASES, "transalnet", "unisal", "u2net", "dinov2", "gbvs", "load saliency"],
             inputs=[
@@ -43,7 +43,7 @@ class LoadSaliencyModel(io.ComfyNode):
                     "model_name",
                     options=bridge.choices(),
                     default="default",
-                    tooltip="A predictor, or a file in models/saliency. The node's help lists them with their kind, licence and address.",
+                    tooltip="A predictor, or a file in models/saliency. The node's help lists them with their kind, license and address.",
                 ),
                 io.Boolean.Input(
                     "download_if_missing",
@@ -68,7 +68,7 @@ class LoadSaliencyModel(io.ComfyNode):
                     "domain",
                     options=[DEFAULT, "SALICON", "DHF1K", "Hollywood", "UCFSports"],
                     advanced=True,
-                    tooltip="UNISAL only: which of the data it was trained on to predict for. SALICON is still pictures, the others films.",
+                    tooltip="UNISAL only: which of the data it was trained on to predict for. SALICON is still images, the others films.",
                 ),
             ],
             outputs=[SaliencyModel.Output(display_name="saliency_model", tooltip="For Predict Saliency and Saliency CLIP Loss.")],
@@ -90,11 +90,11 @@ class PredictSaliency(io.ComfyNode):
             node_id="SGOOL_PredictSaliency",
             display_name="Predict Saliency",
             category=CATEGORY,
-            description="Predicts where people look in each picture: a MASK from 0 (nobody) to 1 (most), for anything that takes a mask, "
-            "and the same in colours. Without a model it uses the default predictor, which needs no download.",
+            description="Predicts where people look in each image: a MASK from 0 (nobody) to 1 (most), for anything that takes a mask, "
+            "and the same in colors. Without a model it uses the default predictor, which needs no download.",
             search_aliases=[*ALIASES, "saliency map", "saliency mask", "salient object", "auto mask"],
             inputs=[
-                io.Image.Input("image", tooltip="Pictures of any size."),
+                io.Image.Input("image", tooltip="Images of any size."),
                 SaliencyModel.Input("saliency_model", optional=True, tooltip="From Load Saliency Model. None is the default predictor."),
                 io.Int.Input(
                     "input_size",
@@ -124,20 +124,20 @@ class PredictSaliency(io.ComfyNode):
                     tooltip="Above 0: the mask becomes 1 where the map is above this, else 0, as Threshold Mask does.",
                 ),
                 io.Float.Input(
-                    "centre_prior",
+                    "center_prior",
                     default=0.0,
                     min=0.0,
                     max=1.0,
                     step=0.05,
                     advanced=True,
-                    tooltip="How much to multiply by a Gaussian around the centre, since people look at the middle of photographs. The "
+                    tooltip="How much to multiply by a Gaussian around the center, since people look at the middle of photographs. The "
                     "default predictor and those trained on fixations have it in them already.",
                 ),
-                io.Combo.Input("colour_map", options=list(NAMES), default="inferno", advanced=True, tooltip="Of the heatmap."),
+                io.Combo.Input("color_map", options=list(NAMES), default="inferno", advanced=True, tooltip="Of the heatmap."),
             ],
             outputs=[
                 io.Mask.Output(tooltip="0 to 1, the size of the image."),
-                io.Image.Output(display_name="heatmap", tooltip="The mask in colours."),
+                io.Image.Output(display_name="heatmap", tooltip="The mask in colors."),
             ],
         )
 
@@ -150,22 +150,22 @@ class PredictSaliency(io.ComfyNode):
         normalization: str,
         blur: float,
         threshold: float,
-        centre_prior: float,
-        colour_map: str,
+        center_prior: float,
+        color_map: str,
         saliency_model: bridge.SaliencyPredictor | None = None,
     ) -> io.NodeOutput:
-        pictures = check_pictures(to_pictures(image))
+        images = check_images(from_image(image))
         predictor = saliency_model or bridge.default_predictor()
-        size = (pictures.shape[-2], pictures.shape[-1])
+        size = (images.shape[-2], images.shape[-1])
         if 0 < input_size < 32:
             raise ValueError(f"The input size is {input_size}; set it to 0 (the predictor's own), or to 32 or more.")
-        maps = predictor.at_size(input_size, size)(pictures).float()
-        if centre_prior:
-            maps = maps * central_gaussian(size, 0.25, maps) ** centre_prior
+        maps = predictor.at_size(input_size, size)(images).float()
+        if center_prior:
+            maps = maps * central_gaussian(size, 0.25, maps) ** center_prior
         maps = _normalized(blurred(maps, blur), normalization)
         if threshold > 0:
             maps = (maps > threshold).float()
-        return io.NodeOutput(to_mask(maps), to_image(colour(maps, colour_map)))
+        return io.NodeOutput(to_mask(maps), to_image(color(maps, color_map)))
 
 
 def _normalized(maps: Tensor, how: str) -> Tensor:
@@ -176,7 +176,7 @@ def _normalized(maps: Tensor, how: str) -> Tensor:
 
 
 class SaliencyOverlay(io.ComfyNode):
-    """A map drawn over pictures."""
+    """A map drawn over images."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -184,39 +184,39 @@ class SaliencyOverlay(io.ComfyNode):
             node_id="SGOOL_SaliencyOverlay",
             display_name="Saliency Overlay",
             category=CATEGORY,
-            description="Lays a saliency map, or any mask, over pictures in colours whose steps look equal, with contour lines and a "
+            description="Lays a saliency map, or any mask, over images in colors whose steps look equal, with contour lines and a "
             "legend if wanted.",
-            search_aliases=[*ALIASES, "overlay", "mask preview", "contour", "colormap", "colour map"],
+            search_aliases=[*ALIASES, "overlay", "mask preview", "contour", "colormap", "color map"],
             inputs=[
-                io.Image.Input("image", tooltip="The pictures."),
-                io.Mask.Input("mask", tooltip="A map for each picture, or one for all; resized if of another size."),
-                io.Combo.Input("colour_map", options=list(NAMES), default="inferno", tooltip="Perceptually uniform, except for grey."),
-                io.Float.Input("opacity", default=0.6, min=0.0, max=1.0, step=0.05, tooltip="Of the colours over the picture."),
-                io.Boolean.Input("fade", default=True, tooltip="Let the picture show through where the map is low."),
+                io.Image.Input("image", tooltip="The images."),
+                io.Mask.Input("mask", tooltip="A map for each image, or one for all; resized if of another size."),
+                io.Combo.Input("color_map", options=list(NAMES), default="inferno", tooltip="Perceptually uniform, except for gray."),
+                io.Float.Input("opacity", default=0.6, min=0.0, max=1.0, step=0.05, tooltip="Of the colors over the image."),
+                io.Boolean.Input("fade", default=True, tooltip="Let the image show through where the map is low."),
                 io.Int.Input("contours", default=0, min=0, max=10, tooltip="Lines of equal saliency: 1 is at a half, 3 at 1/4, 1/2, 3/4."),
-                io.Boolean.Input("legend", default=False, tooltip="Draw the colours with their ends, 0 and 1, into the corner."),
+                io.Boolean.Input("legend", default=False, tooltip="Draw the colors with their ends, 0 and 1, into the corner."),
             ],
             outputs=[io.Image.Output(tooltip="The size of the image.")],
         )
 
     @classmethod
     def execute(
-        cls, *, image: Tensor, mask: Tensor, colour_map: str, opacity: float, fade: bool, contours: int, legend: bool
+        cls, *, image: Tensor, mask: Tensor, color_map: str, opacity: float, fade: bool, contours: int, legend: bool
     ) -> io.NodeOutput:
-        pictures, maps = _pictures_and_maps(image, mask, "masks")
-        drawn = drawing.overlay(pictures, maps, colour_map, opacity, fade)
+        images, maps = _images_and_maps(image, mask, "masks")
+        drawn = drawing.overlay(images, maps, color_map, opacity, fade)
         drawn = drawing.contours(drawn, maps, contours)
-        return io.NodeOutput(to_image(drawing.legend(drawn, colour_map) if legend else drawn))
+        return io.NodeOutput(to_image(drawing.legend(drawn, color_map) if legend else drawn))
 
 
-def _pictures_and_maps(image: Tensor, mask: Tensor, what: str) -> tuple[Tensor, Tensor]:
-    """Pictures and maps with a common batch, one of either for many of the other."""
-    pictures, maps = check_pictures(to_pictures(image)).float(), from_mask(mask).to(image.device).float()
+def _images_and_maps(image: Tensor, mask: Tensor, what: str) -> tuple[Tensor, Tensor]:
+    """Images and maps with a common batch, one of either for many of the other."""
+    images, maps = check_images(from_image(image)).float(), from_mask(mask).to(image.device).float()
     if not bool(torch.isfinite(maps).all()):
         raise ValueError("The mask holds NaN or infinite values. Look at the node that made it.")
-    if len(pictures) == 1:
-        return match_batch(pictures, len(maps), "pictures"), maps
-    return pictures, match_batch(maps, len(pictures), what)
+    if len(images) == 1:
+        return match_batch(images, len(maps), "images"), maps
+    return images, match_batch(maps, len(images), what)
 
 
 class CompareSaliency(io.ComfyNode):
@@ -240,7 +240,7 @@ class CompareSaliency(io.ComfyNode):
                     multiline=True,
                     optional=True,
                     tooltip="Where people looked: x,y in pixels of the saliency map, one a line, x to the right and y down from the upper "
-                    "left corner. A line --- begins the next picture of the batch.",
+                    "left corner. A line --- begins the next image of the batch.",
                 ),
                 io.Mask.Input("fixation_mask", optional=True, tooltip="Instead of text: each pixel above 0.5 is a fixation."),
                 io.String.Input(
@@ -249,12 +249,12 @@ class CompareSaliency(io.ComfyNode):
                     multiline=True,
                     optional=True,
                     advanced=True,
-                    tooltip="For the shuffled AUC: where people looked in other pictures. Empty takes the rest of the batch.",
+                    tooltip="For the shuffled AUC: where people looked in other images. Empty takes the rest of the batch.",
                 ),
                 io.Combo.Input(
                     "baseline",
-                    options=["centre prior", "uniform"],
-                    default="centre prior",
+                    options=["center prior", "uniform"],
+                    default="center prior",
                     advanced=True,
                     tooltip="What the information gain is over.",
                 ),
@@ -262,8 +262,8 @@ class CompareSaliency(io.ComfyNode):
             ],
             outputs=[
                 io.String.Output(display_name="report", tooltip="Every metric with what it means."),
-                io.Image.Output(display_name="picture", tooltip="The map beside what it was compared with."),
-                *(io.Float.Output(display_name=metric, tooltip="Mean over the pictures; NaN if not computed.") for metric in METRICS),
+                io.Image.Output(display_name="image", tooltip="The map beside what it was compared with."),
+                *(io.Float.Output(display_name=metric, tooltip="Mean over the images; NaN if not computed.") for metric in METRICS),
             ],
             is_output_node=True,
         )
@@ -282,23 +282,23 @@ class CompareSaliency(io.ComfyNode):
     ) -> io.NodeOutput:
         maps = from_mask(saliency).float()
         batch = len(maps)
-        pictures = None
+        images = None
         if image is not None:
-            pictures = match_batch(check_pictures(to_pictures(image)).float().to(maps.device), batch, "pictures")
+            images = match_batch(check_images(from_image(image)).float().to(maps.device), batch, "images")
         found = compare(
             maps,
             reference=None if reference is None else match_batch(from_mask(reference).to(maps), batch, "reference maps"),
             points=_fixations(fixations, fixation_mask, maps),
             others=_for_batch(parse_points(other_fixations), batch) if other_fixations.strip() else None,
-            centre_baseline=baseline == "centre prior",
-            pictures=pictures,
+            center_baseline=baseline == "center prior",
+            images=images,
         )
         numbers = [found.mean(metric) for metric in METRICS]
-        return io.NodeOutput(found.text, to_image(found.picture), *numbers, ui={"text": (found.text,)})
+        return io.NodeOutput(found.text, to_image(found.image), *numbers, ui={"text": (found.text,)})
 
 
 def _fixations(text: str, mask: Tensor | None, maps: Tensor) -> list[Tensor] | None:
-    """Each picture's (row, column) points, or None if there are none given."""
+    """Each image's (row, column) points, or None if there are none given."""
     if mask is not None and text.strip():
         raise ValueError("There are fixations as text and as a mask; disconnect the mask, or clear the text.")
     if text.strip():
@@ -316,7 +316,7 @@ def _for_batch(points: list[Tensor], batch: int) -> list[Tensor]:
     if len(points) == 1:
         return points * batch
     if len(points) != batch:
-        raise ValueError(f"There are fixations for {len(points)} pictures (--- begins the next), and {batch} maps.")
+        raise ValueError(f"There are fixations for {len(points)} images (--- begins the next), and {batch} maps.")
     return points
 
 

@@ -1,4 +1,4 @@
-"""Sampling with optimised noise: SGOOL as a SAMPLER, as a KSampler, and its settings."""
+"""Sampling with optimized noise: SGOOL as a SAMPLER, as a KSampler, and its settings."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..latent_optimization.presets import DEFAULT_PRESET, PRESETS, Settings, pre
 from .settings import OptimizationSettingsNode
 from .sockets import Objective, OptimizationSettings
 
-ALIASES = ["sgool", "saliency", "latent optimisation", "latent optimization", "noise optimization", "doodl", "guidance"]
+ALIASES = ["sgool", "saliency", "latent optimization", "latent optimization", "noise optimization", "doodl", "guidance"]
 OBJECTIVE = "What to improve, such as Saliency CLIP Loss. Needed unless iterations is 0."
-VAE = "The VAE of the model: the objective judges decoded pictures. Needed unless iterations is 0."
+VAE = "The VAE of the model: the objective judges decoded images. Needed unless iterations is 0."
 
 
 def _settings_inputs(procedure: str) -> list[io.Input]:
@@ -63,16 +63,16 @@ class SGOOLSamplerNode(io.ComfyNode):
             node_id="SGOOL_Sampler",
             display_name="SGOOL Sampler",
             category="SGOOL/sampling",
-            description="Wraps any sampler: before sampling, improves the noise so that the objective likes the picture better. Goes "
+            description="Wraps any sampler: before sampling, improves the noise so that the objective likes the image better. Goes "
             "wherever a SAMPLER goes (SamplerCustomAdvanced), with any model, guider, LoRA, ControlNet, schedule and mask.",
             search_aliases=ALIASES,
             inputs=[
-                io.Sampler.Input("sampler", tooltip="The sampler that makes the picture, from KSamplerSelect or any other sampler node."),
+                io.Sampler.Input("sampler", tooltip="The sampler that makes the image, from KSamplerSelect or any other sampler node."),
                 Objective.Input("objective", optional=True, tooltip=OBJECTIVE),
                 io.Vae.Input("vae", optional=True, tooltip=VAE),
-                *_settings_inputs("its 16 cutouts replace the objective's views; its sampler, steps and CFG are other nodes' to set."),
+                *_settings_inputs("its 16 cutouts replace the objective's augmentations; sampler, steps and CFG are other nodes' to set."),
             ],
-            outputs=[io.Sampler.Output(tooltip="A sampler that optimises its noise first.")],
+            outputs=[io.Sampler.Output(tooltip="A sampler that optimizes its noise first.")],
         )
 
     @classmethod
@@ -91,8 +91,8 @@ class SGOOLKSamplerNode(io.ComfyNode):
             node_id="SGOOL_KSampler",
             display_name="SGOOL KSampler",
             category="SGOOL/sampling",
-            description="Replaces a KSampler: improves the noise so that the objective likes the picture better, then samples from it. "
-            "With 0 iterations it is KSampler, bit for bit (with the presets SGOOL and DOODL: their sampler, not optimised).",
+            description="Replaces a KSampler: improves the noise so that the objective likes the image better, then samples from it. "
+            "With 0 iterations it is KSampler, bit for bit (with the presets SGOOL and DOODL: their sampler, not optimized).",
             search_aliases=[*ALIASES, "ksampler", "sample", "generate"],
             inputs=[
                 io.Model.Input("model", tooltip="The model used for denoising the input latent."),
@@ -102,7 +102,7 @@ class SGOOLKSamplerNode(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="The random seed of the noise that the optimisation starts from, and of everything random in it.",
+                    tooltip="The random seed of the noise that the optimization starts from, and of everything random in it.",
                 ),
                 io.Int.Input("steps", default=20, min=1, max=10000, tooltip="The number of steps used in the denoising process."),
                 io.Float.Input(
@@ -118,8 +118,8 @@ class SGOOLKSamplerNode(io.ComfyNode):
                 io.Combo.Input(
                     "scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="How noise is gradually removed to form the image."
                 ),
-                io.Conditioning.Input("positive", tooltip="What the picture should have."),
-                io.Conditioning.Input("negative", tooltip="What the picture should not have."),
+                io.Conditioning.Input("positive", tooltip="What the image should have."),
+                io.Conditioning.Input("negative", tooltip="What the image should not have."),
                 io.Latent.Input("latent_image", tooltip="The latent image to denoise."),
                 io.Float.Input(
                     "denoise",
@@ -127,17 +127,17 @@ class SGOOLKSamplerNode(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="The amount of denoising applied; lower values keep more of the latent image. The noise is what is optimised.",
+                    tooltip="The amount of denoising applied; lower values keep more of the latent image. The noise is what is optimized.",
                 ),
                 Objective.Input("objective", optional=True, tooltip=OBJECTIVE),
                 io.Vae.Input("vae", optional=True, tooltip=VAE),
                 *_settings_inputs(
-                    "its EDICT, 50 steps and CFG 7.5 replace sampler_name, steps and cfg, its 16 cutouts the objective's views."
+                    "its EDICT, 50 steps and CFG 7.5 replace sampler_name, steps and cfg, its 16 cutouts the objective's augmentations."
                 ),
             ],
             outputs=[
                 io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."),
-                io.Latent.Output(display_name="noise", tooltip="The optimised noise, from which the sampler alone gives the same latent."),
+                io.Latent.Output(display_name="noise", tooltip="The optimized noise, from which the sampler alone gives the same latent."),
                 io.Image.Output(display_name="plot", tooltip="Losses, their parts and gradient norms over the iterations."),
                 io.String.Output(display_name="history", tooltip="The same as numbers, with what it cost and anything worth knowing."),
             ],
@@ -167,7 +167,7 @@ class SGOOLKSamplerNode(io.ComfyNode):
 
         def wrap(sampler: comfy.samplers.Sampler) -> SGOOLSampler:
             wrapped = SGOOLSampler(sampler, objective, vae, chosen)
-            if wrapped.optimises:
+            if wrapped.optimizes:
                 check_vae_for(model, vae)
             return wrapped
 
@@ -188,7 +188,7 @@ class SGOOLKSamplerNode(io.ComfyNode):
         if sampled.outcome is None:
             return io.NodeOutput(sampled.latent, sampled.noise, blank_plot("denoise is 0: nothing was sampled"), "Nothing was sampled.")
         history = sampled.outcome.history
-        plot: torch.Tensor = plot_image(history) if history.rows or history.candidates else blank_plot("nothing was optimised")
+        plot: torch.Tensor = plot_image(history) if history.rows or history.candidates else blank_plot("nothing was optimized")
         return io.NodeOutput(sampled.latent, sampled.noise, plot, sampled.outcome.to_text())
 
 

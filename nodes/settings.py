@@ -46,7 +46,7 @@ def _count(name: str, tooltip: str, advanced: bool = False) -> io.Input:
 
 
 class OptimizationSettingsNode(io.ComfyNode):
-    """Every setting of the optimiser."""
+    """Every setting of the optimizer."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -54,7 +54,7 @@ class OptimizationSettingsNode(io.ComfyNode):
             node_id="SGOOL_Settings",
             display_name="SGOOL Settings",
             category="SGOOL/sampling",
-            description="Every setting of the optimiser. Starts from a preset; what is left at 'as preset' or -1 stays as it is there.",
+            description="Every setting of the optimizer. Starts from a preset; what is left at 'as preset' or -1 stays as it is there.",
             search_aliases=["sgool settings", "optimizer", "step size", "momentum", "early stop", "best of n"],
             inputs=[
                 io.Combo.Input("preset", options=list(PRESETS), default=DEFAULT_PRESET, tooltip="Where to start from."),
@@ -71,9 +71,9 @@ class OptimizationSettingsNode(io.ComfyNode):
                 _combo(
                     "returned",
                     list(RETURNED),
-                    "Which iterate is returned for each picture: the last, that of the lowest loss, or the best when scored anew.",
+                    "Which iterate is returned for each image: the last, that of the lowest loss, or the best when rescored.",
                 ),
-                _count("patience", "Stop a picture after this many iterations without improvement; 0: never."),
+                _count("patience", "Stop an image after this many iterations without improvement; 0: never."),
                 _combo(
                     "gradient_calls",
                     list(CHOICES),
@@ -88,22 +88,22 @@ class OptimizationSettingsNode(io.ComfyNode):
                 _combo("regularizer", ["none", *REGULARIZERS], "A loss that keeps the noise like Gaussian noise.", advanced=True),
                 _number("regularizer_weight", 1e6, "Weight of that loss.", advanced=True),
                 _number("min_improvement", 1e6, "By how much a loss must fall to count as better.", advanced=True),
-                io.Boolean.Input("stop_at_target", default=False, tooltip="Stop a picture once it reaches target_loss.", advanced=True),
+                io.Boolean.Input("stop_at_target", default=False, tooltip="Stop an image once it reaches target_loss.", advanced=True),
                 io.Float.Input("target_loss", default=0.0, min=-1e6, max=1e6, step=0.001, round=False, tooltip="See above.", advanced=True),
-                _count("max_failures", "Stop a picture after this many losses or gradients in a row that are not finite.", advanced=True),
-                _count("rescoring_candidates", "For 'rescored': how many iterates are scored anew.", advanced=True),
-                _count("rescoring_views", "For 'rescored': how many scorings are averaged for each.", advanced=True),
+                _count("max_failures", "Stop an image after this many losses or gradients in a row that are not finite.", advanced=True),
+                _count("rescoring_candidates", "For 'rescored': how many iterates are rescored.", advanced=True),
+                _count("rescoring_augmentations", "For 'rescored': how many scorings are averaged for each.", advanced=True),
                 _combo(
                     "procedure",
                     list(PROCEDURES),
-                    "Who sets sampler, steps, CFG and the objective's views. 'published': DOODL's own, which SGOOL Sampler takes only the "
-                    "cutouts of. 'sampler and objective nodes': whatever is set there. The presets SGOOL and DOODL are published, the "
+                    "Who sets sampler, steps, CFG and the augmentations. 'published': DOODL's own, of which SGOOL Sampler takes only the "
+                    "cutouts. 'sampler and objective nodes': whatever is set there. The presets SGOOL and DOODL are published, the "
                     "others are not.",
                 ),
                 _combo(
                     "search_scoring",
                     list(SEARCHES),
-                    "For best_of: score pictures as they are, which is cheaper, or by the augmented views of the iterations.",
+                    "For best_of: score images as they are, which is cheaper, or by the augmentations of the iterations.",
                     advanced=True,
                 ),
             ],
@@ -122,7 +122,7 @@ def settings_from(preset_name: str, widgets: dict[str, Any]) -> Settings:
     stopping: dict[str, Any] = {name: set_[name] for name in ("patience", "min_improvement", "max_failures") if name in set_}
     if set_.get("stop_at_target"):
         stopping["target_loss"] = set_.get("target_loss", UNSET)  # -1 is a loss like any other
-    plain = ("iterations", "renormalize", "best_of", "returned", "rescoring_candidates", "rescoring_views")
+    plain = ("iterations", "renormalize", "best_of", "returned", "rescoring_candidates", "rescoring_augmentations")
     return replace(
         base,
         **{name: set_[name] for name in plain if name in set_},

@@ -5,13 +5,13 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 SaliencyModel = io.Custom("SALIENCY_MODEL")
-"""A ``comfy_bridge.saliency.SaliencyPredictor``: pictures in, saliency maps out, under ComfyUI's memory management."""
+"""A ``comfy_bridge.saliency.SaliencyPredictor``: images in, saliency maps out, under ComfyUI's memory management."""
 
 CLIPScorer = io.Custom("CLIP_SCORER")
 """A ``comfy_bridge.scorers.Scorer``: an image-text encoder under ComfyUI's memory management."""
 
 Objective = io.Custom("SGOOL_OBJECTIVE")
-"""A ``guidance.objective.Objective``: pictures in, one loss per picture out, lower is better."""
+"""A ``guidance.objective.Objective``: images in, one loss per image out, lower is better."""
 
 OptimizationSettings = io.Custom("SGOOL_SETTINGS")
 """A ``latent_optimization.presets.Settings``: update rule, step size, stopping, which iterate is returned."""

@@ -1,6 +1,6 @@
 """Where a vision transformer's class token attends: DINOv2 and CLIP, through the transformers library.
 
-These maps are labelled "attention": the networks were trained to describe pictures, not to predict where people look. Two readings:
+These maps are labeled "attention": the networks were trained to describe images, not to predict where people look. Two readings:
 
 - "last": the class token's row of the last block's attention, averaged over the heads, as in Caron et al., "Emerging Properties in
   Self-Supervised Vision Transformers", 2021, figure 1;
@@ -22,8 +22,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from .images import divide_by_maximum, resize
 from .interface import SaliencyModel
-from .pictures import divide_by_maximum, resize
 from .registry import Entry, RemoteFile, Weights
 from .weights import WeightsError, working_dtype
 
@@ -32,7 +32,7 @@ Family = Literal["dinov2", "clip"]
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _OPENAI = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-_NORMALISATION = {"dinov2": _IMAGENET, "clip": _OPENAI}
+_NORMALIZATION = {"dinov2": _IMAGENET, "clip": _OPENAI}
 _MODEL_TYPES = {"dinov2": "dinov2", "dinov2_with_registers": "dinov2", "clip": "clip", "clip_vision_model": "clip"}
 _CLIP_PREFIX = "vision_model."
 # Attention heads of CLIP's vision towers by width, where they are not of 64 channels: the files do not say (ViT-H, g and bigG of LAION).
@@ -40,18 +40,18 @@ _CLIP_HEADS = {1280: 16, 1408: 16, 1664: 16}
 
 
 class AttentionSaliency(SaliencyModel):
-    """Attention of a vision transformer's class token to the places of the picture, stretched to [0, 1].
+    """Attention of a vision transformer's class token to the places of the image, stretched to [0, 1].
 
-    Pictures are resized to about as many pixels as the network was trained with, in their own aspect ratio and whole patches; position
+    Images are resized to about as many pixels as the network was trained with, in their own aspect ratio and whole patches; position
     embeddings are interpolated where the grid is not the trained one.
 
     Args:
         vision: a transformers vision model that returns attentions, tokens in the order class, registers, patches.
         name: in the registry.
         method: "last" or "rollout".
-        input_size: (height, width) that pictures are resized to, rounded to whole patches; None for the above.
-        normalisation: (mean, std) of the channels.
-        side: of the square pictures that the network was trained with, pixels.
+        input_size: (height, width) that images are resized to, rounded to whole patches; None for the above.
+        normalization: (mean, std) of the channels.
+        side: of the square images that the network was trained with, pixels.
 
     Raises:
         ValueError: unknown method, or an input size that is not two positive numbers.
@@ -67,7 +67,7 @@ class AttentionSaliency(SaliencyModel):
         method: Method = "last",
         *,
         input_size: tuple[int, int] | None = None,
-        normalisation: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET,
+        normalization: tuple[tuple[float, ...], tuple[float, ...]] = _IMAGENET,
         side: int = 224,
     ) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class AttentionSaliency(SaliencyModel):
         self.name = name
         self.method = method
         self.input_size = input_size
-        self.normalisation = normalisation
+        self.normalization = normalization
         self.trained_side = side
         config: Any = vision.config
         self.patch = int(config.patch_size)
@@ -87,13 +87,13 @@ class AttentionSaliency(SaliencyModel):
         self.forward_options = {"interpolate_pos_encoding": True} if _MODEL_TYPES.get(config.model_type) == "clip" else {}
         self.prefix = 1 + int(getattr(config, "num_register_tokens", 0))
 
-    def predict(self, pictures: Tensor) -> Tensor:
+    def predict(self, images: Tensor) -> Tensor:
         """Return (B, 1, rows, columns), one number for each patch, from 0 to 1."""
-        grid = self._grid(pictures.shape[-2], pictures.shape[-1])
-        small = resize(pictures, (grid[0] * self.patch, grid[1] * self.patch))
-        mean, std = (small.new_tensor(values).view(3, 1, 1) for values in self.normalisation)
+        grid = self._grid(images.shape[-2], images.shape[-1])
+        small = resize(images, (grid[0] * self.patch, grid[1] * self.patch))
+        mean, std = (small.new_tensor(values).view(3, 1, 1) for values in self.normalization)
         attentions = self._attentions(((small - mean) / std).to(working_dtype(self.vision, small)))
-        heads = [attention.to(pictures.dtype).mean(dim=1) for attention in attentions]
+        heads = [attention.to(images.dtype).mean(dim=1) for attention in attentions]
         row = heads[-1][:, 0] if self.method == "last" else rollout(heads)
         maps = row[:, self.prefix :].unflatten(1, grid).unsqueeze(1)
         return divide_by_maximum(maps - maps.amin(dim=(-3, -2, -1), keepdim=True))
@@ -132,8 +132,8 @@ def _build(
         vision, folder = _from_state(name, family, weights), None
     else:
         vision, folder = _from_folder(name, family, Path(weights)), Path(weights)
-    normalisation, side = _preprocessing(folder, family, vision.config)
-    return AttentionSaliency(vision, name, method, normalisation=normalisation, side=side, **options)
+    normalization, side = _preprocessing(folder, family, vision.config)
+    return AttentionSaliency(vision, name, method, normalization=normalization, side=side, **options)
 
 
 def _entry_name(family: Family, method: Method) -> str:
@@ -163,7 +163,7 @@ def _from_folder(name: str, family: Family, folder: Path) -> Any:
 
 
 def _from_state(name: str, family: Family, state: Mapping[str, Tensor]) -> Any:
-    if not _recognises(family, state):
+    if not _recognizes(family, state):
         first = next(iter(state), "none")
         raise WeightsError(f"These are not the weights of a {family} vision transformer as transformers stores them (first key {first!r}).")
     kept = {key: value for key, value in state.items() if not key.endswith("position_ids")}
@@ -194,9 +194,9 @@ def _preprocessing(folder: Path | None, family: Family, config: Any) -> tuple[tu
     side = int(config.image_size) if family == "clip" else 16 * int(config.patch_size)
     path = folder / "preprocessor_config.json" if folder is not None else None
     if path is None or not path.is_file():
-        return _NORMALISATION[family], side
+        return _NORMALIZATION[family], side
     stored = json.loads(path.read_text(encoding="utf-8"))
-    mean, std = _NORMALISATION[family]
+    mean, std = _NORMALIZATION[family]
     crop = stored.get("crop_size", side)
     crop = crop.get("height", side) if isinstance(crop, dict) else crop
     return (tuple(stored.get("image_mean", mean)), tuple(stored.get("image_std", std))), int(crop)
@@ -257,7 +257,7 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
 
 
-def _recognises(family: Family, state: Mapping[str, Tensor]) -> bool:
+def _recognizes(family: Family, state: Mapping[str, Tensor]) -> bool:
     if family == "clip":
         tower = _clip_tower(state)
         return "embeddings.class_embedding" in tower and "encoder.layers.0.mlp.fc1.weight" in tower
@@ -278,7 +278,7 @@ _WEIGHTS = {
     "dinov2": Weights(
         where="https://huggingface.co/facebook/dinov2-small, or any DINOv2 in the transformers format",
         size="88 MB, 22.1 M parameters",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         filename="dinov2-small",
         folder=True,
         remote=(
@@ -290,7 +290,7 @@ _WEIGHTS = {
     "clip": Weights(
         where="https://huggingface.co/openai/clip-vit-large-patch14, any CLIP in the transformers format, or a file of models/clip_vision",
         size="1.7 GB, of which the vision tower is 303 M parameters",
-        licence="MIT",
+        license="MIT",
         filename="clip-vit-large-patch14",
         folder=True,
         remote=(
@@ -308,11 +308,11 @@ def _entry(family: Family, method: Method) -> Entry:
         name=_entry_name(family, method),
         kind="attention",
         description=f"Where {_TITLES[family]}'s class token attends in {_READINGS[method]}. Attention of a network, not of people.",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         build=partial(_build, family, method),
         weights=_WEIGHTS[family],
         # A file fits both readings; the simpler one is meant.
-        recognises=partial(_recognises, family) if method == "last" else None,
+        recognizes=partial(_recognizes, family) if method == "last" else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Drawings of saliency: laid over pictures, with contours and a legend, and beside fixations. Plain torch; Pillow writes the text."""
+"""Drawings of saliency: laid over images, with contours and a legend, and beside fixations. Plain torch; Pillow writes the text."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .colour_maps import colour
-from .pictures import resize
+from .color_maps import color
+from .images import resize
 
 
-def overlay(pictures: Tensor, maps: Tensor, name: str = "inferno", opacity: float = 0.6, fade: bool = True) -> Tensor:
-    """Lay coloured maps over pictures.
+def overlay(images: Tensor, maps: Tensor, name: str = "inferno", opacity: float = 0.6, fade: bool = True) -> Tensor:
+    """Lay colored maps over images.
 
     Args:
-        pictures: (B, 3, H, W) in [0, 1].
-        maps: (B, 1, h, w) in [0, 1], resized to the pictures if of another size.
-        name: of the colour map.
-        opacity: of the colours, 0 to 1.
-        fade: the less salient, the more of the picture shows through; otherwise the opacity is the same everywhere.
+        images: (B, 3, H, W) in [0, 1].
+        maps: (B, 1, h, w) in [0, 1], resized to the images if of another size.
+        name: of the color map.
+        opacity: of the colors, 0 to 1.
+        fade: the less salient, the more of the image shows through; otherwise the opacity is the same everywhere.
 
     Returns:
         (B, 3, H, W) in [0, 1].
     """
     if not 0 <= opacity <= 1:
-        raise ValueError(f"The opacity is {opacity}; it must be from 0 (only the picture) to 1 (only the map).")
-    maps = fit(maps, pictures).clamp(0, 1)
+        raise ValueError(f"The opacity is {opacity}; it must be from 0 (only the image) to 1 (only the map).")
+    maps = fit(maps, images).clamp(0, 1)
     # The square root keeps middling saliency visible; a linear fade shows the peaks alone.
     share = opacity * maps.sqrt() if fade else torch.full_like(maps, opacity)
-    return pictures.clamp(0, 1) * (1 - share) + colour(maps, name) * share
+    return images.clamp(0, 1) * (1 - share) + color(maps, name) * share
 
 
-def contours(pictures: Tensor, maps: Tensor, count: int, width: float = 1.5) -> Tensor:
+def contours(images: Tensor, maps: Tensor, count: int, width: float = 1.5) -> Tensor:
     """Draw ``count`` lines of equal saliency, evenly between 0 and 1, white with a dark rim.
 
     Args:
-        pictures: (B, 3, H, W) in [0, 1].
+        images: (B, 3, H, W) in [0, 1].
         maps: (B, 1, h, w) in [0, 1].
         count: of levels: 1 is the line at one half, 3 are those at 1/4, 1/2, 3/4.
         width: of the white line, pixels.
@@ -46,9 +46,9 @@ def contours(pictures: Tensor, maps: Tensor, count: int, width: float = 1.5) -> 
     """
     if count < 0:
         raise ValueError(f"The number of contours is {count}; it must be 0 or more.")
-    maps = fit(maps, pictures)
+    maps = fit(maps, images)
     if min(maps.shape[-2:]) < 2:
-        return pictures
+        return images
     down, across = torch.gradient(maps, dim=(-2, -1))
     slope = torch.sqrt(down**2 + across**2)
     for level in ((index + 1) / (count + 1) for index in range(count)):
@@ -57,15 +57,15 @@ def contours(pictures: Tensor, maps: Tensor, count: int, width: float = 1.5) -> 
         drawn = (slope > 1e-5).to(maps)
         rim = (width / 2 + 1.5 - distance).clamp(0, 1) * drawn * 0.6
         line = (width / 2 + 0.5 - distance).clamp(0, 1) * drawn
-        pictures = pictures * (1 - rim) * (1 - line) + line
-    return pictures
+        images = images * (1 - rim) * (1 - line) + line
+    return images
 
 
-def legend(pictures: Tensor, name: str = "inferno", low: str = "0", high: str = "1") -> Tensor:
-    """Draw a bar of the colour map with its ends named into the lower right corner; pictures under 48 x 32 pixels are left alone."""
-    height, width = pictures.shape[-2:]
+def legend(images: Tensor, name: str = "inferno", low: str = "0", high: str = "1") -> Tensor:
+    """Draw a bar of the color map with its ends named into the lower right corner; images under 48 x 32 pixels are left alone."""
+    height, width = images.shape[-2:]
     if width < 48 or height < 32:
-        return pictures
+        return images
     bar_width, bar_height = max(24, width // 4), max(6, height // 40)
     font = _font(max(9, min(28, height // 28)))
     text_width = max(_text_size(text, font)[0] for text in (low, high)) + 4
@@ -77,30 +77,30 @@ def legend(pictures: Tensor, name: str = "inferno", low: str = "0", high: str = 
     pen.text((text_width / 2 + 2, middle), low, fill="white", font=font, anchor="mm")
     pen.text((box_width - text_width / 2 - 2, middle), high, fill="white", font=font, anchor="mm")
     ramp = torch.linspace(0, 1, box_width - 2 * text_width - 4).expand(1, 1, bar_height, -1)
-    panel.paste(to_pil(colour(ramp, name)[0]), (text_width + 2, middle - bar_height // 2))
-    drawn = from_pil(panel, pictures)
-    result = pictures.clone()
+    panel.paste(to_pil(color(ramp, name)[0]), (text_width + 2, middle - bar_height // 2))
+    drawn = from_pil(panel, images)
+    result = images.clone()
     margin = min(4, width - box_width, height - box_height)
     result[..., height - margin - box_height : height - margin, width - margin - box_width : width - margin] = drawn
     return result
 
 
-def mark(pictures: Tensor, points: list[Tensor], radius: float | None = None) -> Tensor:
-    """Draw a ringed dot at each (row, column) of each picture's points."""
-    height, width = pictures.shape[-2:]
+def mark(images: Tensor, points: list[Tensor], radius: float | None = None) -> Tensor:
+    """Draw a ringed dot at each (row, column) of each image's points."""
+    height, width = images.shape[-2:]
     radius = max(1.5, max(height, width) / 100) if radius is None else radius
     drawn = []
-    for picture, places in zip(pictures, points, strict=True):
-        image = to_pil(picture)
-        pen = ImageDraw.Draw(image)
+    for image, places in zip(images, points, strict=True):
+        canvas = to_pil(image)
+        pen = ImageDraw.Draw(canvas)
         for row, column in places.tolist():
             pen.ellipse((column - radius, row - radius, column + radius, row + radius), fill=(255, 255, 255), outline=(0, 0, 0))
-        drawn.append(from_pil(image, pictures))
+        drawn.append(from_pil(canvas, images))
     return torch.stack(drawn)
 
 
 def titled(panels: list[tuple[str, Tensor]], gap: int = 4) -> Tensor:
-    """Put batches of pictures of one size side by side, each under its title.
+    """Put batches of images of one size side by side, each under its title.
 
     Args:
         panels: (title, (B, 3, H, W)) each.
@@ -113,25 +113,25 @@ def titled(panels: list[tuple[str, Tensor]], gap: int = 4) -> Tensor:
     font = _font(max(10, min(24, width // 16)))
     strip = _text_size("Ag", font)[1] + 10
     columns = []
-    for index, (title, pictures) in enumerate(panels):
+    for index, (title, images) in enumerate(panels):
         head = Image.new("RGB", (width, strip), "white")
         ImageDraw.Draw(head).text((width / 2, strip / 2), title, fill="black", font=font, anchor="mm")
         if index:
-            columns.append(pictures.new_ones(batch, 3, height + strip, gap))
-        columns.append(torch.cat([from_pil(head, pictures).expand(batch, -1, -1, -1), pictures], dim=2))
+            columns.append(images.new_ones(batch, 3, height + strip, gap))
+        columns.append(torch.cat([from_pil(head, images).expand(batch, -1, -1, -1), images], dim=2))
     return torch.cat(columns, dim=3)
 
 
-def fit(maps: Tensor, pictures: Tensor) -> Tensor:
-    """Resize maps to the pictures' height and width; dtype and device of the pictures."""
-    maps = maps.to(pictures)
-    size = (pictures.shape[-2], pictures.shape[-1])
+def fit(maps: Tensor, images: Tensor) -> Tensor:
+    """Resize maps to the images' height and width; dtype and device of the images."""
+    maps = maps.to(images)
+    size = (images.shape[-2], images.shape[-1])
     return maps if tuple(maps.shape[-2:]) == size else resize(maps, size)
 
 
-def to_pil(picture: Tensor) -> Image.Image:
+def to_pil(image: Tensor) -> Image.Image:
     """(3, H, W) in [0, 1] to an image."""
-    return Image.fromarray((picture.detach().float().clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy())
+    return Image.fromarray((image.detach().float().clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy())
 
 
 def from_pil(image: Image.Image, like: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Shrinking pictures in the whole-number arithmetic of OpenCV and Pillow, bit for bit, with a gradient.
+"""Shrinking images in the whole-number arithmetic of OpenCV and Pillow, bit for bit, with a gradient.
 
 Learned predictors were published as programs that read image files: their networks were only ever shown bytes that OpenCV or Pillow had
 resized and rounded. Whole numbers have no derivative, so the gradient passes straight through: it is that of resizing without rounding.
@@ -18,13 +18,13 @@ _PILLOW_BITS = 22  # of a weight after the point: src/libImaging/Resample.c
 _OPENCV_BITS = 11  # of a weight after the point: modules/imgproc/src/resize.cpp
 
 
-def opencv_linear(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+def opencv_linear(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize (..., H, W) in [0, 1] to (..., *size) = levels k / 255, as OpenCV 4 and 5 resize bytes with ``INTER_LINEAR``.
 
     Weights have 11 bits. Sums along the width keep all of theirs; along the height, each of the two products is cut to 2 bits after the
     point before they are added and rounded. (Rounding exact sums instead gives another level in one of eight pixels.)
     """
-    levels = _levels(pictures)
+    levels = _levels(images)
     lines = levels.int()
     if size != tuple(levels.shape[-2:]):
         near, far, weights = _taps(levels.shape[-1], size[1], levels.device, at_border=0.0)
@@ -33,31 +33,31 @@ def opencv_linear(pictures: Tensor, size: tuple[int, int]) -> Tensor:
         lines = lines >> 4
         lines = ((lines[..., near, :] * weights[0][:, None]) >> 16) + ((lines[..., far, :] * weights[1][:, None]) >> 16)
         lines = (lines + 2) >> 2
-    return _with_gradient(pictures, lines, lambda: apply_matrices(pictures.clamp(0, 1), size, bilinear_matrix))
+    return _with_gradient(images, lines, lambda: apply_matrices(images.clamp(0, 1), size, bilinear_matrix))
 
 
-def pillow_lanczos(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+def pillow_lanczos(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize (..., H, W) in [0, 1] to (..., *size) = levels k / 255, as Pillow resizes bytes with ``LANCZOS``, width first.
 
-    Weights have 22 bits, and the result of each axis is rounded. From 13 on, Pillow goes along the height first where a picture loses much
+    Weights have 22 bits, and the result of each axis is rounded. From 13 on, Pillow goes along the height first where an image loses much
     more of its height than of its width; the programs here are older.
     """
-    levels = _levels(pictures)
+    levels = _levels(images)
     lines = levels
     for axis in (-1, -2):
         if size[axis] != lines.shape[axis]:
             lines = _pillow_axis(lines, size[axis], axis)
-    return _with_gradient(pictures, lines, lambda: apply_matrices(pictures.clamp(0, 1), size, lanczos_matrix, clip=True))
+    return _with_gradient(images, lines, lambda: apply_matrices(images.clamp(0, 1), size, lanczos_matrix, clip=True))
 
 
-def _levels(pictures: Tensor) -> Tensor:
+def _levels(images: Tensor) -> Tensor:
     """The nearest whole numbers 0 to 255, float32."""
-    return (pictures.detach().float() * 255).add_(0.5).floor_().clamp_(0, 255)
+    return (images.detach().float() * 255).add_(0.5).floor_().clamp_(0, 255)
 
 
-def _with_gradient(pictures: Tensor, levels: Tensor, smooth: Callable[[], Tensor]) -> Tensor:
-    exact = (levels / 255).to(pictures.dtype)
-    if not pictures.requires_grad:
+def _with_gradient(images: Tensor, levels: Tensor, smooth: Callable[[], Tensor]) -> Tensor:
+    exact = (levels / 255).to(images.dtype)
+    if not images.requires_grad:
         return exact
     differentiable = smooth()
     return differentiable + (exact - differentiable.detach())
@@ -66,7 +66,7 @@ def _with_gradient(pictures: Tensor, levels: Tensor, smooth: Callable[[], Tensor
 def _taps(length: int, to: int, device: torch.device, at_border: float | None) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Two old pixels for each new one, and their weights times 2^11.
 
-    ``at_border``: the second one's weight where a place lies beyond the outer centres, or None: as everywhere, of one pixel twice.
+    ``at_border``: the second one's weight where a place lies beyond the outer centers, or None: as everywhere, of one pixel twice.
     """
     places = ((torch.arange(to, dtype=torch.float64, device="cpu") + 0.5) * (1 / (to / length)) - 0.5).float()
     first = places.floor()

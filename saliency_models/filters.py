@@ -1,4 +1,4 @@
-"""Separable filters as matrix products (see ``pictures``): for any size, and the same bits each time."""
+"""Separable filters as matrix products (see ``images``): for any size, and the same bits each time."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .pictures import blur
+from .images import blur
 
 _GABOR_PERIOD = 7.0  # pixels
 _GABOR_SIGMA = 7.0 / 3  # pixels, as in Itti-Koch implementations: about one octave
 
 
-def filter_rows_and_columns(pictures: Tensor, down: list[float], across: list[float]) -> Tensor:
+def filter_rows_and_columns(images: Tensor, down: list[float], across: list[float]) -> Tensor:
     """Correlate (..., H, W) with the separable kernel ``down x across`` (odd lengths), the border pixels repeated outwards."""
-    height, width = pictures.shape[-2:]
-    return _tap_matrix(height, tuple(down), pictures) @ pictures @ _tap_matrix(width, tuple(across), pictures).T
+    height, width = images.shape[-2:]
+    return _tap_matrix(height, tuple(down), images) @ images @ _tap_matrix(width, tuple(across), images).T
 
 
 def _tap_matrix(length: int, taps: tuple[float, ...], like: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def _new_tap_matrix(length: int, taps: tuple[float, ...], dtype: torch.dtype, de
         return matrix
 
 
-# An optimisation asks for the same ones in each iteration, up to 16 for each side and scale.
+# An optimization asks for the same ones in each iteration, up to 16 for each side and scale.
 # They stay on their device: 34 MB of float32 at most.
 _LONGEST_KEPT = 256
 _kept_tap_matrix = lru_cache(maxsize=128)(_new_tap_matrix)

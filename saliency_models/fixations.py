@@ -1,6 +1,6 @@
 """Fixations: where eyes rested, as points or as maps.
 
-In the libraries a fixation is (row, column), whole pixels from 0, row 0 at the top. Each picture has its own number of them.
+In the libraries a fixation is (row, column), whole pixels from 0, row 0 at the top. Each image has its own number of them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .pictures import blur
+from .images import blur
 
 Fixations = Tensor | Sequence[Tensor]
-"""Of a batch: a list with an (N, 2) tensor of (row, column) per picture (float places are rounded down, a place may come twice); or a
-fixation map (B, 1, H, W) or (B, H, W), where each pixel above 0.5 is one fixation; or, for one picture, one (N, 2) tensor."""
+"""Of a batch: a list with an (N, 2) tensor of (row, column) per image (float places are rounded down, a place may come twice); or a
+fixation map (B, 1, H, W) or (B, H, W), where each pixel above 0.5 is one fixation; or, for one image, one (N, 2) tensor."""
 
 
 def as_maps(maps: Tensor, what: str = "saliency map") -> Tensor:
@@ -36,15 +36,15 @@ def as_maps(maps: Tensor, what: str = "saliency map") -> Tensor:
 
 
 def as_points(fixations: Fixations, batch: int, size: tuple[int, int]) -> list[Tensor]:
-    """Return each picture's fixations as an (N, 2) long tensor of (row, column).
+    """Return each image's fixations as an (N, 2) long tensor of (row, column).
 
     Args:
         fixations: see ``Fixations``.
-        batch: number of pictures.
+        batch: number of images.
         size: their (height, width).
 
     Raises:
-        ValueError: not of one of the accepted shapes, not one per picture, or outside the picture.
+        ValueError: not of one of the accepted shapes, not one per image, or outside the image.
     """
     if isinstance(fixations, Tensor):
         one = fixations.dim() == 2 and fixations.shape[-1] == 2 and batch == 1 and size != tuple(fixations.shape)
@@ -52,7 +52,7 @@ def as_points(fixations: Fixations, batch: int, size: tuple[int, int]) -> list[T
     else:
         points = list(fixations)
     if len(points) != batch:
-        raise ValueError(f"There are fixations for {len(points)} pictures, and {batch} pictures; give one list of points for each picture.")
+        raise ValueError(f"There are fixations for {len(points)} images, and {batch} images; give one list of points for each image.")
     return [_checked(places, size, number) for number, places in enumerate(points)]
 
 
@@ -70,16 +70,16 @@ def _checked(places: Tensor, size: tuple[int, int], number: int) -> Tensor:
     if places.numel() == 0:
         return torch.zeros(0, 2, dtype=torch.long)
     if places.dim() != 2 or places.shape[1] != 2:
-        raise ValueError(f"Fixations are an (N, 2) tensor of (row, column); picture {number} has {tuple(places.shape)}.")
+        raise ValueError(f"Fixations are an (N, 2) tensor of (row, column); image {number} has {tuple(places.shape)}.")
     if not bool(torch.isfinite(places.double()).all()):
-        raise ValueError(f"Picture {number} has fixations that are NaN or infinite.")
+        raise ValueError(f"Image {number} has fixations that are NaN or infinite.")
     whole = places.double().floor().long().cpu()
     outside = (whole < 0).any(1) | (whole >= torch.tensor(size)).any(1)
     if bool(outside.any()):
         row, column = (round(value, 3) for value in places[outside.nonzero()[0, 0]].double().tolist())
         raise ValueError(
-            f"{int(outside.sum())} of {len(whole)} fixations of picture {number} lie outside it; the first is at row (y) {row}, column (x) "
-            f"{column}, and the picture has rows 0 to {size[0] - 1} and columns 0 to {size[1] - 1}. Are x and y swapped, or do the "
+            f"{int(outside.sum())} of {len(whole)} fixations of image {number} lie outside it; the first is at row (y) {row}, column (x) "
+            f"{column}, and the image has rows 0 to {size[0] - 1} and columns 0 to {size[1] - 1}. Are x and y swapped, or do the "
             "points belong to another size?"
         )
     return whole
@@ -96,12 +96,12 @@ def fixation_map(fixations: Fixations, batch: int, size: tuple[int, int]) -> Ten
 def fixation_density(fixations: Fixations, batch: int, size: tuple[int, int], cycles: float = 8.0) -> Tensor:
     """Return (B, 1, H, W) float64: the fixations, blurred, with maximum 1 (zeros where there are none).
 
-    The blur is the MIT benchmark's: a Gaussian that halves the amplitude at ``cycles`` per picture, counted along the longer side
-    (its ``antonioGaussian.m``), here with weights renormalised at the border. In pixels its sigma is
+    The blur is the MIT benchmark's: a Gaussian that halves the amplitude at ``cycles`` per image, counted along the longer side
+    (its ``antonioGaussian.m``), here with weights renormalized at the border. In pixels its sigma is
     ``sqrt(ln 2) / (sqrt(2) pi cycles)`` of the longer side: 0.0234 for 8 cycles.
     """
     if not cycles > 0:
-        raise ValueError(f"The blur of the fixations has {cycles} cycles per picture; it must be more than 0.")
+        raise ValueError(f"The blur of the fixations has {cycles} cycles per image; it must be more than 0.")
     sigma = math.sqrt(math.log(2)) / (math.sqrt(2) * math.pi * cycles) * max(size)
     density = blur(fixation_map(fixations, batch, size), sigma)
     top = density.amax(dim=(-2, -1), keepdim=True)

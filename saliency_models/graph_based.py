@@ -15,8 +15,8 @@ from kornia.color import rgb_to_lab
 from torch import Tensor
 
 from .filters import gabor_energy
+from .images import blur, divide_by_maximum, fit_size, resize, shrink
 from .interface import SaliencyModel
-from .pictures import blur, divide_by_maximum, fit_size, resize, shrink
 from .registry import Entry
 
 
@@ -43,7 +43,7 @@ def node_degrees(features: Tensor, sigma: float) -> Tensor:
 
 
 class GraphBasedSaliency(SaliencyModel):
-    """Graph-based visual saliency of Lab colours and orientations, degree form.
+    """Graph-based visual saliency of Lab colors and orientations, degree form.
 
     Args:
         lattice: longer side of the graph's lattice, cells.
@@ -55,7 +55,7 @@ class GraphBasedSaliency(SaliencyModel):
     name = "graph-based"
     kind = "bottom-up"
 
-    side = 128  # pixels, the finest level: level 2 of a picture of 512
+    side = 128  # pixels, the finest level: level 2 of an image of 512
 
     def __init__(self, lattice: int = 32, sigma: float = 0.15, power: float = 1.5, blur_fraction: float = 0.02) -> None:
         super().__init__()
@@ -66,13 +66,13 @@ class GraphBasedSaliency(SaliencyModel):
             )
         self.lattice, self.sigma, self.power, self.blur_fraction = lattice, sigma, power, blur_fraction
 
-    def predict(self, pictures: Tensor) -> Tensor:
+    def predict(self, images: Tensor) -> Tensor:
         """Return (B, 1, h, w) maps on a grid of twice the lattice; the maximum of each is 1."""
-        features = self._features(shrink(pictures, self.side))
+        features = self._features(shrink(images, self.side))
         batch, channels, height, width = features.shape
         mean_side = (height + width) / 2
         degrees = node_degrees(features.flatten(0, 1), self.sigma * mean_side).reshape(batch, channels, height, width)
-        # A stationary distribution sums to 1. The floor keeps a feature without contrast (the colours of a grey picture) at 0:
+        # A stationary distribution sums to 1. The floor keeps a feature without contrast (the colors of a gray image) at 0:
         # it is the mean degree of a feature whose cells differ by about a thousandth of its range.
         floor = 1e-3 * self.sigma**2 * mean_side**2 * 2 * math.pi
         walks = degrees / (degrees.mean(dim=(-2, -1), keepdim=True) + floor)
@@ -80,11 +80,11 @@ class GraphBasedSaliency(SaliencyModel):
         concentrated = blur(resize(total**self.power, fit_size((height, width), 2 * self.lattice)), 2 * self.blur_fraction * mean_side)
         return divide_by_maximum(concentrated)
 
-    def _features(self, pictures: Tensor) -> Tensor:
+    def _features(self, images: Tensor) -> Tensor:
         """Return (B, 21, h, w): Lab and four orientations at three scales, on the lattice, in about unit range."""
-        lattice = fit_size((pictures.shape[-2], pictures.shape[-1]), self.lattice)
-        lattice = (min(lattice[0], pictures.shape[-2]), min(lattice[1], pictures.shape[-1]))
-        level = rgb_to_lab(pictures) / 100
+        lattice = fit_size((images.shape[-2], images.shape[-1]), self.lattice)
+        lattice = (min(lattice[0], images.shape[-2]), min(lattice[1], images.shape[-1]))
+        level = rgb_to_lab(images) / 100
         found = []
         for _ in range(3):
             found.append(resize(torch.cat([level, gabor_energy(level[:, :1])], dim=1), lattice))
@@ -96,8 +96,8 @@ ENTRIES = [
     Entry(
         name="graph-based",
         kind="bottom-up",
-        description="Graph-based visual saliency (Harel, Koch, Perona 2006) of colour and orientation. Nothing to download.",
-        licence="Apache-2.0",
+        description="Graph-based visual saliency (Harel, Koch, Perona 2006) of color and orientation. Nothing to download.",
+        license="Apache-2.0",
         build=GraphBasedSaliency,
     )
 ]

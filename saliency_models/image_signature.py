@@ -1,6 +1,6 @@
 """The Image Signature with a sign that has a gradient.
 
-Hou, Harel, Koch, "Image Signature: Highlighting Sparse Salient Regions", PAMI 2012: keep only the signs of a picture's cosine
+Hou, Harel, Koch, "Image Signature: Highlighting Sparse Salient Regions", PAMI 2012: keep only the signs of an image's cosine
 transform and transform back; what stands out on a plain ground carries most of the energy that is left. The sign has no gradient
 anywhere, so it is replaced by ``d / sqrt(d^2 + (softness * mean|d|)^2)``, which is it for all but the smallest coefficients.
 """
@@ -13,12 +13,12 @@ import torch
 from kornia.color import rgb_to_lab
 from torch import Tensor
 
+from .images import blur, divide_by_maximum, shrink
 from .interface import SaliencyModel
-from .pictures import blur, divide_by_maximum, shrink
 from .registry import Entry
 
 # A cosine coefficient (of Lab / 100, orthonormal transform) below which a channel counts as empty: a quarter of the smallest step
-# of an 8-bit picture, and far above the rounding in the colours of a grey one.
+# of an 8-bit image, and far above the rounding in the colors of a gray one.
 _SILENCE = 1e-3
 
 
@@ -53,15 +53,15 @@ class ImageSignature(SaliencyModel):
             )
         self.side, self.blur_fraction, self.softness = side, blur_fraction, softness
 
-    def predict(self, pictures: Tensor) -> Tensor:
+    def predict(self, images: Tensor) -> Tensor:
         """Return (B, 1, h, w) maps of the small copy; the maximum of each is 1."""
-        lab = rgb_to_lab(shrink(pictures, self.side)) / 100
-        lab = lab - lab.mean(dim=(-2, -1), keepdim=True)  # the constant part says nothing, and its rounding would drown faint pictures
+        lab = rgb_to_lab(shrink(images, self.side)) / 100
+        lab = lab - lab.mean(dim=(-2, -1), keepdim=True)  # the constant part says nothing, and its rounding would drown faint images
         down, across = cosine_matrix(lab.shape[-2], lab), cosine_matrix(lab.shape[-1], lab)
         coefficients = down @ lab @ across.T
         scale = self.softness * coefficients.abs().mean(dim=(-2, -1), keepdim=True)
         signs = coefficients / torch.sqrt(coefficients**2 + scale**2 + _SILENCE**2)
-        # The mean energy is about 1, or less in a picture of few frequencies; a thousandth makes a flat picture's map constant.
+        # The mean energy is about 1, or less in an image of few frequencies; a thousandth makes a flat image's map constant.
         energy = ((down.T @ signs @ across) ** 2).mean(dim=1, keepdim=True) + 1e-3
         return divide_by_maximum(blur(energy, self.blur_fraction * lab.shape[-1]))
 
@@ -70,8 +70,8 @@ ENTRIES = [
     Entry(
         name="image-signature",
         kind="bottom-up",
-        description="Image Signature (Hou, Harel, Koch 2012) of the colours, made differentiable: what stands out on a plain ground.",
-        licence="Apache-2.0",
+        description="Image Signature (Hou, Harel, Koch 2012) of the colors, made differentiable: what stands out on a plain ground.",
+        license="Apache-2.0",
         build=ImageSignature,
     )
 ]

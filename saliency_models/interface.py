@@ -1,4 +1,4 @@
-"""What every saliency predictor of the pack is: pictures in, maps of the same size out."""
+"""What every saliency predictor of the pack is: images in, maps of the same size out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from .pictures import check_pictures, fit_size, resize
+from .images import check_images, fit_size, resize
 
 Kind = Literal["fixation", "salient object", "attention", "bottom-up"]
 """What a map means: where people look ("fixation", learned from eye tracking), which object stands out ("salient object",
@@ -19,9 +19,9 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 
 class SaliencyModel(nn.Module, ABC):
-    """Base of all predictors: ``model(pictures) -> maps``.
+    """Base of all predictors: ``model(images) -> maps``.
 
-    Calling checks the pictures, computes in at least float32, and returns a map for each picture, of its size, dtype and
+    Calling checks the images, computes in at least float32, and returns a map for each image, of its size, dtype and
     device, in [0, 1], differentiable in the pixels and deterministic. A predictor implements ``predict``.
 
     Attributes:
@@ -34,36 +34,36 @@ class SaliencyModel(nn.Module, ABC):
     kind: Kind = "bottom-up"
     needs_weights: bool = False
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Predict a saliency map for each picture.
+    def forward(self, images: Tensor) -> Tensor:
+        """Predict a saliency map for each image.
 
         Args:
-            pictures: (B, 3, H, W) float in [0, 1], RGB; (B, 1, H, W) grey and (B, 4, H, W) RGBA are taken too. Any size, any
+            images: (B, 3, H, W) float in [0, 1], RGB; (B, 1, H, W) gray and (B, 4, H, W) RGBA are taken too. Any size, any
                 batch but an empty one, any float dtype. Pixels a little outside [0, 1] (a decoder's overshoot) are computed with
                 as they are, so that their gradient is not cut.
 
         Returns:
-            (B, 1, H, W) in [0, 1], dtype and device of ``pictures``. A picture in which nothing stands out gets a constant map.
+            (B, 1, H, W) in [0, 1], dtype and device of ``images``. An image in which nothing stands out gets a constant map.
 
         Raises:
-            ValueError: pictures of another shape or dtype, an empty batch, or pixels that are NaN or infinite.
+            ValueError: images of another shape or dtype, an empty batch, or pixels that are NaN or infinite.
         """
-        checked = check_pictures(pictures)
+        checked = check_images(images)
         working = checked if checked.dtype == torch.float64 else checked.float()
         maps = self.predict(working)
-        if maps.shape[-2:] != pictures.shape[-2:]:
-            maps = resize(maps, (pictures.shape[-2], pictures.shape[-1]))
-        return maps.to(pictures.dtype)
+        if maps.shape[-2:] != images.shape[-2:]:
+            maps = resize(maps, (images.shape[-2], images.shape[-1]))
+        return maps.to(images.dtype)
 
-    def at_size(self, longest: int, picture: tuple[int, int]) -> SaliencyModel:
-        """Return this predictor looking at a copy of the pictures of another size; weights are shared, not copied.
+    def at_size(self, longest: int, image: tuple[int, int]) -> SaliencyModel:
+        """Return this predictor looking at a copy of the images of another size; weights are shared, not copied.
 
-        A predictor with an ``input_size`` (height, width) keeps its shape, or takes that of the picture if it is None, with the longer
+        A predictor with an ``input_size`` (height, width) keeps its shape, or takes that of the image if it is None, with the longer
         side ``longest`` and both sides rounded to multiples of 32; one with a ``side`` (the longer one) gets ``longest``.
 
         Args:
             longest: pixels, at least 32.
-            picture: (height, width) of the pictures.
+            image: (height, width) of the images.
 
         Raises:
             ValueError: a size below 32, or a predictor whose input size is fixed.
@@ -72,7 +72,7 @@ class SaliencyModel(nn.Module, ABC):
             raise ValueError(f"The input size is {longest}; it must be at least 32 pixels (0 is the predictor's own size).")
         twin: Any = copy.copy(self)
         if hasattr(self, "input_size"):
-            height, width = fit_size(twin.input_size or picture, longest)
+            height, width = fit_size(twin.input_size or image, longest)
             twin.input_size = (max(32, round(height / 32) * 32), max(32, round(width / 32) * 32))
         elif hasattr(self, "side"):
             twin.side = longest
@@ -81,12 +81,12 @@ class SaliencyModel(nn.Module, ABC):
         return twin
 
     @abstractmethod
-    def predict(self, pictures: Tensor) -> Tensor:
-        """Compute the maps of checked pictures.
+    def predict(self, images: Tensor) -> Tensor:
+        """Compute the maps of checked images.
 
         Args:
-            pictures: (B, 3, H, W) float32 or float64, finite, RGB. A learned predictor casts to its own dtype itself.
+            images: (B, 3, H, W) float32 or float64, finite, RGB. A learned predictor casts to its own dtype itself.
 
         Returns:
-            (B, 1, h, w) in [0, 1]; a map of another size than the picture's is resized bilinearly by ``forward``.
+            (B, 1, h, w) in [0, 1]; a map of another size than the image's is resized bilinearly by ``forward``.
         """

@@ -1,7 +1,7 @@
 """The saliency of Itti and Koch, with its hard steps made smooth.
 
-Itti, Koch, Niebur, "A Model of Saliency-Based Visual Attention for Rapid Scene Analysis", PAMI 1998: colours, intensity and
-orientations are compared between fine and coarse levels of a pyramid, and a map with one high peak counts more than one with many.
+Itti, Koch, Niebur, "A Model of Saliency-Based Visual Attention for Rapid Scene Analysis", PAMI 1998: colors, intensity and
+orientations are compared between fine and coarse levels of a pyramid, and a map with one high peak counts more tha one with many.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ import torch
 from torch import Tensor
 
 from .filters import gabor_energy
+from .images import blur, divide_by_maximum, fit_size, resize, shrink
 from .interface import SaliencyModel
-from .pictures import blur, divide_by_maximum, fit_size, resize, shrink
 from .registry import Entry
 
 _LEVELS = 7  # its levels 2 to 8
-_CENTRES, _DELTAS = (0, 1, 2), (3, 4)  # its c = 2, 3, 4 and s = c + 3, c + 4
+_CENTERS, _DELTAS = (0, 1, 2), (3, 4)  # its c = 2, 3, 4 and s = c + 3, c + 4
 _SUM_SIDE = 40  # pixels of its level 4, on which maps are added
 
 
 def _magnitude(difference: Tensor) -> Tensor:
-    """|difference| that is smooth at 0 (within a hundredth of a grey level)."""
+    """|difference| that is smooth at 0 (within a hundredth of a gray level)."""
     return torch.sqrt(difference**2 + 1e-8) - 1e-4
 
 
-def opponents(pictures: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the intensity (B, 1, H, W) and the colour pair (B, 2, H, W) red-green and blue-yellow.
+def opponents(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the intensity (B, 1, H, W) and the color pair (B, 2, H, W) red-green and blue-yellow.
 
-    The broadly tuned colours are those of the paper; they are divided by the intensity, which a tenth of the range keeps off zero
-    where the paper cuts colours off below a tenth of the brightest intensity.
+    The broadly tuned colors are those of the paper; they are divided by the intensity, which a tenth of the range keeps off zero
+    where the paper cuts colors off below a tenth of the brightest intensity.
     """
-    red, green, blue = pictures.split(1, dim=1)
+    red, green, blue = images.split(1, dim=1)
     intensity = (red + green + blue) / 3
     r, g, b = ((channel / (intensity.clamp(min=0) + 0.1)) for channel in (red, green, blue))
     pure_red, pure_green, pure_blue = ((own - (one + other) / 2).relu() for own, one, other in ((r, g, b), (g, r, b), (b, r, g)))
@@ -43,7 +43,7 @@ def opponents(pictures: Tensor) -> tuple[Tensor, Tensor]:
 def promote_single_peaks(maps: Tensor, ceiling: float) -> Tensor:
     """The paper's N(.): scale each map to its maximum, then multiply by (1 - mean of its other local maxima)^2.
 
-    A local maximum is that of a block of the map, which changes continuously with the map where "larger than its neighbours" jumps.
+    A local maximum is that of a block of the map, which changes continuously with the map where "larger than its neighbors" jumps.
 
     Args:
         maps: (B, C, h, w), at least 0.
@@ -57,7 +57,7 @@ def promote_single_peaks(maps: Tensor, ceiling: float) -> Tensor:
 
 
 class IttiKoch(SaliencyModel):
-    """Centre-surround differences of intensity, colour and orientation over a pyramid.
+    """Center-surround differences of intensity, color and orientation over a pyramid.
 
     Args:
         blur_fraction: sigma of the final blur, as a part of the mean side.
@@ -65,7 +65,7 @@ class IttiKoch(SaliencyModel):
 
     name = "itti-koch"
     kind = "bottom-up"
-    side = 160  # pixels of the paper's level 2, for its pictures of 640
+    side = 160  # pixels of the paper's level 2, for its images of 640
 
     def __init__(self, blur_fraction: float = 0.03) -> None:
         super().__init__()
@@ -73,37 +73,37 @@ class IttiKoch(SaliencyModel):
             raise ValueError(f"Itti-Koch saliency needs blur_fraction >= 0; got {blur_fraction}.")
         self.blur_fraction = blur_fraction
 
-    def predict(self, pictures: Tensor) -> Tensor:
+    def predict(self, images: Tensor) -> Tensor:
         """Return (B, 1, h, w) maps on the grid on which they are added; the maximum of each is 1."""
-        small = shrink(pictures, self.side)
+        small = shrink(images, self.side)
         grid = fit_size((small.shape[-2], small.shape[-1]), _SUM_SIDE)
-        intensity, colour = opponents(small)
-        pyramid = _pyramid(torch.cat([intensity, colour], dim=1))
+        intensity, color = opponents(small)
+        pyramid = _pyramid(torch.cat([intensity, color], dim=1))
         oriented = [gabor_energy(level[:, :1]) for level in pyramid]
         total = torch.zeros((), dtype=small.dtype, device=small.device)
         for levels, channels in ((pyramid, slice(0, 1)), (pyramid, slice(1, 3)), (oriented, slice(0, 4))):
-            differences = _centre_surround([level[:, channels] for level in levels], grid)
+            differences = _center_surround([level[:, channels] for level in levels], grid)
             conspicuity = promote_single_peaks(differences, 0.02).mean(dim=1, keepdim=True)
             total = total + promote_single_peaks(conspicuity, 0.02)
         total = total - total.amin(dim=(-2, -1), keepdim=True) + 1e-3  # contrast that is everywhere says nothing
         return divide_by_maximum(blur(total, self.blur_fraction * sum(grid) / 2))
 
 
-def _pyramid(pictures: Tensor) -> list[Tensor]:
-    levels = [pictures]
+def _pyramid(images: Tensor) -> list[Tensor]:
+    levels = [images]
     while len(levels) < _LEVELS:
         height, width = levels[-1].shape[-2:]
         levels.append(resize(blur(levels[-1], 1.0), ((height + 1) // 2, (width + 1) // 2)))
     return levels
 
 
-def _centre_surround(levels: list[Tensor], grid: tuple[int, int]) -> Tensor:
-    """(B, 6 C, *grid): the difference of each centre level and the surround levels three and four above it."""
+def _center_surround(levels: list[Tensor], grid: tuple[int, int]) -> Tensor:
+    """(B, 6 C, *grid): the difference of each center level and the surround levels three and four above it."""
     found = []
-    for centre in _CENTRES:
-        fine = levels[centre]
+    for center in _CENTERS:
+        fine = levels[center]
         for delta in _DELTAS:
-            coarse = resize(levels[centre + delta], (fine.shape[-2], fine.shape[-1]))
+            coarse = resize(levels[center + delta], (fine.shape[-2], fine.shape[-1]))
             found.append(resize(_magnitude(fine - coarse), grid))
     return torch.cat(found, dim=1)
 
@@ -112,8 +112,8 @@ ENTRIES = [
     Entry(
         name="itti-koch",
         kind="bottom-up",
-        description="Centre-surround contrast of intensity, colour and orientation (Itti, Koch, Niebur 1998). Nothing to download.",
-        licence="Apache-2.0",
+        description="Center-surround contrast of intensity, color and orientation (Itti, Koch, Niebur 1998). Nothing to download.",
+        license="Apache-2.0",
         build=IttiKoch,
     )
 ]

@@ -1,11 +1,11 @@
 """How well a saliency map agrees with where people looked, or with another map.
 
-All metrics take maps (B, 1, H, W), (B, H, W) or (H, W) of any real dtype, compute in float64 and return one number per picture,
+All metrics take maps (B, 1, H, W), (B, H, W) or (H, W) of any real dtype, compute in float64 and return one number per image,
 (B,) float64 on the maps' device; they are not differentiable. Names and formulas follow Bylinskii, Judd, Oliva, Torralba,
 Durand, "What Do Different Evaluation Metrics Tell Us About Saliency Models?", PAMI 2019, and its MATLAB code (cvzoya/saliency,
 ``code_forMetrics``); the numbers are those of pysaliency wherever it defines the same thing, which each docstring says.
 
-Without fixations a fixation metric is NaN for that picture, so that it is seen and can be left out of a mean (``nanmean``). A map of
+Without fixations a fixation metric is NaN for that image, so that it is seen and can be left out of a mean (``nanmean``). A map of
 zeros stands for the uniform density. A constant map has no correlation with anything (0) and an AUC of 0.5.
 """
 
@@ -19,11 +19,11 @@ from torch import Tensor
 from .fixations import Fixations, as_maps, as_points
 
 EPSILON = 2.2204e-16
-"""The MATLAB code's ``eps``, and the regularisation of the MIT/Tuebingen benchmark's KLD."""
+"""The MATLAB code's ``eps``, and the regularization of the MIT/Tuebingen benchmark's KLD."""
 
 
-def _per_picture(maps: Tensor, fixations: Fixations, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Apply ``score(map (H, W), rows and columns (N, 2))`` to each picture; NaN where there are no fixations."""
+def _per_image(maps: Tensor, fixations: Fixations, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Apply ``score(map (H, W), rows and columns (N, 2))`` to each image; NaN where there are no fixations."""
     single = as_maps(maps)
     points = as_points(fixations, single.shape[0], (single.shape[1], single.shape[2]))
     nan = single.new_tensor(float("nan"))
@@ -65,7 +65,7 @@ def auc_judd(maps: Tensor, fixations: Fixations) -> Tensor:
         positives = _values(single, places)
         return _roc_area(positives, single[~looked], positives.sort(descending=True).values)
 
-    return _per_picture(maps, fixations, score)
+    return _per_image(maps, fixations, score)
 
 
 def auc_borji(maps: Tensor, fixations: Fixations, splits: int = 100, step: float = 0.1, generator: torch.Generator | None = None) -> Tensor:
@@ -97,11 +97,11 @@ def auc_borji(maps: Tensor, fixations: Fixations, splits: int = 100, step: float
             areas.append(_roc_area(positives, negatives, thresholds))
         return torch.stack(areas).mean()
 
-    return _per_picture(maps, fixations, score)
+    return _per_image(maps, fixations, score)
 
 
 def auc_shuffled(maps: Tensor, fixations: Fixations, others: Fixations) -> Tensor:
-    """Area under the ROC curve whose negatives are other pictures' fixations, so that a centre bias gains nothing.
+    """Area under the ROC curve whose negatives are other images' fixations, so that a center bias gains nothing.
 
     Equal to pysaliency's ``AUC(nonfixations="shuffled")`` given its negatives: all other fixations are negatives and all values
     thresholds, so it is the probability that a fixation's value is above a negative's, ties counting half. The MATLAB code
@@ -109,8 +109,8 @@ def auc_shuffled(maps: Tensor, fixations: Fixations, others: Fixations) -> Tenso
 
     Args:
         maps: see the module.
-        fixations: of the pictures.
-        others: for each picture the negatives, in its coordinates, with repetitions if places come twice.
+        fixations: of the images.
+        others: for each image the negatives, in its coordinates, with repetitions if places come twice.
     """
     single = as_maps(maps)
     size = (single.shape[1], single.shape[2])
@@ -125,7 +125,7 @@ def auc_shuffled(maps: Tensor, fixations: Fixations, others: Fixations) -> Tenso
 
 
 def nss(maps: Tensor, fixations: Fixations) -> Tensor:
-    """Normalised scanpath saliency: the mean over fixations of the map less its mean, over its standard deviation.
+    """Normalized scanpath saliency: the mean over fixations of the map less its mean, over its standard deviation.
 
     Equal to the mean of pysaliency's ``NSS``: the standard deviation of all pixels (ddof 0), where the MATLAB code divides by n - 1, a
     relative difference of 1/(2 n) for n pixels. 0 for a constant map.
@@ -136,7 +136,7 @@ def nss(maps: Tensor, fixations: Fixations) -> Tensor:
             return single.new_zeros(())
         return ((_values(single, places) - single.mean()) / single.std(correction=0)).mean()
 
-    return _per_picture(maps, fixations, score)
+    return _per_image(maps, fixations, score)
 
 
 def _pair(maps: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,7 +182,7 @@ def sim(maps: Tensor, truth: Tensor, unit_range: bool = True) -> Tensor:
     Args:
         maps: see the module.
         truth: maps of the same shape.
-        unit_range: scale both to [0, 1] before normalising the sum, as the MATLAB code does. False is pysaliency's ``SIM``, which takes
+        unit_range: scale both to [0, 1] before normalizing the sum, as the MATLAB code does. False is pysaliency's ``SIM``, which takes
             maps as the densities they are; a map whose minimum is 0 gives the same either way. A constant map counts as uniform
             (the MATLAB code: NaN).
     """
@@ -212,12 +212,12 @@ def information_gain(maps: Tensor, fixations: Fixations, baseline: Tensor | None
     Args:
         maps: see the module; scaled to sum 1.
         fixations: see ``Fixations``.
-        baseline: maps of the same shape, a centre prior for instance; None is the uniform density.
+        baseline: maps of the same shape, a center prior for instance; None is the uniform density.
     """
     single = as_maps(maps)
     reference = torch.ones_like(single) if baseline is None else _pair(maps, baseline)[1]
     gain = torch.log2(EPSILON + as_density(single)) - torch.log2(EPSILON + as_density(reference))
-    return _per_picture(gain, fixations, lambda one, places: _values(one, places).mean())
+    return _per_image(gain, fixations, lambda one, places: _values(one, places).mean())
 
 
 def compare_with_map(maps: Tensor, truth: Tensor) -> dict[str, Tensor]:

@@ -44,7 +44,7 @@ class Weights:
     Attributes:
         where: for a person: the page, repository or drive that has them.
         size: for a person, as "290 MB, 72.5 M parameters".
-        licence: of the weights.
+        license: of the weights.
         filename: the name the file is stored under in ``models/saliency``, or the folder's for a transformers model.
         remote: what to download; none where only a person can (a drive that asks for a confirmation). One file, stored as ``filename``,
             or all files of the folder called so.
@@ -53,7 +53,7 @@ class Weights:
 
     where: str
     size: str
-    licence: str
+    license: str
     filename: str
     remote: tuple[RemoteFile, ...] = ()
     folder: bool = False
@@ -78,21 +78,21 @@ class Entry:
         name: what users choose and what workflows store; never changes.
         kind: what its maps mean.
         description: one or two sentences for a person choosing.
-        licence: of the method's implementation here and, where it has weights, see ``weights.licence``.
+        license: of the method's implementation here and, where it has weights, see ``weights.license``.
         build: ``build(**options) -> SaliencyModel`` without weights; ``build(weights, operations=torch.nn, **options)`` with:
             ``weights`` is a state dict (or, for models of the transformers library, the path of their folder) and
             ``operations`` a namespace with ``Linear``, ``Conv2d``... (``comfy.ops.manual_cast`` under ComfyUI).
         weights: where its weights are; None for a predictor that needs none.
-        recognises: ``recognises(state) -> bool`` from a state dict's keys (and shapes); None for one without a weights file.
+        recognizes: ``recognizes(state) -> bool`` from a state dict's keys (and shapes); None for one without a weights file.
     """
 
     name: str
     kind: Kind
     description: str
-    licence: str
+    license: str
     build: Callable[..., SaliencyModel]
     weights: Weights | None = None
-    recognises: Callable[[Mapping[str, Tensor]], bool] | None = None
+    recognizes: Callable[[Mapping[str, Tensor]], bool] | None = None
 
     @property
     def needs_weights(self) -> bool:
@@ -135,10 +135,10 @@ def find(name: str) -> Entry:
         raise ValueError(f"There is no saliency predictor called {name!r}. Choose one of: {names}.") from None
 
 
-def recognise(state: Mapping[str, Tensor]) -> Entry | None:
+def recognize(state: Mapping[str, Tensor]) -> Entry | None:
     """Return the entry whose weights have the keys (and shapes) of ``state``, or None."""
     for entry in available():
-        if entry.recognises is not None and entry.recognises(state):
+        if entry.recognizes is not None and entry.recognizes(state):
             return entry
     return None
 
@@ -165,7 +165,7 @@ def load(name: str, weights: str | Path | Mapping[str, Tensor] | None = None, **
         model = entry.build(**options)
     elif weights is None:
         raise ValueError(
-            f"The saliency predictor {name!r} needs its weights ({entry.weights.size}, {entry.weights.licence}): get them from "
+            f"The saliency predictor {name!r} needs its weights ({entry.weights.size}, {entry.weights.license}): get them from "
             f"{entry.weights.where} and put them into ComfyUI's models/saliency folder as {entry.weights.filename}."
         )
     else:

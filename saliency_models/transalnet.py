@@ -115,8 +115,8 @@ class TransEncoder(nn.Module):
         positions = self.position_embeddings.to(device=like.device, dtype=like.dtype)
         if size == self.grid:
             return positions
-        as_picture = positions.transpose(1, 2).unflatten(2, self.grid)
-        return F.interpolate(as_picture, size=size, mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
+        as_image = positions.transpose(1, 2).unflatten(2, self.grid)
+        return F.interpolate(as_image, size=size, mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
 
 
 class Decoder(nn.Module):
@@ -156,7 +156,7 @@ class Decoder(nn.Module):
 class TranSalNet(SaliencyModel):
     """TranSalNet with the pre- and post-processing of the authors' test notebook.
 
-    Pictures are resized to fit a canvas of 288 x 384 without changing their aspect ratio, centred on it, predicted, and the map is
+    Images are resized to fit a canvas of 288 x 384 without changing their aspect ratio, centered on it, predicted, and the map is
     enlarged and cropped back. The map is the network's sigmoid, as published: not stretched to [0, 1].
 
     Args:
@@ -165,8 +165,8 @@ class TranSalNet(SaliencyModel):
         input_size: (height, width) of the canvas, multiples of 32. Anything but 288 x 384 interpolates the position embeddings;
             the network was not trained for it.
         operations: namespace of ``Conv2d``, ``Linear``, ``LayerNorm``, ``BatchNorm2d``.
-        eight_bit: round the resized pictures to bytes, in OpenCV's arithmetic as the authors do; the gradient passes straight through.
-            Without it maps are smooth in the pixels, and a grey level or two from the authors'.
+        eight_bit: round the resized images to bytes, in OpenCV's arithmetic as the authors do; the gradient passes straight through.
+            Without it maps are smooth in the pixels, and a gray level or two from the authors'.
 
     Raises:
         ValueError: unknown variant or channel order, an input size that is not two positive multiples of 32.
@@ -199,31 +199,31 @@ class TranSalNet(SaliencyModel):
         self.encoder = nn.ModuleDict({"encoder": body})
         self.decoder = Decoder(body.channels, operations)
 
-    def predict(self, pictures: Tensor) -> Tensor:
-        """Return (B, 1, H, W), the sigmoid of the network resized to the pictures."""
-        canvas = fit_on_canvas(pictures.flip(1) if self.channel_order == "bgr" else pictures, self.input_size, self.eight_bit)
+    def predict(self, images: Tensor) -> Tensor:
+        """Return (B, 1, H, W), the sigmoid of the network resized to the images."""
+        canvas = fit_on_canvas(images.flip(1) if self.channel_order == "bgr" else images, self.input_size, self.eight_bit)
         maps = self.network(canvas.to(working_dtype(self, canvas)))
-        return cover_and_crop(maps.to(pictures.dtype), (pictures.shape[-2], pictures.shape[-1]))
+        return cover_and_crop(maps.to(images.dtype), (images.shape[-2], images.shape[-1]))
 
     def network(self, canvas: Tensor) -> Tensor:
         """The network alone: (B, 3, h, w), sides multiples of 32, to (B, 1, h, w) in (0, 1)."""
         return self.decoder(self.encoder["encoder"](canvas))
 
 
-def fit_on_canvas(pictures: Tensor, canvas: tuple[int, int] = NATIVE_SIZE, eight_bit: bool = False) -> Tensor:
-    """Resize (B, C, H, W) to fit ``canvas`` = (height, width), aspect ratio kept, centred on a background of 1/255.
+def fit_on_canvas(images: Tensor, canvas: tuple[int, int] = NATIVE_SIZE, eight_bit: bool = False) -> Tensor:
+    """Resize (B, C, H, W) to fit ``canvas`` = (height, width), aspect ratio kept, centered on a background of 1/255.
 
     As the reference's ``utils/data_process.py``: sides rounded down, OpenCV's bilinear filter, no antialiasing; with ``eight_bit`` the same
-    bytes. A side that would vanish (a picture of 1 x 1000) becomes one pixel, where the reference fails.
+    bytes. A side that would vanish (an image of 1 x 1000) becomes one pixel, where the reference fails.
     """
-    size = _fitted(pictures.shape[-2], pictures.shape[-1], canvas)
+    size = _fitted(images.shape[-2], images.shape[-1], canvas)
     top, left = (canvas[0] - size[0]) // 2, (canvas[1] - size[1]) // 2
-    small = opencv_linear(pictures, size) if eight_bit else apply_matrices(pictures, size, bilinear_matrix)
+    small = opencv_linear(images, size) if eight_bit else apply_matrices(images, size, bilinear_matrix)
     return F.pad(small, (left, canvas[1] - size[1] - left, top, canvas[0] - size[0] - top), value=_PADDING)
 
 
 def cover_and_crop(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Undo ``fit_on_canvas``: enlarge (B, 1, h, w) to cover ``size`` = (height, width), and crop its centre."""
+    """Undo ``fit_on_canvas``: enlarge (B, 1, h, w) to cover ``size`` = (height, width), and crop its center."""
     height, width = maps.shape[-2:]
     # The side that touched the canvas's border is the one that decides the enlargement.
     tall = size[0] * width > size[1] * height
@@ -242,7 +242,7 @@ def _build(variant: Variant, weights: Mapping[str, Tensor], operations: Any = nn
     return build_with_weights(lambda: TranSalNet(variant, operations=operations, **options), weights)
 
 
-def _recognises(marker: str, state: Mapping[str, Tensor]) -> bool:
+def _recognizes(marker: str, state: Mapping[str, Tensor]) -> bool:
     return marker in state and "decoder.TransEncoder1.position_embeddings" in state
 
 
@@ -253,28 +253,28 @@ ENTRIES = [
         name="transalnet-resnet50",
         kind="fixation",
         description="TranSalNet with ResNet-50, trained on SALICON: where people look. The faster of the two variants.",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         build=partial(_build, "resnet50"),
         weights=Weights(
             where=f"{_REPOSITORY}: TranSalNet_Res, https://drive.google.com/file/d/14czAAQQcRLGeiddPOM6AaTJTieu6QiHy",
             size="about 290 MB, 72.5 M parameters",
-            licence="MIT",
+            license="MIT",
             filename="TranSalNet_Res.pth",
         ),
-        recognises=partial(_recognises, "encoder.encoder.4.0.conv1.weight"),
+        recognizes=partial(_recognizes, "encoder.encoder.4.0.conv1.weight"),
     ),
     Entry(
         name="transalnet-densenet161",
         kind="fixation",
         description="TranSalNet with DenseNet-161, trained on SALICON: where people look. The variant with the published scores.",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         build=partial(_build, "densenet161"),
         weights=Weights(
             where=f"{_REPOSITORY}: TranSalNet_Dense, https://drive.google.com/file/d/1JVTYq5UE6Q0OHoOVoXWF5WW5w42jlM1T",
             size="about 307 MB, 76.6 M parameters",
-            licence="MIT",
+            license="MIT",
             filename="TranSalNet_Dense.pth",
         ),
-        recognises=partial(_recognises, "encoder.encoder.4.denselayer1.norm1.weight"),
+        recognizes=partial(_recognizes, "encoder.encoder.4.denselayer1.norm1.weight"),
     ),
 ]

@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .images import divide_by_maximum
 from .interface import SaliencyModel
-from .pictures import divide_by_maximum
 from .registry import Entry, RemoteFile, Weights
 from .resampling import apply_matrices, scikit_matrix, scikit_plain_matrix
 from .weights import build_with_weights, working_dtype
@@ -88,12 +88,12 @@ class ResidualU(nn.Module):
 class U2Net(SaliencyModel):
     """U2-Net with the pre- and post-processing of the authors' ``u2net_test.py``.
 
-    Pictures are stretched to 320 x 320 (scikit-image's filter), divided by their brightest value and normalised; the map is
+    Images are stretched to 320 x 320 (scikit-image's filter), divided by their brightest value and normalized; the map is
     stretched to [0, 1] and resized as Pillow does.
 
     Args:
         variant: "u2net" (44.0 M parameters) or "u2netp" (1.13 M).
-        input_size: (height, width) that pictures are stretched to, at least 32 each.
+        input_size: (height, width) that images are stretched to, at least 32 each.
         antialias: blur before shrinking, as scikit-image does since 0.15 (default). The authors' requirements name 0.14, which did not.
         operations: namespace of ``Conv2d`` and ``BatchNorm2d``.
 
@@ -128,20 +128,20 @@ class U2Net(SaliencyModel):
             self.add_module(f"side{index}", operations.Conv2d(channels[2], 1, 3, padding=1))
         self.outconv = operations.Conv2d(6, 1, 1)
 
-    def predict(self, pictures: Tensor) -> Tensor:
+    def predict(self, images: Tensor) -> Tensor:
         """Return (B, 1, *input_size), the network's sigmoid stretched to [0, 1]."""
-        small = apply_matrices(pictures, self.input_size, scikit_matrix if self.antialias else scikit_plain_matrix)
+        small = apply_matrices(images, self.input_size, scikit_matrix if self.antialias else scikit_plain_matrix)
         brightest = small.amax(dim=(1, 2, 3), keepdim=True)
-        # A black picture has no brightest value to divide by.
+        # A black image has no brightest value to divide by.
         scaled = small / torch.where(brightest > 0, brightest, torch.ones_like(brightest))
         mean, std = (small.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
-        normalised = (scaled - mean) / std
-        maps = torch.sigmoid(self.network(normalised.to(working_dtype(self, normalised)))).to(pictures.dtype)
+        normalized = (scaled - mean) / std
+        maps = torch.sigmoid(self.network(normalized.to(working_dtype(self, normalized)))).to(images.dtype)
         return divide_by_maximum(maps - maps.amin(dim=(-3, -2, -1), keepdim=True))
 
-    def network(self, pictures: Tensor) -> Tensor:
-        """The network alone: normalised (B, 3, h, w) to the logits (B, 1, h, w) of its fused output."""
-        stages, x = [], pictures
+    def network(self, images: Tensor) -> Tensor:
+        """The network alone: normalized (B, 3, h, w) to the logits (B, 1, h, w) of its fused output."""
+        stages, x = [], images
         for index in range(1, 7):
             x = self.get_submodule(f"stage{index}")(x if index == 1 else _halve(x))
             stages.append(x)
@@ -166,7 +166,7 @@ def _build(variant: Variant, weights: Mapping[str, Tensor], operations: Any = nn
     return build_with_weights(lambda: U2Net(variant, operations=operations, **options), weights)
 
 
-def _recognises(variant: Variant, state: Mapping[str, Tensor]) -> bool:
+def _recognizes(variant: Variant, state: Mapping[str, Tensor]) -> bool:
     marker = state.get("stage2.rebnconvin.conv_s1.weight")
     return "outconv.weight" in state and marker is not None and marker.shape[0] == _ENCODER_CHANNELS[variant][1][2]
 
@@ -178,12 +178,12 @@ ENTRIES = [
         name="u2net",
         kind="salient object",
         description="U2-Net: the object that stands out, with sharp borders. Not where people look.",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         build=partial(_build, "u2net"),
         weights=Weights(
             where=f"{_REPOSITORY}: u2net.pth, https://drive.google.com/file/d/1ao1ovG1Qtx4b7EoskHXmi2E9rp5CHLcZ",
             size="176 MB, 44.0 M parameters",
-            licence="Apache-2.0",
+            license="Apache-2.0",
             filename="u2net.pth",
             remote=(  # the authors' file, byte for byte, on a hub
                 RemoteFile(
@@ -194,20 +194,20 @@ ENTRIES = [
                 ),
             ),
         ),
-        recognises=partial(_recognises, "u2net"),
+        recognizes=partial(_recognizes, "u2net"),
     ),
     Entry(
         name="u2netp",
         kind="salient object",
         description="U2-NetP, the small version of U2-Net: the object that stands out. Not where people look.",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         build=partial(_build, "u2netp"),
         weights=Weights(
             where=f"{_REPOSITORY}: u2netp.pth, https://drive.google.com/file/d/1rbSTGKAE-MTxBYHd-51l2hMOQPT_7EPy",
             size="4.7 MB, 1.13 M parameters",
-            licence="Apache-2.0",
+            license="Apache-2.0",
             filename="u2netp.pth",
         ),
-        recognises=partial(_recognises, "u2netp"),
+        recognizes=partial(_recognizes, "u2netp"),
     ),
 ]

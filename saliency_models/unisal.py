@@ -1,10 +1,10 @@
-"""UNISAL, its path for still pictures: MobileNetV2, learned Gaussian priors, a light decoder; predicts fixation density.
+"""UNISAL, its path for still images: MobileNetV2, learned Gaussian priors, a light decoder; predicts fixation density.
 
 Droste, Jiao, Noble, "Unified Image and Video Saliency Modeling", ECCV 2020, https://arxiv.org/abs/2003.05477; checked against the
 authors' repository rdroste/unisal at 0440df7, whose checkpoints load as they are. One network was trained on four data sets, its
 "domains": each has batch norms, priors, a last layer and a smoothing of its own.
 
-For a still picture the network goes round its recurrent part, so that the weights of that part are left out when a checkpoint is read.
+For a still image the network goes round its recurrent part, so that the weights of that part are left out when a checkpoint is read.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class MobileNetV2(nn.Module):
     ``forward`` takes (B, 3, H, W) and returns 1280 channels at 1/32, 160 at 1/16 and 64 at 1/8 of the size.
     """
 
-    # expansion, channels, blocks, whether the picture is halved
+    # expansion, channels, blocks, whether the image is halved
     _stages = (
         (1, 16, 1, False),
         (6, 24, 2, True),
@@ -132,18 +132,18 @@ class MobileNetV2(nn.Module):
 
 
 class Unisal(SaliencyModel):
-    """UNISAL for still pictures, with the pre- and post-processing of the authors' ``predictions_from_folder``.
+    """UNISAL for still images, with the pre- and post-processing of the authors' ``predictions_from_folder``.
 
-    Pictures are stretched (Pillow's Lanczos filter) to the size out of a list that fits their aspect ratio best, for 4:3 it is
+    Images are stretched (Pillow's Lanczos filter) to the size out of a list that fits their aspect ratio best, for 4:3 it is
     288 x 384; the prediction is a density, divided by its maximum so that the maximum of each map is 1.
 
     Args:
-        domain: the training data set whose layers are used: "SALICON" (still pictures, the default), "DHF1K", "Hollywood" or
+        domain: the training data set whose layers are used: "SALICON" (still images, the default), "DHF1K", "Hollywood" or
             "UCFSports" (videos of everyday scenes, films and sports; their layers were trained together with the recurrent part).
-        input_size: (height, width) that pictures are stretched to, multiples of 32; None for the authors' choice by aspect ratio.
+        input_size: (height, width) that images are stretched to, multiples of 32; None for the authors' choice by aspect ratio.
         operations: namespace of ``Conv2d`` and ``BatchNorm2d``.
-        eight_bit: round the stretched pictures to bytes, in Pillow's arithmetic as the authors do; the gradient passes straight through.
-            Without it maps are smooth in the pixels, and up to a few grey levels from the authors'.
+        eight_bit: round the stretched images to bytes, in Pillow's arithmetic as the authors do; the gradient passes straight through.
+            Without it maps are smooth in the pixels, and up to a few gray levels from the authors'.
 
     Raises:
         ValueError: unknown domain, an input size that is not two positive multiples of 32.
@@ -176,37 +176,37 @@ class Unisal(SaliencyModel):
             self.add_module(f"adaptation_{name.lower()}", nn.Sequential(operations.Conv2d(64, 1, 1)))
             self.add_module(f"smoothing_{name.lower()}", operations.Conv2d(1, 1, _SMOOTHING, bias=False))
 
-    def predict(self, pictures: Tensor) -> Tensor:
+    def predict(self, images: Tensor) -> Tensor:
         """Return (B, 1, H, W) densities over their maxima."""
-        size = (pictures.shape[-2], pictures.shape[-1])
+        size = (images.shape[-2], images.shape[-1])
         fitted = self.input_size or best_size(*size)
-        small = pillow_lanczos(pictures, fitted) if self.eight_bit else apply_matrices(pictures, fitted, lanczos_matrix, clip=True)
+        small = pillow_lanczos(images, fitted) if self.eight_bit else apply_matrices(images, fitted, lanczos_matrix, clip=True)
         mean, std = (small.new_tensor(values).view(3, 1, 1) for values in (_MEAN, _STD))
-        normalised = (small - mean) / std
-        logits = self.network(normalised.to(working_dtype(self, normalised))).to(pictures.dtype)
+        normalized = (small - mean) / std
+        logits = self.network(normalized.to(working_dtype(self, normalized))).to(images.dtype)
         logits = apply_matrices(logits, size, bilinear_matrix)
         # A softmax over its maximum is the exponential of the distance from the largest logit.
         return torch.exp(logits - logits.amax(dim=(-3, -2, -1), keepdim=True))
 
-    def network(self, pictures: Tensor) -> Tensor:
-        """The network alone: normalised (B, 3, h, w), sides multiples of 32, to unnormalised log-densities (B, 1, h, w)."""
-        coarse, middle, fine = self.cnn(pictures)
+    def network(self, images: Tensor) -> Tensor:
+        """The network alone: normalized (B, 3, h, w), sides multiples of 32, to unnormalized log-densities (B, 1, h, w)."""
+        coarse, middle, fine = self.cnn(images)
         x = self.post_cnn(torch.cat((coarse, self._priors(coarse)), dim=1))
         x = self.upsampling_2(torch.cat((_double(x), self.skip_2x(middle)), dim=1))
         x = self.post_upsampling_2(torch.cat((_double(x), self.skip_4x(fine)), dim=1))
         x = self.get_submodule(f"adaptation_{self.domain.lower()}")(x)
-        x = F.interpolate(x, size=pictures.shape[-2:], mode="nearest")
+        x = F.interpolate(x, size=images.shape[-2:], mode="nearest")
         x = F.pad(x, [_SMOOTHING // 2] * 4, mode="replicate")
         return self.get_submodule(f"smoothing_{self.domain.lower()}")(x)
 
     def _priors(self, like: Tensor) -> Tensor:
-        """Return the domain's Gaussians (paper, section 3.2; centre and log sigma in units of the side), times 6."""
+        """Return the domain's Gaussians (paper, section 3.2; center and log sigma in units of the side), times 6."""
         gaussians = self.get_parameter(f"coarse_gaussians_{self.domain.lower()}").to(device=like.device, dtype=like.dtype)
         along = []
         for axis in (0, 1):
             places = torch.linspace(0, 1, like.shape[2 + axis], dtype=like.dtype, device=like.device)
-            centre, sigma = gaussians[:, axis, 0, None], gaussians[:, axis, 1, None].exp()
-            along.append(torch.exp(-(((places - centre) / sigma) ** 2) / 2))
+            center, sigma = gaussians[:, axis, 0, None], gaussians[:, axis, 1, None].exp()
+            along.append(torch.exp(-(((places - center) / sigma) ** 2) / 2))
         return (6 * along[0][:, :, None] * along[1][:, None, :]).expand(like.shape[0], -1, -1, -1)
 
 
@@ -242,7 +242,7 @@ def _build(weights: Mapping[str, Tensor], operations: Any = nn, **options: Any) 
     return build_with_weights(lambda: Unisal(operations=operations, **options), used)
 
 
-def _recognises(state: Mapping[str, Tensor]) -> bool:
+def _recognizes(state: Mapping[str, Tensor]) -> bool:
     return "adaptation_salicon.0.weight" in state and "post_cnn.inv_res.conv.0.weight" in state
 
 
@@ -251,12 +251,12 @@ ENTRIES = [
         name="unisal",
         kind="fixation",
         description="UNISAL, a small fast network: where people look. Its domain chooses the data it was trained on (SALICON for stills).",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         build=_build,
         weights=Weights(
             where="https://github.com/rdroste/unisal, the file training_runs/pretrained_unisal/weights_best.pth",
             size="about 15 MB, 3.7 M parameters",
-            licence="Apache-2.0",
+            license="Apache-2.0",
             filename="unisal.pth",
             remote=(
                 RemoteFile(
@@ -266,6 +266,6 @@ ENTRIES = [
                 ),
             ),
         ),
-        recognises=_recognises,
+        recognizes=_recognizes,
     ),
 ]

@@ -141,20 +141,20 @@ def _check(name: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor
 
 
 def _advice(name: str, found: Mapping[str, Tensor]) -> str:
-    from .registry import recognise  # the registry imports the predictors, which import this
+    from .registry import recognize  # the registry imports the predictors, which import this
 
-    entry = recognise(found)
+    entry = recognize(found)
     if entry is not None and entry.name != name:
         return f"They are those of {entry.name!r}: choose that predictor, or the file that belongs to {name!r}."
     return "Check that the file is the one this predictor's help names, and that its download is complete."
 
 
-def working_dtype(model: nn.Module, pictures: Tensor) -> torch.dtype:
-    """Return the dtype to run ``model`` in: that of the pictures if its layers cast their weights, else that of its weights."""
+def working_dtype(model: nn.Module, images: Tensor) -> torch.dtype:
+    """Return the dtype to run ``model`` in: that of the images if its layers cast their weights, else that of its weights."""
     for module in model.modules():
         if getattr(module, "comfy_cast_weights", False):
-            return pictures.dtype
+            return images.dtype
         weight = getattr(module, "weight", None)
         if isinstance(weight, Tensor):
             return weight.dtype
-    return pictures.dtype
+    return images.dtype

@@ -33,7 +33,7 @@ def equal_cost(iterations: int, steps: int) -> int:
 
 
 def plain_samples(plan: Plan, method: str) -> float:
-    """What a picture of a method costs, in plain samples of the same size. Decoding and scoring are not in it, nor samplers that call the
+    """What an image of a method costs, in plain samples of the same size. Decoding and scoring are not in it, nor samplers that call the
     model more than once a step."""
     if method == PLAIN:
         return 1.0

@@ -1,4 +1,4 @@
-"""One workflow for each picture: load, sample by one method, score, predict saliency."""
+"""One workflow for each image: load, sample by one method, score, predict saliency."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ ALWAYS = (
     "SGOOL_PredictSaliency",
     "SGOOL_SaliencyOverlay",
 )
-# DOODL as released: 16 random cutouts of the picture, of which the best counts. SGOOL takes them over (docs/method.md).
-PUBLISHED_VIEWS = {"views": "cutouts", "view_count": 16, "reduce": "minimum"}
+# DOODL as released: 16 random cutouts of the image, of which the best counts. SGOOL takes them over (docs/method.md).
+PUBLISHED_VIEWS = {"views": "cutouts", "augmentation_count": 16, "reduce": "minimum"}
 
 
 def node_types(plan: Plan) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ class Builder:
         wanted += [("SGOOL_KSampler", "preset", name) for name in PUBLISHED if name in plan.methods]
         if not plan.demo:
             wanted.append(("CheckpointLoaderSimple", "ckpt_name", plan.checkpoint))
-        scorers = [*plan.judging_scorers, *([] if plan.demo else [plan.optimised_scorer])]
+        scorers = [*plan.judging_scorers, *([] if plan.demo else [plan.optimized_scorer])]
         wanted += [("SGOOL_LoadCLIPScorer", "scorer_name", name) for name in scorers if not name.startswith(HUB)]
         if plan.saliency_model:
             wanted.append(("SGOOL_LoadSaliencyModel", "model_name", plan.saliency_model))
@@ -76,12 +76,12 @@ class Builder:
         graph["latent"] = self._node("EmptyLatentImage", width=self.plan.width, height=self.plan.height, batch_size=1)
         graph |= self._sampling(job)
         graph["image"] = self._node("VAEDecode", samples=["sampled", 0], vae=["model", 2])
-        graph["picture"] = self._node("PreviewImage", images=["image", 0])
+        graph["preview"] = self._node("PreviewImage", images=["image", 0])
         saliency = {"saliency_model": ["saliency_model", 0]} if self.plan.saliency_model else {}
         graph["map"] = self._node("SGOOL_PredictSaliency", image=["image", 0], **saliency)
         graph["overlay"] = self._node("SGOOL_SaliencyOverlay", image=["image", 0], mask=["map", 0])
         graph["saliency"] = self._node("PreviewImage", images=["overlay", 0])
-        scorers = {"optimised": self._optimised_scorer()}
+        scorers = {"optimized": self._optimized_scorer()}
         scorers |= {f"judging_{number}": [f"scorer_{number}", 0] for number in range(len(self.plan.judging_scorers))}
         for name, link in scorers.items():
             graph[f"score_{name}"] = self._node("SGOOL_CLIPScore", clip_scorer=link, images=["image", 0], prompt=job.prompt)
@@ -96,7 +96,7 @@ class Builder:
             graph["model"] = self._node("SGOOL_LoadDemoModel")
         else:
             graph["model"] = self._node("CheckpointLoaderSimple", ckpt_name=self.plan.checkpoint)
-            graph["scorer"] = self._scorer(self.plan.optimised_scorer)
+            graph["scorer"] = self._scorer(self.plan.optimized_scorer)
         for number, name in enumerate(self.plan.judging_scorers):
             graph[f"scorer_{number}"] = self._scorer(name)
         if self.plan.saliency_model:
@@ -108,7 +108,7 @@ class Builder:
             return self._node("SGOOL_LoadCLIPScorer", hub_name=name.removeprefix(HUB))
         return self._node("SGOOL_LoadCLIPScorer", scorer_name=name)
 
-    def _optimised_scorer(self) -> list[Any]:
+    def _optimized_scorer(self) -> list[Any]:
         return ["model", 3] if self.plan.demo else ["scorer", 0]
 
     def _sampling(self, job: Job) -> Graph:
@@ -145,7 +145,7 @@ class Builder:
             settings = {**PUBLISHED_VIEWS, "w_salient": 0.0 if job.method == "DOODL" else 1.0}
         if self.plan.saliency_model:
             settings["saliency_model"] = ["saliency_model", 0]
-        return self._node("SGOOL_SaliencyCLIPLoss", clip_scorer=self._optimised_scorer(), prompt=job.prompt, **settings)
+        return self._node("SGOOL_SaliencyCLIPLoss", clip_scorer=self._optimized_scorer(), prompt=job.prompt, **settings)
 
     def _node(self, kind: str, **inputs: Any) -> dict[str, Any]:
         defaults = {name: value for name, value in widget_defaults(self.definitions[kind]).items() if name not in inputs}
@@ -176,7 +176,7 @@ def widget_defaults(definition: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_outputs(plan: Plan, outputs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """The numbers and texts of a finished job: ``scores`` by scorer, ``optimised``, ``history`` and, with a judge, ``verdict``.
+    """The numbers and texts of a finished job: ``scores`` by scorer, ``optimized``, ``history`` and, with a judge, ``verdict``.
 
     Raises RunFailed for a score that is not finite.
     """
@@ -184,11 +184,11 @@ def read_outputs(plan: Plan, outputs: Mapping[str, dict[str, Any]]) -> dict[str,
     def number_of(node: str) -> float:
         value = float(outputs[node]["text"][0])
         if not math.isfinite(value):
-            raise RunFailed("a score is not a number; the picture has NaN in it, or the scorer's precision does not suffice")
+            raise RunFailed("a score is not a number; the image has NaN in it, or the scorer's precision does not suffice")
         return value
 
     read: dict[str, Any] = {
-        "optimised": number_of("optimised"),
+        "optimized": number_of("optimized"),
         "scores": {name: number_of(f"judging_{number}") for number, name in enumerate(plan.judging_scorers)},
         "history": str(outputs["history"]["text"][0]) if "history" in outputs else "",
     }

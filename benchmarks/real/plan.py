@@ -1,4 +1,4 @@
-"""What is to be run: the settings that all pictures share, and one job for each picture."""
+"""What is to be run: the settings that all images share, and one job for each image."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sgool.harness.problems import SetupProblem
 DEMO = "demo"
 PLAIN, BEST_OF, EDICT, WINNER = "plain", "best-of-N", "EDICT", "winner"
 PUBLISHED = ("DOODL", "SGOOL")
-METHODS = (PLAIN, BEST_OF, EDICT, *PUBLISHED, WINNER)  # EDICT: the published methods' sampler, not optimised
+METHODS = (PLAIN, BEST_OF, EDICT, *PUBLISHED, WINNER)  # EDICT: the published methods' sampler, not optimized
 SEEDS_A_PROMPT = 1000  # room between the seeds of one prompt and those of the next
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture: a prompt, a seed and a method."""
+    """One image: a prompt, a seed and a method."""
 
     prompt_index: int
     prompt: str
@@ -37,14 +37,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides what the pictures become. Two runs with equal plans can be compared and resumed.
+    """All that decides what the images become. Two runs with equal plans can be compared and resumed.
 
     Args:
-        checkpoint: as CheckpointLoaderSimple names it, or ``"demo"`` for the embedded model.
+        checkpoint: as CheckpointLoaderSimple names it, or ``"demo"`` for the demo model.
         prompts, seeds, methods: the jobs are all their combinations.
-        iterations: of the methods that optimise; -1 is each preset's own number.
+        iterations: of the methods that optimize; -1 is each preset's own number.
         best_of: N of best-of-N.
-        optimised_scorer: folder in models/clip_scorers, or ``hub:NAME``; not used by the embedded model, which has its own.
+        optimized_scorer: folder in models/clip_scorers, or ``hub:NAME``; not used by the demo model, which has its own.
         judging_scorers: the same, any number.
         saliency_model: as SGOOL_LoadSaliencyModel names it, or empty for the default predictor.
         default: the settings of the pack's default preset, so that a run is not gone on with after they have changed.
@@ -63,14 +63,14 @@ class Plan:
     width: int = 512
     height: int = 512
     iterations: int = -1
-    optimised_scorer: str = ""
+    optimized_scorer: str = ""
     judging_scorers: tuple[str, ...] = field(default_factory=tuple)
     saliency_model: str = ""
     default: dict[str, Any] = field(default_factory=dict)
 
     @property
     def demo(self) -> bool:
-        """Whether it is the embedded model, which has a judge."""
+        """Whether it is the demo model, which has a judge."""
         return self.checkpoint == DEMO
 
     def jobs(self) -> list[Job]:
@@ -102,7 +102,7 @@ def read_prompts(path: Path, most: int | None = None) -> tuple[str, ...]:
 def what_differs(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Why a folder that was begun with the plan ``old`` cannot go on with ``new``: a sentence each.
 
-    More prompts at the end, more seeds and other methods are fine, since each picture stays what it was.
+    More prompts at the end, more seeds and other methods are fine, since each image stays what it was.
     """
     sentences = []
     for name in sorted({*old, *new} - {"seeds", "methods", "prompts"}):

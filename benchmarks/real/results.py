@@ -1,4 +1,4 @@
-"""The folder of a run: settings, pictures, and a line of JSON for each picture, only ever added to. Whatever stops a run, it can go on."""
+"""The folder of a run: settings, images, and a line of JSON for each image, only ever added to. Whatever stops a run, it can go on."""
 
 from __future__ import annotations
 

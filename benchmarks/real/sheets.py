@@ -1,4 +1,4 @@
-"""Pictures side by side: a row for each prompt and seed, a column for each method, where people would look below each."""
+"""Images side by side: a row for each prompt and seed, a column for each method, where people would look below each."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ INK, FAINT, PAPER, RIGHT, WRONG = (32, 34, 38), (130, 132, 136), (250, 250, 248)
 
 
 def write_sheets(results: Results) -> list[Path]:
-    """Draw every prompt and seed that has a picture, a few on each sheet, and return the files."""
+    """Draw every prompt and seed that has an image, a few on each sheet, and return the files."""
     plan = results.plan
     methods = order(plan.methods)
     rows: dict[tuple[int, int], dict[str, Job]] = {}
     for job in plan.jobs():
-        if "picture" in results.records.get(job.key, {}):
+        if "image" in results.records.get(job.key, {}):
             rows.setdefault((job.prompt_index, job.seed_number), {})[job.method] = job
     keys = sorted(rows)
     written = []
@@ -62,7 +62,7 @@ def _cell(sheet: Image.Image, corner: tuple[int, int], results: Results, job: Jo
     record, plan = results.records[job.key], results.plan
     pen = ImageDraw.Draw(sheet)
     left, top = corner
-    for offset, name in ((0, "picture"), (TILE, "saliency")):
+    for offset, name in ((0, "image"), (TILE, "saliency")):
         sheet.paste(_tile(results.folder / record[name]), (left, top + offset))
     if plan.demo:
         pen.rectangle((left, top, left + TILE - 1, top + TILE - 1), outline=RIGHT if right(record) else WRONG, width=3)
@@ -71,22 +71,22 @@ def _cell(sheet: Image.Image, corner: tuple[int, int], results: Results, job: Jo
     pen.rectangle((left + 3, top + 3, left + 11 + width, top + 20), fill=PAPER)
     pen.text((left + 7, top + 4), label, INK, _font(12))
     for number, scorer in enumerate(scorers(plan)):
-        text = f"{score(record, scorer):.2f}  {'optimised' if scorer == 'optimised' else scorer}"
+        text = f"{score(record, scorer):.2f}  {'optimized' if scorer == 'optimized' else scorer}"
         shown = _shortened(pen, text, TILE, 12)
-        pen.text((left, top + 2 * TILE + 2 + number * LINE), shown, FAINT if scorer == "optimised" else INK, _font(12))
+        pen.text((left, top + 2 * TILE + 2 + number * LINE), shown, FAINT if scorer == "optimized" else INK, _font(12))
 
 
 def _tile(path: Path) -> Image.Image:
-    """A picture fitted into a tile; small ones enlarged so that their pixels are seen."""
+    """An image fitted into a tile; small ones enlarged so that their pixels are seen."""
     tile = Image.new("RGB", (TILE, TILE), PAPER)
     if not path.exists():
         return tile
     with Image.open(path) as opened:
-        picture = opened.convert("RGB")
-    scale = TILE / max(picture.size)
-    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    picture = picture.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS)
-    tile.paste(picture, ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
+        image = opened.convert("RGB")
+    scale = TILE / max(image.size)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    image = image.resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS)
+    tile.paste(image, ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
     return tile
 
 

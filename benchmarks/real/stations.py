@@ -72,8 +72,8 @@ class Station:
         """Run a graph and return its outputs, as ``Client.run`` does.
 
         Raises:
-            RunFailed: the graph was refused or failed, or took longer than ``timeout`` seconds (it is cancelled then).
-            Stopped: ``stop`` was set (it is cancelled then).
+            RunFailed: the graph was refused or failed, or took longer than ``timeout`` seconds (it is canceled then).
+            Stopped: ``stop`` was set (it is canceled then).
             One of OUTAGE: the server is away.
         """
         run = self.client.submit(graph)

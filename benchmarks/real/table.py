@@ -36,33 +36,33 @@ def order(methods: Sequence[str]) -> list[str]:
 
 def title(plan: Plan, method: str) -> str:
     """What a method's row is called."""
-    named = {BEST_OF: f"best of {plan.best_of}", EDICT: "EDICT, not optimised", WINNER: "this pack's default"}
+    named = {BEST_OF: f"best of {plan.best_of}", EDICT: "EDICT, not optimized", WINNER: "this pack's default"}
     return named.get(method, method)
 
 
 def scorers(plan: Plan) -> list[str]:
-    """The scorers that judge, in the order of the columns, then the one that was optimised."""
-    return [*plan.judging_scorers, "optimised"]
+    """The scorers that judge, in the order of the columns, then the one that was optimized."""
+    return [*plan.judging_scorers, "optimized"]
 
 
 def score(record: dict[str, Any], scorer: str) -> float:
     """100 times the cosine."""
-    return 100 * float(record["optimised"] if scorer == "optimised" else record["scores"][scorer])
+    return 100 * float(record["optimized"] if scorer == "optimized" else record["scores"][scorer])
 
 
 def right(record: dict[str, Any]) -> bool:
-    """Whether the embedded model's judge finds the picture wholly right."""
+    """Whether the demo model's judge finds the image wholly right."""
     return str(record["verdict"]).startswith("right")
 
 
 def by_prompt(values: dict[Key, float]) -> list[float]:
-    """The mean of each prompt's seeds: pictures of one prompt are no independent samples, prompts are."""
+    """The mean of each prompt's seeds: images of one prompt are no independent samples, prompts are."""
     prompts = sorted({prompt for prompt, _ in values})
     return [statistics.fmean(value for (prompt, _), value in values.items() if prompt == each) for each in prompts]
 
 
 def calls(plan: Plan, record: dict[str, Any]) -> float | None:
-    """Model evaluations of one picture, a backward counted as two."""
+    """Model evaluations of one image, a backward counted as two."""
     cost = record.get("cost")
     if not cost:
         return None
@@ -79,38 +79,36 @@ def _heading(results: Results) -> str:
     iterations = "each preset's own number of" if plan.iterations < 0 else plan.iterations
     saliency = plan.saliency_model or "the default predictor"
     lines = [
-        f"# {'The embedded model' if plan.demo else plan.checkpoint}",
+        f"# {'The demo model' if plan.demo else plan.checkpoint}",
         "",
         f"{len(plan.prompts)} prompts x {plan.seeds} seeds, {plan.width} x {plan.height}, {plan.sampler}, {plan.scheduler}, "
-        f"{plan.steps} steps, CFG {plan.cfg:g}; {iterations} iterations. {all_jobs - missing} of {all_jobs} pictures are there.",
-        f"Optimised: {_optimised_name(plan)}. Saliency: {saliency}. On {', '.join(devices) or 'nothing yet'}.",
+        f"{plan.steps} steps, CFG {plan.cfg:g}; {iterations} iterations. {all_jobs - missing} of {all_jobs} images are there.",
+        f"Optimized: {_optimized_name(plan)}. Saliency: {saliency}. On {', '.join(devices) or 'nothing yet'}.",
     ]
     return "\n".join(lines)
 
 
-def _optimised_name(plan: Plan) -> str:
-    return "the embedded scorer" if plan.demo else plan.optimised_scorer
+def _optimized_name(plan: Plan) -> str:
+    return "the embedded scorer" if plan.demo else plan.optimized_scorer
 
 
 def _warnings(plan: Plan) -> list[str]:
     found = []
-    if plan.optimised_scorer in plan.judging_scorers and not plan.demo:
+    if plan.optimized_scorer in plan.judging_scorers and not plan.demo:
         found.append(
-            f"**Warning: {plan.optimised_scorer} is both optimised and judging.** Its column says how well the optimiser pleased it, not "
-            "whether pictures became better. Read the other columns, or run again with another scorer."
+            f"**Warning: {plan.optimized_scorer} is both optimized and judging.** Its column says how well the optimizer pleased it, not "
+            "whether images became better. Read the other columns, or run again with another scorer."
         )
     if not plan.judging_scorers:
-        rest = (
-            "the judge, which is, is the figure to read." if plan.demo else "this table cannot tell a better picture from a fooled scorer."
-        )
-        found.append(f"**There is no scorer here but the one that was optimised**, so its column is no independent figure; {rest}")
+        rest = "the judge, which is, is the figure to read." if plan.demo else "this table cannot tell a better image from a fooled scorer."
+        found.append(f"**There is no scorer here but the one that was optimized**, so its column is no independent figure; {rest}")
     return found
 
 
 def _means(plan: Plan, methods: Sequence[tuple[str, Records]]) -> str:
-    head = ["method", "pictures", *(_column(plan, scorer) for scorer in scorers(plan))]
+    head = ["method", "images", *(_column(plan, scorer) for scorer in scorers(plan))]
     head += [*(["wholly right by the judge"] if plan.demo else []), "model calls", "seconds (median)"]
-    # KSampler and a sampler that is not optimised do not tell: as counted where the same sampler runs in another method.
+    # KSampler and a sampler that is not optimized do not tell: as counted where the same sampler runs in another method.
     per_run = {PLAIN: _calls_of_a_run(methods, (BEST_OF,)), EDICT: _calls_of_a_run(methods, PUBLISHED)}
     rows = []
     for method, records in methods:
@@ -183,16 +181,16 @@ def _failures(results: Results) -> str:
         record = results.records.get(job.key, {})
         if "failed" in record:
             sentences.setdefault(f"{job.method}: {record['failed'].splitlines()[0]}", []).append(job.key)
-    lines = [f"- {sentence} ({len(keys)} pictures, the first {keys[0]})" for sentence, keys in sentences.items()]
+    lines = [f"- {sentence} ({len(keys)} images, the first {keys[0]})" for sentence, keys in sentences.items()]
     return "## What failed\n\n" + "\n".join(lines) if lines else ""
 
 
 def _reading(plan: Plan) -> str:
     lines = [
-        "Scores are 100 times the cosine of picture and prompt; only numbers of one column can be compared.",
+        "Scores are 100 times the cosine of image and prompt; only numbers of one column can be compared.",
         "In brackets: 95 % bootstrap intervals over prompts (the mean of a prompt's seeds is one sample).",
         "An interval of differences that spans 0 shows nothing either way.",
-        "Model calls are for one picture, a gradient's backward counted as two.",
+        "Model calls are for one image, a gradient's backward counted as two.",
     ]
     if len(plan.prompts) < 50:
         lines.append(f"{len(plan.prompts)} prompts are few: such a table finds large effects only.")
@@ -200,7 +198,7 @@ def _reading(plan: Plan) -> str:
 
 
 def _column(plan: Plan, scorer: str) -> str:
-    return f"{_optimised_name(plan)} (optimised)" if scorer == "optimised" else scorer
+    return f"{_optimized_name(plan)} (optimized)" if scorer == "optimized" else scorer
 
 
 def _mean(values: dict[Key, float], *, sign: bool = False) -> str:

@@ -50,10 +50,10 @@ class Work:
         outputs = station.run(graph, stop, self.timeout)
         seconds = time.monotonic() - started
         record = read_outputs(self.plan, outputs)
-        picture = station.client.fetch(outputs["picture"]["images"][0])
+        image = station.client.fetch(outputs["preview"]["images"][0])
         overlay = station.client.fetch(outputs["saliency"]["images"][0])
-        names = {"picture": f"pictures/{job.key}.png", "saliency": f"saliency/{job.key}.png"}
-        for contents in (picture, overlay):
+        names = {"image": f"images/{job.key}.png", "saliency": f"saliency/{job.key}.png"}
+        for contents in (image, overlay):
             Image.open(io.BytesIO(contents)).verify()
         return {
             **record,
@@ -63,7 +63,7 @@ class Work:
             "software": station.software,
             **names,
             "files": {
-                names["picture"]: picture,
+                names["image"]: image,
                 names["saliency"]: overlay,
                 f"workflows/{job.method}.json": json.dumps(graph, indent=1, ensure_ascii=False).encode(),
             },

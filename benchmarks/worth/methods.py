@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
 
-from sgool.guidance.cutouts import ViewSampler
+from sgool.guidance.augmentations import Augmentations
 from sgool.guidance.saliency_clip_loss import LossSettings
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
 from sgool.latent_optimization.presets import DOODL, SEARCH_FIRST, SGOOL, Settings
@@ -18,25 +18,25 @@ from .trials import DecayingSteps, WhitenedGradient
 NEAR = 3.0
 STEPS, CFG, ITERATIONS = 8, 3.0, 10
 BEST_OF = 3 * ITERATIONS + 1  # costs what ITERATIONS gradients do: a forward counts one, a backward two
-VIEWS = ViewSampler("augmented", 3)
-LIGHT = ViewSampler("augmented", 3, smallest_zoom=1.0, jitter=0.2)
-WHOLE = ViewSampler("whole")
-GLOBAL = LossSettings(w_salient=0.0, views=VIEWS)
-ONE_VIEW = replace(GLOBAL, views=WHOLE)
-SALIENT = LossSettings(w_salient=1.0, views=VIEWS, region="blur surroundings")
-NONE, SEGMENTER, RANDOM, CENTRE, DEFAULT = "none", "segmenter", "random", "centre-prior", "default"
+AUGMENTATIONS = Augmentations("augmented", 3)
+LIGHT = Augmentations("augmented", 3, smallest_zoom=1.0, jitter=0.2)
+WHOLE = Augmentations("whole")
+GLOBAL = LossSettings(w_salient=0.0, augmentations=AUGMENTATIONS)
+ONE_VIEW = replace(GLOBAL, augmentations=WHOLE)
+SALIENT = LossSettings(w_salient=1.0, augmentations=AUGMENTATIONS, region="blur surroundings")
+NONE, SEGMENTER, RANDOM, CENTER, DEFAULT = "none", "segmenter", "random", "center-prior", "default"
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way from a prompt and a seed to a picture.
+    """One way from a prompt and a seed to an image.
 
     Attributes:
-        settings: of the optimiser; with 0 iterations it samples plainly, or searches with ``best_of``.
+        settings: of the optimizer; with 0 iterations it samples plainly, or searches with ``best_of``.
         loss: of the objective; its saliency is ``saliency``.
         saliency: a name of the registry, or ``"segmenter"``, ``"random"``, ``"none"``.
         steps, cfg, sampler, scheduler: as KSampler has them; ``"EDICT"`` is the reversible sampler.
-        zero_order: so many random neighbours are tried, each kept if it scores better; instead of gradients.
+        zero_order: so many random neighbors are tried, each kept if it scores better; instead of gradients.
         near_misses: weight of the contrast with the prompt's own wrong variants (trials.py).
         search, search_steps: start from the best of so many noises, sampled in fewer steps.
         attending: weight of the salient term inside the encoder (trials.py), with ``saliency``.
@@ -69,17 +69,17 @@ def _settings(step: float = 0.03, **changes: object) -> Settings:
 
 
 def gradient(step: float = 0.03, loss: LossSettings = GLOBAL, saliency: str = NONE, near_misses: float = 0.0, **changes: object) -> Method:
-    """Optimisation of the noise by gradient, the base of most others."""
+    """Optimization of the noise by gradient, the base of most others."""
     return Method(_settings(step, **changes), loss, saliency, near_misses=near_misses)
 
 
 def anew(step: float = 0.03, **changes: object) -> Method:
-    """Optimisation by gradient that returns the iterate that is best by fresh views."""
+    """Optimization by gradient that returns the iterate that is best by fresh augmentations."""
     return gradient(step, returned="rescored", **changes)  # type: ignore[arg-type]
 
 
 def best_of(count: int, *, augmented: bool = False, near_misses: float = 0.0) -> Method:
-    """The best of so many noises by the same loss, without gradients; scored as they are, or by the views that gradients score."""
+    """The best of so many noises by the same loss, without gradients; scored as they are, or by the augmentations that gradients score."""
     return Method(Settings(iterations=0, best_of=count, search_augmented=augmented), near_misses=near_misses)
 
 
@@ -95,27 +95,27 @@ CONTENDERS: dict[str, Method] = {
     f"best of {BEST_OF}, augmented": best_of(BEST_OF, augmented=True),
     "zero-order search": Method(zero_order=BEST_OF - 1),
     "gradient": gradient(),
-    "gradient, chosen anew": anew(),
-    "gradient, whole picture": gradient(loss=ONE_VIEW),
+    "gradient, rescored": anew(),
+    "gradient, whole image": gradient(loss=ONE_VIEW),
     "gradient and saliency": _salient(DEFAULT),
-    "best of 16 (augmented), then gradient, chosen anew": anew(best_of=16, iterations=5, search_augmented=True),
+    "best of 16 (augmented), then gradient, rescored": anew(best_of=16, iterations=5, search_augmented=True),
     "DOODL's update": Method(
-        Settings(iterations=ITERATIONS, rule=DOODLUpdate()), replace(GLOBAL, views=ViewSampler("cutouts", 16), reduce="minimum")
+        Settings(iterations=ITERATIONS, rule=DOODLUpdate()), replace(GLOBAL, augmentations=Augmentations("cutouts", 16), reduce="minimum")
     ),
     "SGOOL: DOODL's update and saliency": Method(
         Settings(iterations=ITERATIONS, rule=DOODLUpdate()),
-        LossSettings(w_salient=1.0, region="multiply", views=ViewSampler("cutouts", 16), reduce="minimum"),
+        LossSettings(w_salient=1.0, region="multiply", augmentations=Augmentations("cutouts", 16), reduce="minimum"),
         DEFAULT,
     ),
-    "noise regulariser": anew(regularizer=WhiteNoise()),
-    "norm regulariser": anew(regularizer=NormLikelihood(), renormalize="none"),
+    "noise regularizer": anew(regularizer=WhiteNoise()),
+    "norm regularizer": anew(regularizer=NormLikelihood(), renormalize="none"),
     "best of 60 in 4 steps (augmented), the best in 8": replace(best_of(1, augmented=True), search=60, search_steps=4),
     "4 steps, 20 iterations": replace(anew(iterations=2 * ITERATIONS), steps=4),
     "the nodes' defaults": Method(SEARCH_FIRST, LossSettings(w_salient=0.0)),  # what one gets who changes nothing
     "the nodes' defaults with saliency": Method(SEARCH_FIRST, LossSettings(), DEFAULT),  # and connects a saliency model
     "CFG 1, plain": Method(cfg=1.0),
     f"CFG 1, best of {BEST_OF}": replace(best_of(BEST_OF), cfg=1.0),
-    "CFG 1, gradient, chosen anew": replace(anew(), cfg=1.0),
+    "CFG 1, gradient, rescored": replace(anew(), cfg=1.0),
 }
 
 
@@ -123,11 +123,18 @@ def _published(settings: Settings, loss: LossSettings, saliency: str = NONE) -> 
     """A preset with the procedure that it stands for."""
     procedure = settings.procedure
     assert procedure is not None
-    views = ViewSampler("cutouts", procedure.cutouts, cut_power=procedure.cut_power)
-    return Method(settings, replace(loss, views=views, reduce=procedure.reduce), saliency, procedure.steps, procedure.cfg, sampler="EDICT")
+    augmentations = Augmentations("cutouts", procedure.cutouts, cut_power=procedure.cut_power)
+    return Method(
+        settings,
+        replace(loss, augmentations=augmentations, reduce=procedure.reduce),
+        saliency,
+        procedure.steps,
+        procedure.cfg,
+        sampler="EDICT",
+    )
 
 
-# The published procedures as they are: some 15 000 evaluations a picture.
+# The published procedures as they are: some 15 000 evaluations an image.
 PROCEDURES: dict[str, Method] = {
     "EDICT, 50 steps, CFG 7.5, plain": Method(steps=50, cfg=7.5, sampler="EDICT"),
     "DOODL, the whole procedure": _published(DOODL, GLOBAL),
@@ -143,7 +150,7 @@ SALIENCY: dict[str, Method] = {
     "map: random, multiplied": _salient(RANDOM, region="multiply"),
 }
 OTHER_MAPS: dict[str, Method] = {
-    "map: centre (control)": _salient(CENTRE),
+    "map: center (control)": _salient(CENTER),
     "map: graph-based": _salient("graph-based"),
     "map: image signature": _salient("image-signature"),
     "map: spectral residual": _salient("spectral-residual"),
@@ -158,10 +165,10 @@ ABLATIONS: dict[str, Method] = {
     "salient weight 3": _salient(DEFAULT, w_salient=3.0),
     "saliency not detached": _salient(DEFAULT, detach_saliency=False),
     "saliency every 5 iterations": _salient(DEFAULT, saliency_every=5),
-    "7 views": anew(loss=replace(GLOBAL, views=ViewSampler("augmented", 7))),
-    "views of light and colour only": anew(loss=replace(GLOBAL, views=LIGHT)),
-    "16 cutouts, mean": anew(loss=replace(GLOBAL, views=ViewSampler("cutouts", 16))),
-    "minimum of views": anew(loss=replace(GLOBAL, reduce="minimum")),
+    "7 augmentations": anew(loss=replace(GLOBAL, augmentations=Augmentations("augmented", 7))),
+    "views of light and color only": anew(loss=replace(GLOBAL, augmentations=LIGHT)),
+    "16 cutouts, mean": anew(loss=replace(GLOBAL, augmentations=Augmentations("cutouts", 16))),
+    "minimum of augmentations": anew(loss=replace(GLOBAL, reduce="minimum")),
     "step 0.01": anew(0.01),
     "step 0.06": anew(0.06),
     "step 0.1": anew(0.1),
@@ -197,7 +204,7 @@ class Improvement:
 
 IMPROVEMENTS: dict[str, Improvement] = {
     "choose the iterate anew": Improvement(
-        "The last iterate may be one that fooled the views it saw; fresh views find the one that is better for true.",
+        "The last iterate may be one that fooled the augmentations it saw; fresh augmentations find the one that is better for true.",
         "2 points more than the last iterate",
         anew(),
     ),
@@ -211,7 +218,7 @@ IMPROVEMENTS: dict[str, Improvement] = {
         "The same loss serves the search without gradients.", "3 points more", best_of(BEST_OF, augmented=True, near_misses=NEAR)
     ),
     "attention inside the encoder, segmenter": Improvement(
-        "A masked picture is nothing that the encoder has ever seen; a bias on the class token's attention leaves the picture whole.",
+        "A masked image is nothing that the encoder has ever seen; a bias on the class token's attention leaves the image whole.",
         "3 points more than the same map on pixels",
         replace(anew(), saliency=SEGMENTER, attending=1.0),
     ),
@@ -233,24 +240,24 @@ IMPROVEMENTS: dict[str, Improvement] = {
         "5 points more than either alone",
         gradient(best_of=16, iterations=5, search_augmented=True),
     ),
-    "best of 16 (augmented), then gradient, chosen anew": Improvement(
-        "Of the start and the iterates, fresh views tell which is better for true.",
+    "best of 16 (augmented), then gradient, rescored": Improvement(
+        "Of the start and the iterates, fresh augmentations tell which is better for true.",
         "3 points more than without",
         anew(best_of=16, iterations=5, search_augmented=True),
     ),
-    "all iterates anew, 7 views": Improvement(
-        "More views make gradients and choice more robust.",
+    "all iterates anew, 7 augmentations": Improvement(
+        "More augmentations make gradients and choice more robust.",
         "2 points more",
-        anew(rescoring_candidates=ITERATIONS + 1, loss=replace(GLOBAL, views=ViewSampler("augmented", 7))),
+        anew(rescoring_candidates=ITERATIONS + 1, loss=replace(GLOBAL, augmentations=Augmentations("augmented", 7))),
     ),
-    "light views, all iterates anew": Improvement(
-        "Zooming in cuts off what the prompt asks for; views that change light and colour only do not.",
-        "5 points more than zoomed views",
-        anew(rescoring_candidates=ITERATIONS + 1, loss=replace(GLOBAL, views=LIGHT)),
+    "light augmentations, all iterates anew": Improvement(
+        "Zooming in cuts off what the prompt asks for; augmentations that change light and color only do not.",
+        "5 points more than zoomed augmentations",
+        anew(rescoring_candidates=ITERATIONS + 1, loss=replace(GLOBAL, augmentations=LIGHT)),
     ),
     f"best of {BEST_OF}": Improvement(
-        "Nothing is optimised against the scorer in a search, so nothing is gained by views, and zoomed ones cut things off.",
-        "3 points more than with views",
+        "Nothing is optimized against the scorer in a search, so nothing is gained by augmentations, and zoomed ones cut things off.",
+        "3 points more than with augmentations",
         best_of(BEST_OF),
     ),
     "best of 60 in 4 steps (augmented), the best in 8": Improvement(
@@ -258,20 +265,20 @@ IMPROVEMENTS: dict[str, Improvement] = {
         "4 points more than the best of 31",
         replace(best_of(1, augmented=True), search=60, search_steps=4),
     ),
-    "best of 8, then gradient, chosen anew": Improvement(
-        "Search puts things where they belong, which gradients cannot; gradients repair colours and shapes, which search is bad at.",
+    "best of 8, then gradient, rescored": Improvement(
+        "Search puts things where they belong, which gradients cannot; gradients repair colors and shapes, which search is bad at.",
         "5 points more than the best of 31",
         anew(best_of=8, iterations=8),
     ),
-    "best of 16, then gradient, chosen anew": Improvement(
+    "best of 16, then gradient, rescored": Improvement(
         "The same with more search.", "5 points more than the best of 31", anew(best_of=16, iterations=5)
     ),
-    "best of 8, then small steps, chosen anew": Improvement(
+    "best of 8, then small steps, rescored": Improvement(
         "The best of a search stands on a narrow ridge, from which steps of 0.03 fall off at once; steps of 0.01 stay on it.",
         "2 points more than with steps of 0.03",
         anew(0.01, best_of=8, iterations=8),
     ),
-    "CFG 1, best of 8, then gradient, chosen anew": Improvement(
+    "CFG 1, best of 8, then gradient, rescored": Improvement(
         "The same without guidance, where there is more to repair.",
         "5 points more than the best of 31",
         replace(anew(best_of=8, iterations=8), cfg=1.0),

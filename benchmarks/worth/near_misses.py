@@ -1,4 +1,4 @@
-"""Prompts that differ from a prompt in one thing: what an optimiser must not confuse it with."""
+"""Prompts that differ from a prompt in one thing: what an optimizer must not confuse it with."""
 
 from __future__ import annotations
 

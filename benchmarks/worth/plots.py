@@ -1,4 +1,4 @@
-"""Results as pictures."""
+"""Results as images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .results import Row
 from .statistics import wilson
 from .tables import Outcomes, mean, rights
 
-PictureOf = Callable[[Row], np.ndarray]
+ImageOf = Callable[[Row], np.ndarray]
 SCALE, ROOM, TEXT = 2, 6, 16
 
 
@@ -31,7 +31,7 @@ def accuracy_against_cost(outcomes: Outcomes, path: Path) -> None:
         bars = [[max(0.0, 100 * (hits / n - low))], [max(0.0, 100 * (high - hits / n))]]  # never below 0 by rounding
         axes.errorbar([shift], [100 * hits / n], yerr=bars, fmt="os^Dv"[number // 7 % 5], capsize=2, label=name)
     axes.set_xscale("log")
-    axes.set_xlabel("model evaluations a picture (a backward counts two)")
+    axes.set_xlabel("model evaluations an image (a backward counts two)")
     axes.set_ylabel("wholly right, by the judge, %")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -61,7 +61,7 @@ def judge_against_score(outcomes: Outcomes, path: Path) -> None:
     plt.close(figure)
 
 
-def strip(pairs: Sequence[tuple[Row, Row]], picture_of: PictureOf, path: Path, columns: int = 2) -> None:
+def strip(pairs: Sequence[tuple[Row, Row]], image_of: ImageOf, path: Path, columns: int = 2) -> None:
     """Before and after for each pair, with the judge's verdict as a green or red frame, the prompt below."""
     side = 64 * SCALE
     width, height = 2 * side + 3 * ROOM + 40, side + 2 * ROOM + TEXT
@@ -70,9 +70,9 @@ def strip(pairs: Sequence[tuple[Row, Row]], picture_of: PictureOf, path: Path, c
     for number, pair in enumerate(pairs):
         left, top = number % columns * width + ROOM, number // columns * height + ROOM
         for k, row in enumerate(pair):
-            picture = Image.fromarray(picture_of(row).transpose(1, 2, 0)).resize((side, side), Image.Resampling.NEAREST)
+            image = Image.fromarray(image_of(row).transpose(1, 2, 0)).resize((side, side), Image.Resampling.NEAREST)
             x = left + k * (side + ROOM)
             draw.rectangle((x - 2, top - 2, x + side + 1, top + side + 1), fill="#2a9d3a" if row["right"] else "#d03030")
-            sheet.paste(picture, (x, top))
+            sheet.paste(image, (x, top))
         draw.text((left, top + side + 3), pair[0]["prompt"], fill="black", font_size=9)
     sheet.save(path)

@@ -36,15 +36,15 @@ def run_all(methods: Mapping[str, Method], prompts: Mapping[int, Prompt], result
         while waiting:
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 name, method, chunk = waiting.pop(future)
-                rows, pictures = future.result()
-                results.add(method.fingerprint(), chunk[0], rows, pictures)
+                rows, images = future.result()
+                results.add(method.fingerprint(), chunk[0], rows, images)
                 done += 1
                 right = sum(row["right"] for row in rows)
                 print(f"{done} of {len(jobs)}: {name}, places {chunk[0]} to {chunk[-1]}: {right} of {len(rows)} right", flush=True)
 
 
 def _chunks(places: Sequence[int]) -> Iterator[list[int]]:
-    """Runs of at most ``CHUNK`` neighbouring places; those of another seed stand apart."""
+    """Runs of at most ``CHUNK`` neighboring places; those of another seed stand apart."""
     chunk: list[int] = []
     for place in places:
         if chunk and (len(chunk) == CHUNK or place != chunk[-1] + 1):

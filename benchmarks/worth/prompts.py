@@ -1,4 +1,4 @@
-"""Held-out prompts of the embedded model's world, by kind, in two halves that share none: one to tune on, one to report."""
+"""Held-out prompts of the demo model's world, by kind, in two halves that share none: one to tune on, one to report."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def kind_of(caption: Caption) -> str | None:
         return None
     if any(phrase.count > 1 for phrase in caption.phrases):
         return "counts"
-    colours = [phrase.colour for phrase in caption.phrases]
-    return "attributes" if any(b in SIMILAR[a] for a in colours for b in colours) else "objects"
+    colors = [phrase.color for phrase in caption.phrases]
+    return "attributes" if any(b in SIMILAR[a] for a in colors for b in colors) else "objects"
 
 
 def half_of(text: str) -> str:

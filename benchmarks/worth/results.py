@@ -1,4 +1,4 @@
-"""Results on disk: one JSON line per picture, appended as chunks are done, so that a run resumes where it was stopped."""
+"""Results on disk: one JSON line per image, appended as chunks are done, so that a run resumes where it was stopped."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Results:
     """The rows in ``folder`` of one half, by the method's fingerprint and the prompt's place."""
 
     def __init__(self, folder: Path, half: str, weights: str) -> None:
-        self.path, self.pictures, self.weights = folder / f"{half}.jsonl", folder / half, weights
-        self.pictures.mkdir(parents=True, exist_ok=True)
+        self.path, self.images, self.weights = folder / f"{half}.jsonl", folder / half, weights
+        self.images.mkdir(parents=True, exist_ok=True)
         self.rows: dict[tuple[str, int], Row] = {}
         written = self.path.read_text() if self.path.exists() else ""
         if written and not written.endswith("\n"):  # cut off in the middle of a line; the next one is not to be lost with it
@@ -34,9 +34,9 @@ class Results:
     def has(self, method: str, places: Iterable[int]) -> bool:
         return all((method, place) in self.rows for place in places)
 
-    def add(self, method: str, first: int, rows: list[Row], pictures: np.ndarray) -> None:
-        """Pictures first: a row on disk means that its picture is there."""
-        np.save(self.pictures / f"{method}-{first}.npy", pictures)
+    def add(self, method: str, first: int, rows: list[Row], images: np.ndarray) -> None:
+        """Images first: a row on disk means that its image is there."""
+        np.save(self.images / f"{method}-{first}.npy", images)
         with self.path.open("a") as file:
             for place, row in enumerate(rows, start=first):
                 whole = {"method": method, "weights": self.weights, "place": place, "chunk": first, **row}
@@ -47,13 +47,13 @@ class Results:
         """The rows of these places (prompts.py), or ``None`` if some are missing."""
         return [self.rows[method, place] for place in places] if self.has(method, places) else None
 
-    def picture(self, row: Mapping[str, Any]) -> np.ndarray:
+    def image(self, row: Mapping[str, Any]) -> np.ndarray:
         """(3, 64, 64) uint8."""
-        return np.asarray(np.load(self.pictures / f"{row['method']}-{row['chunk']}.npy")[row["place"] - row["chunk"]])
+        return np.asarray(np.load(self.images / f"{row['method']}-{row['chunk']}.npy")[row["place"] - row["chunk"]])
 
 
 def weights_mark(folder: Path) -> str:
-    """Changes with the embedded model's weights, with which results are not to be mixed."""
+    """Changes with the demo model's weights, with which results are not to be mixed."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         digest.update(path.read_bytes())

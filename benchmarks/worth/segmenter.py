@@ -1,4 +1,4 @@
-"""A segmenter of the embedded model's world, trained on its scenes: the best saliency map that there could be, as an upper bound."""
+"""A segmenter of the demo model's world, trained on its scenes: the best saliency map that there could be, as an upper bound."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCHEDULE = Schedule(steps=800, rate=3e-3, average=0.98)
 
 
 class Segmenter(nn.Module):
-    """Pictures (B, 3, 64, 64) to maps (B, 1, 64, 64) of the named objects' pixels; grounds and clutter are 0."""
+    """Images (B, 3, 64, 64) to maps (B, 1, 64, 64) of the named objects' pixels; grounds and clutter are 0."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,8 +24,8 @@ class Segmenter(nn.Module):
             nn.Conv2d(48, 48, 3, 1, 2, dilation=2), nn.ReLU(), nn.Conv2d(48, 16, 1), nn.PixelShuffle(4),
         )  # fmt: skip
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.features(pictures).sigmoid()
+    def forward(self, images: Tensor) -> Tensor:
+        return self.features(images).sigmoid()
 
 
 def load_segmenter(folder: Path) -> nn.Module:
@@ -34,9 +34,9 @@ def load_segmenter(folder: Path) -> nn.Module:
     fresh = FreshScenes()
 
     def loss(generator: torch.Generator) -> Tensor:
-        pictures, scenes = fresh.draw(48, generator)
+        images, scenes = fresh.draw(48, generator)
         wanted = torch.stack([foreground(scene) for scene in scenes])
-        return nn.functional.binary_cross_entropy(model(spoil(pictures, generator)), wanted)
+        return nn.functional.binary_cross_entropy(model(spoil(images, generator)), wanted)
 
     torch.manual_seed(40)
     with torch.enable_grad():

@@ -22,7 +22,7 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Paired:
-    """Two methods on the same pictures: how many only the first gets right, how many only the second."""
+    """Two methods on the same images: how many only the first gets right, how many only the second."""
 
     gained: int
     lost: int
@@ -49,9 +49,9 @@ class Paired:
 
 
 def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
-    """Count what only one of two methods got right. Raises ``ValueError`` if they are not of the same pictures."""
+    """Count what only one of two methods got right. Raises ``ValueError`` if they are not of the same images."""
     if len(first) != len(second) or not first:
-        raise ValueError(f"There are {len(first)} and {len(second)} outcomes; a paired comparison needs the same pictures, at least one.")
+        raise ValueError(f"There are {len(first)} and {len(second)} outcomes; a paired comparison needs the same images, at least one.")
     gained = sum(a and not b for a, b in zip(first, second, strict=True))
     lost = sum(b and not a for a, b in zip(first, second, strict=True))
     return Paired(gained, lost, len(first))

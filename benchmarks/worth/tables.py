@@ -12,7 +12,7 @@ Outcomes = Mapping[str, Sequence[Row]]
 
 
 def main_table(outcomes: Outcomes, baseline: str) -> str:
-    """One line a method: how many are right, what they cost, and how they differ from ``baseline`` on the same pictures."""
+    """One line a method: how many are right, what they cost, and how they differ from ``baseline`` on the same images."""
     others = [name for name in outcomes if name != baseline]
     pairs = {name: paired(rights(outcomes[name]), rights(outcomes[baseline])) for name in others}
     corrected = dict(zip(others, holm([pairs[name].p for name in others]), strict=True))

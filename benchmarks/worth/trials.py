@@ -19,7 +19,7 @@ Saliency = Callable[[Tensor], Tensor] | Tensor
 
 @dataclass(frozen=True)
 class WhitenedGradient(NormalizedGradient):
-    """The normalised gradient with the same power at every spatial frequency, so that a step looks like white noise."""
+    """The normalized gradient with the same power at every spatial frequency, so that a step looks like white noise."""
 
     def step(self, gradient: Tensor, state: State, draw: Draw) -> tuple[Tensor, State]:
         spectrum = torch.fft.rfft2(gradient)
@@ -44,19 +44,19 @@ class DecayingSteps(NormalizedGradient):
 
 
 class Contrast:
-    """How much more a picture looks like the prompt's own wrong variants than like the prompt, over augmented views."""
+    """How much more an image looks like the prompt's own wrong variants than like the prompt, over augmentations."""
 
-    def __init__(self, scorer: Any, prompts: Sequence[str], views: Any) -> None:
-        self.scorer, self.views = scorer, views
+    def __init__(self, scorer: Any, prompts: Sequence[str], augmentations: Any) -> None:
+        self.scorer, self.views = scorer, augmentations
         self.texts = [scorer.encode_text([prompt, *near_misses(prompt)]).clone() for prompt in prompts]
 
     def begin(self) -> None:
         """Nothing is kept."""
 
-    def __call__(self, pictures: Tensor, context: Context) -> Scored:
-        views = self.views.draw(pictures.shape[-2], pictures.shape[-1], self.scorer.image_size, context.generator)
-        seen = torch.stack([self.scorer.encode_image(view(pictures)) for view in views], dim=1)
-        texts = [self.texts[i] for i in context.positions(len(pictures))]
+    def __call__(self, images: Tensor, context: Context) -> Scored:
+        augmentations = self.views.draw(images.shape[-2], images.shape[-1], self.scorer.image_size, context.generator)
+        seen = torch.stack([self.scorer.encode_image(augmentation(images)) for augmentation in augmentations], dim=1)
+        texts = [self.texts[i] for i in context.positions(len(images))]
         losses = [contrast(one, t[:1], t[1:]).mean() if len(t) > 1 else one.sum() * 0 for one, t in zip(seen, texts, strict=True)]
         return Scored(torch.stack(losses), {"near misses": torch.stack(losses).detach()})
 
@@ -64,8 +64,8 @@ class Contrast:
 class Attending:
     """The salient term with the map inside the encoder: a bias on the class token's attention in the last layer, not on pixels."""
 
-    def __init__(self, scorer: Any, prompts: Sequence[str], saliency: Saliency, views: Any, strength: float = 4.0) -> None:
-        self.scorer, self.saliency, self.views, self.strength = scorer, saliency, views, strength
+    def __init__(self, scorer: Any, prompts: Sequence[str], saliency: Saliency, augmentations: Any, strength: float = 4.0) -> None:
+        self.scorer, self.saliency, self.views, self.strength = scorer, saliency, augmentations, strength
         self.texts = scorer.encode_text(list(prompts)).clone()
         self.vision = scorer._towers.model.vision_model
         self.vision.config._attn_implementation = "eager"
@@ -73,23 +73,27 @@ class Attending:
     def begin(self) -> None:
         """Nothing is kept."""
 
-    def __call__(self, pictures: Tensor, context: Context) -> Scored:
-        positions = context.positions(len(pictures))
-        maps = self.saliency[positions] if isinstance(self.saliency, Tensor) else self.saliency(pictures.detach()).detach()
+    def __call__(self, images: Tensor, context: Context) -> Scored:
+        positions = context.positions(len(images))
+        maps = self.saliency[positions] if isinstance(self.saliency, Tensor) else self.saliency(images.detach()).detach()
         total = []
-        for view in self.views.draw(pictures.shape[-2], pictures.shape[-1], self.scorer.image_size, context.generator):
-            total.append(squared_great_circle(self._embed(view(pictures), view(maps.expand(-1, 3, -1, -1))[:, :1]), self.texts[positions]))
+        for augmentation in self.views.draw(images.shape[-2], images.shape[-1], self.scorer.image_size, context.generator):
+            total.append(
+                squared_great_circle(
+                    self._embed(augmentation(images), augmentation(maps.expand(-1, 3, -1, -1))[:, :1]), self.texts[positions]
+                )
+            )
         losses = torch.stack(total).mean(0)
         return Scored(losses, {"attending": losses.detach()}, maps)
 
-    def _embed(self, pictures: Tensor, maps: Tensor) -> Tensor:
+    def _embed(self, images: Tensor, maps: Tensor) -> Tensor:
         patch = self.vision.config.patch_size
         weight = torch.nn.functional.avg_pool2d(maps, patch).flatten(1)
-        bias = pictures.new_zeros(len(pictures), 1, weight.shape[1] + 1, weight.shape[1] + 1)
+        bias = images.new_zeros(len(images), 1, weight.shape[1] + 1, weight.shape[1] + 1)
         bias[:, 0, 0, 1:] = self.strength * (weight / weight.amax(1, keepdim=True).clamp(min=1e-6) - 1)
         hook = self.vision.encoder.layers[-1].register_forward_pre_hook(lambda _m, args, kw: self._biased(args, kw, bias), with_kwargs=True)
         try:
-            return self.scorer.encode_image(pictures)
+            return self.scorer.encode_image(images)
         finally:
             hook.remove()
 

@@ -1,1 +1,1 @@
-"""Training of the embedded model: one file per part, one loop, one command (``run.py train``)."""
+"""Training of the demo model: one file per part, one loop, one command (``run.py train``)."""

@@ -1,4 +1,4 @@
-"""The pictures that everything is trained on, painted once and kept in the training folder."""
+"""The images that everything is trained on, painted once and kept in the training folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..captions import COLOUR_NAMES, SHAPES, SIZES, held_out
+from ..captions import COLOR_NAMES, SHAPES, SIZES, held_out
 from ..judging import CELL
 from ..render import render
 from ..scenes import SIDE, Scene, draw_scenes, mirrored
@@ -22,24 +22,24 @@ TRAIN_SEED, HELD_OUT_SEED, FRESH_SEEDS = 1, 2, 1000
 
 @dataclass(frozen=True)
 class Scenes:
-    """Scenes with their pictures, (N, 3, 64, 64) uint8 on disk."""
+    """Scenes with their images, (N, 3, 64, 64) uint8 on disk."""
 
     scenes: list[Scene]
-    pictures: np.ndarray
+    images: np.ndarray
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Pictures (n, 3, 64, 64) float32 in [0, 1]."""
-        return torch.from_numpy(self.pictures[indices.numpy()]).float() / 255.0
+        """Images (n, 3, 64, 64) float32 in [0, 1]."""
+        return torch.from_numpy(self.images[indices.numpy()]).float() / 255.0
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, list[Scene]]:
         """``n`` of them at random, half of those mirrored."""
-        chosen = torch.randint(len(self.pictures), (n,), generator=generator)
-        pictures, scenes = self.batch(chosen), [self.scenes[i] for i in chosen.tolist()]
+        chosen = torch.randint(len(self.images), (n,), generator=generator)
+        images, scenes = self.batch(chosen), [self.scenes[i] for i in chosen.tolist()]
         for i in torch.rand(n, generator=generator).lt(0.5).nonzero().flatten().tolist():
             other = mirrored(scenes[i])
             if not held_out(other.caption.text()):
-                pictures[i], scenes[i] = pictures[i].flip(-1), other
-        return pictures, scenes
+                images[i], scenes[i] = images[i].flip(-1), other
+        return images, scenes
 
     def __len__(self) -> int:
         return len(self.scenes)
@@ -54,7 +54,7 @@ class FreshScenes:
 
 
 class Source(Protocol):
-    """Gives pictures (n, 3, 64, 64) in [0, 1] and their scenes."""
+    """Gives images (n, 3, 64, 64) in [0, 1] and their scenes."""
 
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, list[Scene]]: ...
 
@@ -75,13 +75,13 @@ def cached(path: Path, shape: tuple[int, ...], dtype: str, fill: Callable[[np.nd
     return array
 
 
-def as_bytes(pictures: Tensor) -> np.ndarray:
-    """Pictures in [0, 1] as uint8."""
-    return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+def as_bytes(images: Tensor) -> np.ndarray:
+    """Images in [0, 1] as uint8."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
 def load_scenes(folder: Path, n: int, *, held_out: bool = False) -> Scenes:
-    """``n`` scenes and their pictures; held-out ones have captions that no training scene has."""
+    """``n`` scenes and their images; held-out ones have captions that no training scene has."""
     scenes = draw_scenes(n, HELD_OUT_SEED if held_out else TRAIN_SEED, keep_held_out=held_out)
 
     def fill(array: np.ndarray) -> None:
@@ -93,23 +93,23 @@ def load_scenes(folder: Path, n: int, *, held_out: bool = False) -> Scenes:
 
 
 def detection_targets(scenes: list[Scene], cell: int = CELL) -> dict[str, Tensor]:
-    """What a detector should say, one guess per ``cell`` pixels: ``centre`` (n, h, w) in [0, 1], a small Gaussian about
-    each centre, and, for each object, its picture, row, column, classes and offset from the cell's middle in cells."""
+    """What a detector should say, one guess per ``cell`` pixels: ``center`` (n, h, w) in [0, 1], a small Gaussian about
+    each center, and, for each object, its image, row, column, classes and offset from the cell's middle in cells."""
     side = SIDE // cell
     axis = (torch.arange(side) + 0.5) * cell
-    centre = torch.zeros(len(scenes), side, side)
+    center = torch.zeros(len(scenes), side, side)
     rows: list[list[float]] = []
     for i, scene in enumerate(scenes):
         for o in scene.objects:
             distance = (axis[None, :] - o.x) ** 2 + (axis[:, None] - o.y) ** 2
-            centre[i] = torch.maximum(centre[i], torch.exp(-distance / (2 * (0.6 * cell) ** 2)))
+            center[i] = torch.maximum(center[i], torch.exp(-distance / (2 * (0.6 * cell) ** 2)))
             row, column = int(o.y // cell), int(o.x // cell)
-            centre[i, row, column] = 1.0
-            classes = COLOUR_NAMES.index(o.colour), SHAPES.index(o.shape), SIZES.index(o.size)
+            center[i, row, column] = 1.0
+            classes = COLOR_NAMES.index(o.color), SHAPES.index(o.shape), SIZES.index(o.size)
             rows.append([i, row, column, *classes, o.x / cell - column - 0.5, o.y / cell - row - 0.5])
     table = torch.tensor(rows)
-    names = ("picture", "row", "column", "colour", "shape", "size")
-    return {"centre": centre, **{n: table[:, k].long() for k, n in enumerate(names)}, "offset": table[:, 6:]}
+    names = ("image", "row", "column", "color", "shape", "size")
+    return {"center": center, **{n: table[:, k].long() for k, n in enumerate(names)}, "offset": table[:, 6:]}
 
 
 def write_report(path: Path, **figures: object) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..captions import parse
-from ..judging import judge_pictures
+from ..judging import judge_images
 from ..scenes import held_out_prompts
 from .data import Scenes
 from .judge import accuracy
@@ -17,15 +17,15 @@ from .rerender import sample
 from .scorer import retrieval
 
 
-def psnr(pictures: Tensor, decoded: Tensor) -> float:
-    """Peak signal to noise ratio in dB, over all pixels of all pictures in [0, 1]."""
-    return -10 * math.log10(float((pictures - decoded).square().mean()))
+def psnr(images: Tensor, decoded: Tensor) -> float:
+    """Peak signal to noise ratio in dB, over all pixels of all images in [0, 1]."""
+    return -10 * math.log10(float((images - decoded).square().mean()))
 
 
 def sampling(parts: Parts, cfg: float, n: int = 400) -> dict[str, object]:
-    """Plain sampling of ``n`` held-out prompts: shares of pictures that the judge finds right, by what was asked."""
+    """Plain sampling of ``n`` held-out prompts: shares of images that the judge finds right, by what was asked."""
     prompts = held_out_prompts(n)
-    verdicts = judge_pictures(parts.judge, sample(parts.painter, prompts, cfg=cfg), prompts)
+    verdicts = judge_images(parts.judge, sample(parts.painter, prompts, cfg=cfg), prompts)
     by_count: dict[int, list[bool]] = {1: [], 2: [], 3: []}
     for prompt, verdict in zip(prompts, verdicts, strict=True):
         by_count[parse(prompt).count].append(verdict.right)
@@ -39,15 +39,15 @@ def sampling(parts: Parts, cfg: float, n: int = 400) -> dict[str, object]:
 
 
 def scorer_on_samples(parts: Parts, n: int = 800) -> dict[str, float]:
-    """Retrieval on sampled pictures that the judge finds right (only of those is it known what they show)."""
+    """Retrieval on sampled images that the judge finds right (only of those is it known what they show)."""
     prompts = held_out_prompts(n, seed=4321)
-    pictures = sample(parts.painter, prompts, cfg=3.0, seed=61)
-    right = [i for i, v in enumerate(judge_pictures(parts.judge, pictures, prompts)) if v.right]
+    images = sample(parts.painter, prompts, cfg=3.0, seed=61)
+    right = [i for i, v in enumerate(judge_images(parts.judge, images, prompts)) if v.right]
     captions = [parse(prompts[i]) for i in right]
     return {
-        "retrieval": retrieval(parts.scorer, pictures[right], captions),
-        "retrieval, attributes only": retrieval(parts.scorer, pictures[right], captions, attributes_only=True),
-        "pictures": len(right),
+        "retrieval": retrieval(parts.scorer, images[right], captions),
+        "retrieval, attributes only": retrieval(parts.scorer, images[right], captions, attributes_only=True),
+        "images": len(right),
     }
 
 

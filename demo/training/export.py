@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..architecture import PICTURE_SIDE
+from ..architecture import IMAGE_SIDE
 from ..tokens import build_tokenizer
 from ..weights import WEIGHTS, write
 from .parts import Parts
@@ -17,9 +17,9 @@ from .scorer import MEAN, STD, ScorerWithHead
 TEXT_PREFIX = "text_model."  # ComfyUI's CLIPTextModel keeps its layers below this name, transformers 5 does not
 
 
-def rgb_factors(latents: torch.Tensor, pictures: torch.Tensor) -> tuple[list[list[float]], list[float]]:
-    """The linear map from scaled latents (n, c, h, w) to colours in [-1, 1] that is best for these pictures."""
-    small = nn.functional.avg_pool2d(pictures, 8).permute(0, 2, 3, 1).reshape(-1, 3) * 2 - 1
+def rgb_factors(latents: torch.Tensor, images: torch.Tensor) -> tuple[list[list[float]], list[float]]:
+    """The linear map from scaled latents (n, c, h, w) to colors in [-1, 1] that is best for these images."""
+    small = nn.functional.avg_pool2d(images, 8).permute(0, 2, 3, 1).reshape(-1, 3) * 2 - 1
     flat = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
     solution = torch.linalg.lstsq(torch.cat([flat, torch.ones(len(flat), 1)], dim=1), small).solution
     return solution[:-1].tolist(), solution[-1].tolist()
@@ -50,7 +50,7 @@ def export_scorer(scorer: ScorerWithHead) -> None:
     # transformers 5 writes a name for the class that 4 does not know; both know this one.
     settings = {**json.loads(config.read_text()), "tokenizer_class": "PreTrainedTokenizerFast"}
     config.write_text(json.dumps(settings, indent=2) + "\n")
-    side = {"height": PICTURE_SIDE, "width": PICTURE_SIDE}
-    CLIPImageProcessor(size={"shortest_edge": PICTURE_SIDE}, crop_size=side, image_mean=[MEAN] * 3, image_std=[STD] * 3).save_pretrained(
+    side = {"height": IMAGE_SIDE, "width": IMAGE_SIDE}
+    CLIPImageProcessor(size={"shortest_edge": IMAGE_SIDE}, crop_size=side, image_mean=[MEAN] * 3, image_std=[STD] * 3).save_pretrained(
         folder
     )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..architecture import build_generator_text_encoder, build_unet, initialise
+from ..architecture import build_generator_text_encoder, build_unet, initialize
 from ..tokens import build_tokenizer
 from .loop import Schedule, draw, precision, train
 
@@ -58,7 +58,7 @@ def train_generator(folder: Path, latents: np.ndarray, captions: Sequence[str], 
     """Train it on scaled latents and their captions, or load what was trained in ``folder``."""
     torch.manual_seed(40)
     model = Generator()
-    initialise(model.unet, torch.Generator().manual_seed(40))
+    initialize(model.unet, torch.Generator().manual_seed(40))
     model.to(device)
     tokenizer = build_tokenizer()
     rows = tokenizer(list(captions), padding="max_length", truncation=True, return_tensors="pt")["input_ids"]

@@ -1,4 +1,4 @@
-"""One loop for every part of the embedded model: seeded by step, so that it resumes where it was stopped."""
+"""One loop for every part of the demo model: seeded by step, so that it resumes where it was stopped."""
 
 from __future__ import annotations
 

@@ -12,14 +12,14 @@ from .scorer import ScorerWithHead
 
 @dataclass(frozen=True)
 class Painter:
-    """What makes pictures: generator, autoencoder, and the factor between its latents and the generator's."""
+    """What makes images: generator, autoencoder, and the factor between its latents and the generator's."""
 
     generator: Generator
     autoencoder: nn.Module
     scale: float
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents (B, 16, h, w) to pictures (B, 3, 8 h, 8 w) in [0, 1]."""
+        """Scaled latents (B, 16, h, w) to images (B, 3, 8 h, 8 w) in [0, 1]."""
         return (self.autoencoder.decode(latents / self.scale) / 2 + 0.5).clamp(0, 1)
 
 

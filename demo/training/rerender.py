@@ -1,7 +1,7 @@
-"""Pictures as the generator paints them, of which it is still known what they show.
+"""Images as the generator paints them, of which it is still known what they show.
 
-A sampled picture need not show what its prompt says, so it cannot teach the scorer. A training scene's latent, noised
-part of the way and denoised again by the generator with the scene's own caption, looks like the generator's pictures
+A sampled image need not show what its prompt says, so it cannot teach the scorer. A training scene's latent, noised
+part of the way and denoised again by the generator with the scene's own caption, looks like the generator's images
 and keeps its objects.
 """
 
@@ -44,7 +44,7 @@ def rerender(painter: Painter, latents: np.ndarray, captions: Sequence[str], pat
 
 @torch.no_grad()
 def sample(painter: Painter, prompts: Sequence[str], *, cfg: float, steps: int = 15, seed: int = 60) -> torch.Tensor:
-    """Pictures (n, 3, 64, 64) in [0, 1] from pure noise, by Euler on Karras' sigmas."""
+    """Images (n, 3, 64, 64) in [0, 1] from pure noise, by Euler on Karras' sigmas."""
     tokenize = _Tokens()
     draws = torch.Generator().manual_seed(seed)
     ramp = torch.linspace(0, 1, steps)

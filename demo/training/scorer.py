@@ -1,6 +1,6 @@
-"""Train the scorer: which caption belongs to a picture, among the batch's and among captions with one thing wrong.
+"""Train the scorer: which caption belongs to an image, among the batch's and among captions with one thing wrong.
 
-Beside the contrastive loss its picture tokens learn, through a head that is thrown away, what stands where: without
+Beside the contrastive loss its image tokens learn, through a head that is thrown away, what stands where: without
 it a tower of this size needs many times the steps to see small objects at all.
 """
 
@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..architecture import JUDGE_CHANNELS, build_scorer
-from ..captions import COLOUR_NAMES, SHAPES, Caption, hard_negatives
+from ..captions import COLOR_NAMES, SHAPES, Caption, hard_negatives
 from ..scenes import SIDE, Scene
 from ..tokens import build_tokenizer
 from .data import Source, detection_targets
@@ -23,7 +23,7 @@ from .judge import detection_loss, spoil
 from .loop import Schedule, precision, train
 
 PATCH, NEGATIVES, BATCH = 8, 7, 64
-# Legs: what stands there; what belongs to what; the generator's own kind of pictures; where things stand, which the
+# Legs: what stands there; what belongs to what; the generator's own kind of images; where things stand, which the
 # contrastive loss alone did not learn (turned relations stayed at chance after the first three); and scenes without end, since by
 # then it knew its 60 000 by heart (97 % of the true captions found there, 86 % on held-out ones). Each goes on from the one before.
 LEGS = {
@@ -51,9 +51,9 @@ class ScorerWithHead(nn.Module):
         channels = sum(v for k, v in JUDGE_CHANNELS.items() if k != "offset")
         self.head = nn.Linear(self.clip.config.vision_config.hidden_size, channels)
 
-    def look(self, pictures: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def look(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Unit embeddings (B, d) and the head's logits by name."""
-        out = self.clip.vision_model(pixel_values=(pictures - MEAN) / STD)
+        out = self.clip.vision_model(pixel_values=(images - MEAN) / STD)
         tokens = rearrange(self.head(out.last_hidden_state[:, 1:]), "b (h w) c -> b c h w", h=64 // PATCH)
         names = [k for k in JUDGE_CHANNELS if k != "offset"]
         parts = dict(zip(names, tokens.split([JUDGE_CHANNELS[k] for k in names], dim=1), strict=True))
@@ -66,7 +66,7 @@ class ScorerWithHead(nn.Module):
 
 
 class Places(nn.Module):
-    """One linear map from embeddings to where each kind of object stands, the same for pictures and for captions.
+    """One linear map from embeddings to where each kind of object stands, the same for images and for captions.
 
     It makes both towers keep places in the same directions of their common space; thrown away like the other head.
     """
@@ -77,21 +77,21 @@ class Places(nn.Module):
         self.where = nn.Linear(scorer.clip.config.projection_dim, len(KINDS) * 2)
 
     def loss(self, images: Tensor, captions: Tensor, scenes: Sequence[Scene]) -> Tensor:
-        """Mean error of places: of a picture's objects from their common middle, in halves of the picture, and of a caption's
+        """Mean error of places: of an image's objects from their common middle, in halves of the image, and of a caption's
         first two objects along the axis that it speaks of."""
-        pictured, read = (self.where(e * len(KINDS)).unflatten(1, (len(KINDS), 2)) for e in (images, captions))
-        return _picture_error(pictured, scenes) + _caption_error(read, scenes)
+        seen, read = (self.where(e * len(KINDS)).unflatten(1, (len(KINDS), 2)) for e in (images, captions))
+        return _image_error(seen, scenes) + _caption_error(read, scenes)
 
 
-KINDS = tuple((colour, shape) for colour in COLOUR_NAMES for shape in SHAPES)
+KINDS = tuple((color, shape) for color in COLOR_NAMES for shape in SHAPES)
 _AXES = {"left of": (0, -0.5), "right of": (0, 0.5), "above": (1, -0.5), "below": (1, 0.5)}
 
 
-def _picture_error(where: Tensor, scenes: Sequence[Scene]) -> Tensor:
+def _image_error(where: Tensor, scenes: Sequence[Scene]) -> Tensor:
     errors = []
     for row, scene in zip(where, scenes, strict=True):
         places = torch.tensor([[o.x, o.y] for o in scene.objects], device=where.device)
-        kinds = [KINDS.index((o.colour, o.shape)) for o in scene.objects]
+        kinds = [KINDS.index((o.color, o.shape)) for o in scene.objects]
         if len(set(kinds)) == len(kinds) > 1:
             errors.append((row[kinds] - (places - places.mean(0)) / (SIDE / 2)).abs().mean())
     return torch.stack(errors).mean() if errors else where.sum() * 0
@@ -102,21 +102,21 @@ def _caption_error(where: Tensor, scenes: Sequence[Scene]) -> Tensor:
     for row, scene in zip(where, scenes, strict=True):
         if scene.caption.relation is not None:
             axis, side = _AXES[scene.caption.relation]
-            first, second = (KINDS.index((p.colour, p.shape)) for p in scene.caption.phrases[:2])
+            first, second = (KINDS.index((p.color, p.shape)) for p in scene.caption.phrases[:2])
             errors.append((row[first, axis] - side).abs() + (row[second, axis] + side).abs())
     return torch.stack(errors).mean() if errors else where.sum() * 0
 
 
 def contrast(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
-    """``texts`` (B, 1 + N, d), the true one first: each picture against all true captions and its own wrong ones, and
-    each true caption against all pictures."""
+    """``texts`` (B, 1 + N, d), the true one first: each image against all true captions and its own wrong ones, and
+    each true caption against all images."""
     own = torch.einsum("bd,bnd->bn", images, texts) * scale
     across = images @ texts[:, 0].T * scale
     off = across.masked_fill(torch.eye(len(images), dtype=torch.bool, device=images.device), float("-inf"))
     target = torch.zeros(len(images), dtype=torch.long, device=images.device)
-    by_picture = nn.functional.cross_entropy(torch.cat([own, off], dim=1), target)
+    by_image = nn.functional.cross_entropy(torch.cat([own, off], dim=1), target)
     by_text = nn.functional.cross_entropy(across.T, torch.arange(len(images), device=images.device))
-    return by_picture + 0.5 * by_text
+    return by_image + 0.5 * by_text
 
 
 def train_scorer(leg: str, folder: Path, sources: Sequence[Source], *, start: nn.Module | None, device: torch.device) -> ScorerWithHead:
@@ -131,18 +131,18 @@ def train_scorer(leg: str, folder: Path, sources: Sequence[Source], *, start: nn
 
     def loss(generator: torch.Generator) -> Tensor:
         drawn = [source.draw(BATCH // len(sources), generator) for source in sources]
-        pictures = torch.cat([part for part, _ in drawn])
+        images = torch.cat([part for part, _ in drawn])
         scenes = [scene for _, part in drawn for scene in part]
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         texts = [c.text() for s in scenes for c in (s.caption, *hard_negatives(s.caption, NEGATIVES, rng, binding=binding))]
         tokens = tokenizer(texts, padding=True, return_tensors="pt").to(device)
         targets = {k: v.to(device) for k, v in detection_targets(scenes, PATCH).items()}
         with precision(device):
-            images, guesses = model.look(spoil(pictures, generator).to(device))
+            embedded, guesses = model.look(spoil(images, generator).to(device))
             read = model.read(tokens["input_ids"], tokens["attention_mask"])
         texts_of = rearrange(read, "(b n) d -> b n d", n=NEGATIVES + 1)
-        value = contrast(images, texts_of, model.clip.logit_scale.exp().clamp(max=100)) + 0.5 * detection_loss(guesses, targets)
-        return value if places is None else value + PLACES * places.loss(images, texts_of[:, 0], scenes)
+        value = contrast(embedded, texts_of, model.clip.logit_scale.exp().clamp(max=100)) + 0.5 * detection_loss(guesses, targets)
+        return value if places is None else value + PLACES * places.loss(embedded, texts_of[:, 0], scenes)
 
     train(leg, places or model, loss, LEGS[leg], folder, seed=30 + list(LEGS).index(leg))
     return model
@@ -151,14 +151,14 @@ def train_scorer(leg: str, folder: Path, sources: Sequence[Source], *, start: nn
 @torch.no_grad()
 def retrieval(
     model: ScorerWithHead,
-    pictures: Tensor,
+    images: Tensor,
     captions: Sequence[Caption],
     negatives: int = 15,
     seed: int = 5,
     *,
     attributes_only: bool = False,
 ) -> float:
-    """How often the true caption scores above ``negatives`` captions with one thing wrong each. Pictures (n, 3, 64, 64)."""
+    """How often the true caption scores above ``negatives`` captions with one thing wrong each. Images (n, 3, 64, 64)."""
     tokenizer, rng, hits = build_tokenizer(), np.random.default_rng(seed), 0
     for chunk in torch.arange(len(captions)).split(100):
         texts = [
@@ -167,7 +167,7 @@ def retrieval(
             for c in (captions[i], *hard_negatives(captions[i], negatives, rng, attributes_only=attributes_only))
         ]
         tokens = tokenizer(texts, padding=True, return_tensors="pt")
-        images, _ = model.look(pictures[chunk])
+        embedded, _ = model.look(images[chunk])
         read = rearrange(model.read(tokens["input_ids"], tokens["attention_mask"]), "(b n) d -> b n d", n=negatives + 1)
-        hits += int((torch.einsum("bd,bnd->bn", images, read).argmax(1) == 0).sum())
+        hits += int((torch.einsum("bd,bnd->bn", embedded, read).argmax(1) == 0).sum())
     return hits / len(captions)

@@ -50,7 +50,7 @@ def invert(plan: Plan, slope: Slope, end: Pair, on_step: OnStep | None = None) -
 
 
 def end_pair(plan: Plan, slope: Slope, latent: Tensor, coupled: bool) -> Pair:
-    """The two states to start an inversion from, for a ``latent (B, ...)`` that did not come from this solver, such as a picture's.
+    """The two states to start an inversion from, for a ``latent (B, ...)`` that did not come from this solver, such as an image's.
 
     Coupled solvers take it twice. The others need the latent one sigma before as well, and take a DDIM step back for it (one model call,
     at the last sigma above 0), as their papers do. Either way the inversion is exact: :func:`run` returns these two states.

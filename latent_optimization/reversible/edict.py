@@ -14,7 +14,7 @@ class EDICT:
     """x' = x + h d(y), y' = y + h d(x'), then both are drawn together: x = p x' + (1 - p) y', y = p y' + (1 - p) x.
 
     The mixing is linear and between states of one sigma, so the published step (a x + b eps(y) with alphas) is this one in ComfyUI's
-    parametrisation. But x' belongs to the next sigma already, while the model is told this one's: what the published code hands it is
+    parametrization. But x' belongs to the next sigma already, while the model is told this one's: what the published code hands it is
     the model's own state, of unit variance, and so x' is scaled here. Two model calls a step. Ends at sigma 0 as DDIM does.
 
     Args:

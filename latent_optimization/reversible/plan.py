@@ -8,7 +8,7 @@ where u is one of the two states, v the other, and ``d(x, sigma) = (x - D(x, sig
 still there afterwards, so the update is undone by ``u <- (u - mix * v - weight * d(scale * v, sigma)) / keep``. A solver is no more than
 the list of its updates; running it, running it backwards and its gradient are written once (chain.py).
 
-In ComfyUI's sigma parametrisation d is the derivative of the state in sigma, for eps, v and flow models alike, so DDIM is Euler's method.
+In ComfyUI's sigma parametrization d is the derivative of the state in sigma, for eps, v and flow models alike, so DDIM is Euler's method.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ class StandIn:
         answer: what each run gives, or a function of the graph; None while it runs.
         delay: seconds that a run takes.
         dies_at: it goes away when it is asked for the outcome of this many runs (0: never).
-        submitted: the graphs, in order. cancelled: ids of runs.
+        submitted: the graphs, in order. canceled: ids of runs.
     """
 
     def __init__(self, delay: float = 0.0, dies_at: int = 0) -> None:
@@ -24,7 +24,7 @@ class StandIn:
         self.refuses: dict[str, Any] | None = None
         self.fails = ""
         self.submitted: list[dict[str, Any]] = []
-        self.cancelled: list[str] = []
+        self.canceled: list[str] = []
         self._runs: dict[str, float] = {}
         self._server: ThreadingHTTPServer | None = None
         self.port = 0
@@ -104,7 +104,7 @@ class StandIn:
             self._runs[run] = time.monotonic()
             return 200, {"prompt_id": run}
         if path == "/interrupt":
-            self.cancelled.append(body["prompt_id"])
+            self.canceled.append(body["prompt_id"])
         return 200, {}
 
     def _ended(self, run: str) -> bool:

@@ -110,13 +110,13 @@ def test_the_converted_model_gives_the_same_vectors(original: OpenCLIP, like: Pa
     torch.save({"epoch": 3, "state_dict": {f"module.{name}": value for name, value in original.state_dict().items()}}, tmp_path / "hps.pt")
     make_folder(tmp_path / "hps.pt", like, tmp_path / "made")
     encoder = load_encoder(tmp_path / "made")
-    pictures = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    images = torch.rand(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
     prompts = ["a red circle", "blue square left of the cat"]
     tokens = encoder.tokenizer(prompts, padding=True, return_tensors="pt")["input_ids"]
     with torch.no_grad():
-        image = nn.functional.normalize(original.visual(encoder.preprocessing(pictures)), dim=-1)
+        image = nn.functional.normalize(original.visual(encoder.preprocessing(images)), dim=-1)
         text = nn.functional.normalize(original.text(tokens, (tokens == 3).int().argmax(1)), dim=-1)
-        torch.testing.assert_close(encoder.encode_image(pictures), image, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(encoder.encode_image(images), image, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(encoder.encode_text(prompts), text, atol=1e-5, rtol=1e-5)
     assert abs(float((image[0] * image[1]).sum())) < 0.999  # vectors that are all alike would prove nothing
 

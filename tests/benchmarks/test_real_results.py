@@ -18,20 +18,20 @@ from sgool.benchmarks.real.table import by_prompt, calls, write_table
 from sgool.benchmarks.real.work import cost_of
 from sgool.harness.problems import SetupProblem
 
-PLAN = Plan("sd15.safetensors", ("a cat", "a dog", "two birds"), best_of=31, seeds=2, optimised_scorer="A", judging_scorers=("B", "pick"))
+PLAN = Plan("sd15.safetensors", ("a cat", "a dog", "two birds"), best_of=31, seeds=2, optimized_scorer="A", judging_scorers=("B", "pick"))
 COST = {"runs": 11, "backwards": 10, "calls": 220}
 
 
-def png(colour: tuple[int, int, int]) -> bytes:
+def png(color: tuple[int, int, int]) -> bytes:
     contents = io.BytesIO()
-    Image.new("RGB", (64, 48), colour).save(contents, "PNG")
+    Image.new("RGB", (64, 48), color).save(contents, "PNG")
     return contents.getvalue()
 
 
 def record(job: Job, value: float, **more: Any) -> dict[str, Any]:
-    names = {"picture": f"pictures/{job.key}.png", "saliency": f"saliency/{job.key}.png"}
+    names = {"image": f"images/{job.key}.png", "saliency": f"saliency/{job.key}.png"}
     return {
-        "optimised": value,
+        "optimized": value,
         "scores": {"B": value / 2, "pick": value / 4},
         "cost": None if job.method == "plain" else COST,
         "seconds": 1.5,
@@ -79,7 +79,7 @@ def test_a_run_goes_on_from_what_is_there_and_may_grow(tmp_path: Path) -> None:
     again = Results(tmp_path, replace(PLAN, prompts=(*PLAN.prompts, "a fourth"), seeds=3))
     assert len(again.missing()) == 4 * 3 * len(METHODS) - 4
     assert not {job.key for job in again.missing()} & set(first.records)
-    assert (tmp_path / "pictures" / f"{first.plan.jobs()[0].key}.png").exists()
+    assert (tmp_path / "images" / f"{first.plan.jobs()[0].key}.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_line_that_was_cut_off_costs_one_job_and_no_more(tmp_path: Path) -> No
     again = Results(tmp_path, PLAN)
     assert [job.key for job in again.missing()[:2]] == [jobs[2].key, jobs[3].key]
     again.add(jobs[2], record(jobs[2], 0.4))
-    assert Results(tmp_path, PLAN).records[jobs[2].key]["optimised"] == 0.4
+    assert Results(tmp_path, PLAN).records[jobs[2].key]["optimized"] == 0.4
     assert len((tmp_path / LINES).read_text().splitlines()) == 4
 
 
@@ -120,7 +120,7 @@ def test_what_failed_is_not_tried_again_unless_asked_for(tmp_path: Path) -> None
     assert job not in again.missing()
     assert job in again.missing(retry_failed=True)
     assert again.of("plain") == {}
-    assert "Allocation on device (1 pictures" in write_table(again)
+    assert "Allocation on device (1 images" in write_table(again)
 
 
 def test_the_table_has_means_differences_and_costs(tmp_path: Path) -> None:
@@ -133,24 +133,24 @@ def test_the_table_has_means_differences_and_costs(tmp_path: Path) -> None:
     assert plain in text
     assert "| winner" not in text
     assert "| this pack's default | 6 | 23.0" in text
-    # Every pair gains the same: the interval has no width, and each picture is better.
+    # Every pair gains the same: the interval has no width, and each image is better.
     assert "| best of 31 | 6 | +2.50 [+2.50, +2.50], better in 6 | +1.25 [+1.25, +1.25], better in 6 | +5.00" in text
     assert "Differences from best of 31" in text
-    assert "Differences from EDICT, not optimised" in text
+    assert "Differences from EDICT, not optimized" in text
     assert rows["DOODL"].count("better in 6") == 3
     assert "Warning" not in text
-    assert "36 of 36 pictures are there" in text
+    assert "36 of 36 images are there" in text
 
 
-def test_the_table_warns_of_a_judge_that_was_optimised(tmp_path: Path) -> None:
+def test_the_table_warns_of_a_judge_that_was_optimized(tmp_path: Path) -> None:
     results = Results(tmp_path, replace(PLAN, judging_scorers=("B", "A", "pick")))
-    assert "Warning: A is both optimised and judging" in write_table(results)
+    assert "Warning: A is both optimized and judging" in write_table(results)
     nobody = Results(tmp_path / "other", replace(PLAN, judging_scorers=()))
-    assert "no scorer here but the one that was optimised" in write_table(nobody)
+    assert "no scorer here but the one that was optimized" in write_table(nobody)
 
 
 def test_the_judge_of_the_embedded_model_is_counted_in_pairs(tmp_path: Path) -> None:
-    results = Results(tmp_path, replace(PLAN, checkpoint="demo", optimised_scorer="", judging_scorers=()))
+    results = Results(tmp_path, replace(PLAN, checkpoint="demo", optimized_scorer="", judging_scorers=()))
     for job in results.missing():
         right = job.method == "winner" or job.prompt_index == 0
         results.add(job, record(job, 0.3, verdict="right (sees it)" if right else "wrong: another number of objects (sees nothing)"))
@@ -175,7 +175,7 @@ def test_the_estimate_counts_forwards_and_backwards() -> None:
 
 
 def test_cost_counts_a_backward_as_two() -> None:
-    cost = cost_of("Picture 1\n...\n\n11 sampler runs, 10 of them differentiated, 11 evaluations, 220 model calls")
+    cost = cost_of("Image 1\n...\n\n11 sampler runs, 10 of them differentiated, 11 evaluations, 220 model calls")
     assert cost == COST
     assert calls(PLAN, {"cost": cost, "method": "DOODL"}) == 20 * 31
     half = replace(PLAN, default={"jacobian": {"choice": "every", "count": 2}})
@@ -187,7 +187,7 @@ def test_cost_counts_a_backward_as_two() -> None:
 def test_sheets_show_every_prompt_with_every_method(tmp_path: Path) -> None:
     results = Results(tmp_path, replace(PLAN, seeds=3))
     jobs = results.missing()
-    for job in jobs[:-1]:  # the last picture is not there yet
+    for job in jobs[:-1]:  # the last image is not there yet
         results.add(job, record(job, 0.3 + 0.1 * METHODS.index(job.method)))
     sheets = write_sheets(results)
     assert [sheet.name for sheet in sheets] == ["sheet-01.jpg", "sheet-02.jpg"]
@@ -195,7 +195,7 @@ def test_sheets_show_every_prompt_with_every_method(tmp_path: Path) -> None:
         assert first.size[0] == 8 + 6 * 232
         pixels = [first.getpixel((8 + 232 * column + 112, 150)) for column in range(6)]
     reds = [pixel[0] for pixel in pixels if isinstance(pixel, tuple)]
-    assert reds == sorted(reds)  # the colours of the six methods, in the table's order
+    assert reds == sorted(reds)  # the colors of the six methods, in the table's order
     assert reds[-1] - reds[0] > 80
 
 

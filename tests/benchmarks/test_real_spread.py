@@ -160,15 +160,15 @@ def test_stopping_cancels_what_is_under_way(servers: list[StandIn]) -> None:
     threading.Thread(target=stop, daemon=True).start()
     spread.run(JOBS)
     assert kept.order == []
-    assert servers[0].cancelled == [f"{servers[0].port}-1"]
+    assert servers[0].canceled == [f"{servers[0].port}-1"]
 
 
-def test_a_run_that_takes_too_long_is_cancelled(servers: list[StandIn]) -> None:
+def test_a_run_that_takes_too_long_is_canceled(servers: list[StandIn]) -> None:
     servers[0].delay = 60.0
     station = Station(servers[0].url, lambda client: None)
     with pytest.raises(RunFailed, match="did not end within"):
         station.run({"1": {"class_type": "X", "inputs": {}}}, threading.Event(), timeout=0.1)
-    assert servers[0].cancelled == [f"{servers[0].port}-1"]
+    assert servers[0].canceled == [f"{servers[0].port}-1"]
 
 
 def test_a_job_that_is_lost_again_and_again_is_given_up() -> None:

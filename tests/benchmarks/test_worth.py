@@ -73,7 +73,7 @@ def test_a_paired_comparison_counts_what_only_one_gets_right() -> None:
     assert paired([True] * 8, [False] * 8).p == pytest.approx(2 / 2**8)
     low, high = pair.interval
     assert low < 0.2 < high
-    with pytest.raises(ValueError, match="same pictures"):
+    with pytest.raises(ValueError, match="same images"):
         paired([True], [])
 
 
@@ -92,16 +92,16 @@ def test_the_interval_of_a_mean_is_the_same_every_time() -> None:
 
 def test_results_survive_a_cut_off_line_and_do_not_mix_weights(tmp_path: Path) -> None:
     results = Results(tmp_path, "tune", "w1")
-    pictures = np.arange(2 * 3 * 64 * 64, dtype=np.uint8).reshape(2, 3, 64, 64)
-    results.add("m", 0, [{"right": True}, {"right": False}], pictures)
+    images = np.arange(2 * 3 * 64 * 64, dtype=np.uint8).reshape(2, 3, 64, 64)
+    results.add("m", 0, [{"right": True}, {"right": False}], images)
     with (tmp_path / "tune.jsonl").open("a") as file:
         file.write(json.dumps({"method": "m", "weights": "w1", "place": 2})[:-9])
     again = Results(tmp_path, "tune", "w1")
     rows = again.of("m", [0, 1])
     assert rows is not None
     assert [row["right"] for row in rows] == [True, False]
-    assert (again.picture(rows[1]) == pictures[1]).all()
+    assert (again.image(rows[1]) == images[1]).all()
     assert again.of("m", [0, 1, 2]) is None
-    again.add("m", 2, [{"right": True}], pictures[:1])
+    again.add("m", 2, [{"right": True}], images[:1])
     assert Results(tmp_path, "tune", "w1").of("m", [0, 1, 2]) is not None
     assert Results(tmp_path, "tune", "w2").of("m", [0]) is None

@@ -65,14 +65,14 @@ def test_gained_and_lost_are_the_discordant_pairs() -> None:
     assert not found["lost"]
 
 
-def test_plots_are_pictures(tmp_path: Path) -> None:
+def test_plots_are_images(tmp_path: Path) -> None:
     plots.accuracy_against_cost(OUTCOMES, tmp_path / "cost.png")
     plots.judge_against_score(OUTCOMES, tmp_path / "iterations.png")
     pairs = tables.gained_and_lost(OUTCOMES["gradient"], OUTCOMES["best of 31"])["gained"]
     plots.strip(pairs, lambda row: np.full((3, 64, 64), 200 if row["right"] else 30, np.uint8), tmp_path / "strip.png")
     for name in ("cost", "iterations", "strip"):
-        picture = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))
-        assert picture.std() > 5
+        image = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))
+        assert image.std() > 5
     strip = np.asarray(Image.open(tmp_path / "strip.png").convert("RGB")).reshape(-1, 3)
     assert (strip == (30, 30, 30)).all(1).any()
     assert (strip == (200, 200, 200)).all(1).any()

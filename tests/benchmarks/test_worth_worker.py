@@ -1,4 +1,4 @@
-"""The benchmark's own running of methods on the embedded model, in a real ComfyUI."""
+"""The benchmark's own running of methods on the demo model, in a real ComfyUI."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def quick(method: Method, **settings: object) -> Method:
 
 @pytest.mark.parametrize("method", [Method(steps=2), quick(best_of(3)), quick(gradient(), iterations=2), Method(steps=2, zero_order=2)])
 def test_a_prompt_comes_out_the_same_in_any_chunk(worker: Worker, method: Method) -> None:
-    rows, pictures = worker.run(method, PROMPTS, 0)
+    rows, images = worker.run(method, PROMPTS, 0)
     again, others = worker.run(method, PROMPTS[2:], 2)
     assert [row["prompt"] for row in rows[2:]] == [row["prompt"] for row in again]
-    assert np.abs(pictures[2:].astype(int) - others.astype(int)).max() <= 1  # batches of other sizes round differently
+    assert np.abs(images[2:].astype(int) - others.astype(int)).max() <= 1  # batches of other sizes round differently
 
 
 @pytest.mark.parametrize(
@@ -62,25 +62,25 @@ def test_every_trial_and_a_map_change_the_step(worker: Worker) -> None:
         "attention inside the encoder, random",
         "whitened gradient",
         "coarse to fine",
-        "all iterates anew, 7 views",
-        "light views, all iterates anew",
+        "all iterates anew, 7 augmentations",
+        "light augmentations, all iterates anew",
     )
     methods = [gradient(), SALIENCY["map: random (control)"], *(IMPROVEMENTS[name].method for name in named)]
-    pictures = [worker.run(quick(m, iterations=2, best_of=1, returned="last"), PROMPTS[:1], 0)[1].tobytes() for m in methods]
-    assert len(set(pictures)) == len(methods)
+    images = [worker.run(quick(m, iterations=2, best_of=1, returned="last"), PROMPTS[:1], 0)[1].tobytes() for m in methods]
+    assert len(set(images)) == len(methods)
 
 
 def test_the_scorer_is_held_to_pairs_of_one_prompt(worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert area(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([True, False, True])) == 1.0
     assert area(torch.tensor([0.0, 1.0, 1.0]), torch.tensor([True, False, True])) == 0.25
     results = Results(tmp_path, "tune", "w")
-    rows, pictures = worker.run(Method(steps=4), PROMPTS[:2], 0)
+    rows, images = worker.run(Method(steps=4), PROMPTS[:2], 0)
     for method, right in (("a", True), ("b", False)):
-        results.add(method, 0, [{**row, "right": right} for row in rows], pictures if right else 255 - pictures)
+        results.add(method, 0, [{**row, "right": right} for row in rows], images if right else 255 - images)
     monkeypatch.setattr(segmenter, "SCHEDULE", replace(segmenter.SCHEDULE, steps=2))
     load_segmenter(worker.folder)
     lines = discrimination_table(results, worker).splitlines()
-    assert lines[2].startswith("| whole picture | ")
+    assert lines[2].startswith("| whole image | ")
     assert all(line.endswith("| 2 |") for line in lines[2:])
     assert len(lines) == 2 + 1 + 2 * len(MAPS) * 3
 

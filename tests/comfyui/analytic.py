@@ -22,7 +22,7 @@ class _Config:
 
 
 class AnalyticGuider:
-    """Stands where a CFGGuider stands: a smooth, non-linear denoiser that couples the elements of each picture.
+    """Stands where a CFGGuider stands: a smooth, non-linear denoiser that couples the elements of each image.
 
     Reports an unconditional prediction to post-CFG functions, as guiders do, for the samplers that ask for it (``*_cfg_pp``).
     """

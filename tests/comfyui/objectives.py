@@ -18,9 +18,9 @@ class Red:
     def begin(self) -> None:
         pass
 
-    def __call__(self, pictures: Tensor, context: Context) -> Scored:
+    def __call__(self, images: Tensor, context: Context) -> Scored:
         self.calls += 1
         if self.on_call is not None:
             self.on_call(self.calls)
-        losses = (pictures[:, 0] - 1).square().mean((1, 2)) + pictures[:, 1:].square().mean((1, 2, 3))
-        return Scored(losses, {"red": pictures[:, 0].mean((1, 2)).detach()})
+        losses = (images[:, 0] - 1).square().mean((1, 2)) + images[:, 1:].square().mean((1, 2, 3))
+        return Scored(losses, {"red": images[:, 0].mean((1, 2)).detach()})

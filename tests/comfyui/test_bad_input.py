@@ -1,6 +1,6 @@
 """What goes wrong in front of a screen, through a real server: a sentence each, or what is documented; and the next run is right.
 
-The graph is the shipped workflow's, made small: one picture, 3 steps, 1 iteration of the embedded model. What one of the nodes refuses by
+The graph is the shipped workflow's, made small: one image, 3 steps, 1 iteration of the demo model. What one of the nodes refuses by
 itself is in the tests of that node; a scorer's folder without tokenizer, and prompts for CLIP Score, are in test_guidance_server.py.
 """
 
@@ -21,11 +21,11 @@ from sgool.nodes.settings import OptimizationSettingsNode
 from torch import Tensor
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.server]
-USED = ("model", "prompt", "positive", "negative", "latent", "objective", "optimised")
+USED = ("model", "prompt", "positive", "negative", "latent", "objective", "optimized")
 _fresh = itertools.count(1)
 
 
-# Of the iterates the last, so that one iteration is sure to change the picture.
+# Of the iterates the last, so that one iteration is sure to change the image.
 LAST_ITERATE = {each.id: each.default for each in OptimizationSettingsNode.define_schema().inputs} | {
     "preset": "balanced",
     "returned": "last",
@@ -33,18 +33,18 @@ LAST_ITERATE = {each.id: each.default for each in OptimizationSettingsNode.defin
 
 
 def graph(changes: dict[str, dict[str, Any]] | None = None, nodes: Graph | None = None) -> Graph:
-    """The shipped workflow up to the optimised latent, with ``changes`` of inputs (node -> input -> value) and further nodes."""
+    """The shipped workflow up to the optimized latent, with ``changes`` of inputs (node -> input -> value) and further nodes."""
     shipped = json.loads((ROOT / "workflows" / "api" / "sgool_demo.json").read_text(encoding="utf-8"))
     made: Graph = {name: {"class_type": shipped[name]["class_type"], "inputs": dict(shipped[name]["inputs"])} for name in USED}
     made["latent"]["inputs"]["batch_size"] = 1
-    made["optimised"]["inputs"] |= {"steps": 3, "iterations": 1, "settings": ["settings", 0]}
+    made["optimized"]["inputs"] |= {"steps": 3, "iterations": 1, "settings": ["settings", 0]}
     made["settings"] = {"class_type": "SGOOL_Settings", "inputs": LAST_ITERATE}
-    # Without prompts to move away from this changes nothing but ComfyUI's cache, which would answer a graph that it has seen by itself.
-    made["objective"]["inputs"]["w_away"] = next(_fresh) / 1000
+    # Without negative prompts this changes nothing but ComfyUI's cache, which would answer a graph that it has seen by itself.
+    made["objective"]["inputs"]["w_negative"] = next(_fresh) / 1000
     for name, inputs in (changes or {}).items():
         made[name]["inputs"] |= inputs
-    made["save"] = {"class_type": "SaveLatent", "inputs": {"samples": ["optimised", 0], "filename_prefix": "bad_input"}}
-    made["history"] = {"class_type": "PreviewAny", "inputs": {"source": ["optimised", 3]}}
+    made["save"] = {"class_type": "SaveLatent", "inputs": {"samples": ["optimized", 0], "filename_prefix": "bad_input"}}
+    made["history"] = {"class_type": "PreviewAny", "inputs": {"source": ["optimized", 3]}}
     return made | (nodes or {})
 
 
@@ -56,10 +56,10 @@ def without(name: str, input_: str) -> Graph:
 
 def plainly(made: Graph) -> Graph:
     """The same with core's KSampler, whose output has the place of ours."""
-    ours = made["optimised"]["inputs"]
+    ours = made["optimized"]["inputs"]
     theirs = {key: value for key, value in ours.items() if key not in ("preset", "iterations", "objective", "vae", "settings")}
     rest = {name: node for name, node in made.items() if name not in ("objective", "history", "settings")}
-    return rest | {"optimised": {"class_type": "KSampler", "inputs": theirs}}
+    return rest | {"optimized": {"class_type": "KSampler", "inputs": theirs}}
 
 
 def latent_of(server: Server, outputs: dict[str, Any], node: str = "save") -> Tensor:
@@ -83,7 +83,7 @@ def assert_next_run_is_right(server: Server, good: Tensor) -> Callable[[], None]
                 executed.append(data.get("node"))
 
         outputs = server.run(graph(), on_event=follow)
-        assert {"objective", "optimised"} <= set(executed)  # not out of the cache
+        assert {"objective", "optimized"} <= set(executed)  # not out of the cache
         assert torch.equal(latent_of(server, outputs), good)
 
     return check
@@ -103,14 +103,14 @@ def test_words_beyond_what_the_scorer_reads_are_cut_off_and_named(server: Server
     fits = " ".join(["a small red circle left of a large blue ring"] * 2 + ["and a green"])  # 23 words, of which the scorer reads 22
     long = f"{fits} cross and a tiny yellow square"
 
-    def optimise(prompt: str) -> Tensor:
+    def optimize(prompt: str) -> Tensor:
         return latent_of(server, server.run(graph({"objective": {"prompt": prompt}})))
 
-    cut, log = logged_by(server, lambda: optimise(long))
+    cut, log = logged_by(server, lambda: optimize(long))
     assert "scorer reads 22 tokens of a prompt; these words are left out: green cross and a" in log
-    assert torch.equal(cut, optimise(fits))
+    assert torch.equal(cut, optimize(fits))
     assert not torch.equal(cut, good)
-    _, log = logged_by(server, lambda: optimise("a red circle"))
+    _, log = logged_by(server, lambda: optimize("a red circle"))
     assert "left out" not in log
     assert_next_run_is_right()
 
@@ -118,8 +118,8 @@ def test_words_beyond_what_the_scorer_reads_are_cut_off_and_named(server: Server
 @pytest.mark.parametrize(
     ("prompts", "sentence"),
     [
-        ({"prompt": " \n\t "}, "The prompt is empty; write what the picture is to show."),
-        ({"prompt": "(embedding:style:1.2)"}, "The prompt is empty; write what the picture is to show."),
+        ({"prompt": " \n\t "}, "The prompt is empty; write what the image is to show."),
+        ({"prompt": "(embedding:style:1.2)"}, "The prompt is empty; write what the image is to show."),
         ({"prompt": "\n\n", "prompt_per_line": True}, "The prompt is empty"),
     ],
 )
@@ -142,8 +142,8 @@ def test_empty_prompts_of_the_model_are_fine(server: Server, good: Tensor) -> No
 def test_neither_one_prompt_nor_one_for_each(server: Server, lines: int, batch: int, assert_next_run_is_right: Any) -> None:
     prompts = {"prompt": "\n".join(["a red circle", "a blue ring", "a green cross"][:lines]), "prompt_per_line": True}
     message = server.run_expecting_error(graph({"objective": prompts, "latent": {"batch_size": batch}}))
-    plural = "pictures" if batch > 1 else "picture"
-    assert f"There are {lines} prompts for {batch} {plural}; give one for all pictures, or one for each." in message
+    plural = "images" if batch > 1 else "image"
+    assert f"There are {lines} prompts for {batch} {plural}; give one for all images, or one for each." in message
     assert_next_run_is_right()
 
 
@@ -153,12 +153,12 @@ def test_neither_one_mask_nor_one_for_each(server: Server, assert_next_run_is_ri
         "masks": {"class_type": "ImageToMask", "inputs": {"image": ["three", 0], "channel": "red"}},
     }
     message = server.run_expecting_error(graph({"objective": {"mask": ["masks", 0]}, "latent": {"batch_size": 2}}, masks))
-    assert "There are 3 masks for 2 pictures; give one for all pictures, or one for each." in message
+    assert "There are 3 masks for 2 images; give one for all images, or one for each." in message
     assert_next_run_is_right()
 
 
-def test_a_line_and_a_mask_for_each_picture(server: Server) -> None:
-    """The other side: what the sentences above ask for works, and each picture gets its own."""
+def test_a_line_and_a_mask_for_each_image(server: Server) -> None:
+    """The other side: what the sentences above ask for works, and each image gets its own."""
     masks: Graph = {
         "two": {"class_type": "EmptyImage", "inputs": {"width": 40, "height": 24, "batch_size": 2, "color": 0xFFFFFF}},
         "masks": {"class_type": "ImageToMask", "inputs": {"image": ["two", 0], "channel": "red"}},
@@ -198,16 +198,16 @@ def test_a_latent_of_another_model(server: Server, of_another_model: Graph, asse
 def custom(sampler: dict[str, Any], nodes: Graph) -> Graph:
     """The graph with SGOOL Sampler in SamplerCustom."""
     made = graph(nodes=nodes)
-    wanted = {key: made["optimised"]["inputs"][key] for key in ("model", "cfg", "positive", "negative", "latent_image")}
+    wanted = {key: made["optimized"]["inputs"][key] for key in ("model", "cfg", "positive", "negative", "latent_image")}
     steps = {"model": ["model", 0], "scheduler": "normal", "steps": 3, "denoise": 1.0}
-    ours = {key: made["optimised"]["inputs"][key] for key in ("objective", "vae", "preset", "iterations", "settings")}
+    ours = {key: made["optimized"]["inputs"][key] for key in ("objective", "vae", "preset", "iterations", "settings")}
     inputs = {"sampler": ["euler", 0], **ours, **sampler}
     del made["history"]
     return made | {
         "euler": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler"}},
         "sigmas": {"class_type": "BasicScheduler", "inputs": steps},
         "sampler": {"class_type": "SGOOL_Sampler", "inputs": inputs},
-        "optimised": {
+        "optimized": {
             "class_type": "SamplerCustom",
             "inputs": {**wanted, "add_noise": True, "noise_seed": 0, "sampler": ["sampler", 0], "sigmas": ["sigmas", 0]},
         },
@@ -234,7 +234,7 @@ WRONG_VAE = "This VAE is for latents of 3 channels, the model's have 16. Connect
 
 def test_a_vae_of_another_model(server: Server, assert_next_run_is_right: Any) -> None:
     pixels: Graph = {"vae": {"class_type": "VAELoader", "inputs": {"vae_name": "pixel_space"}}}
-    assert WRONG_VAE in server.run_expecting_error(graph({"optimised": {"vae": ["vae", 0]}}, pixels))
+    assert WRONG_VAE in server.run_expecting_error(graph({"optimized": {"vae": ["vae", 0]}}, pixels))
     assert_next_run_is_right()
 
 
@@ -242,17 +242,17 @@ def test_a_vae_of_another_model(server: Server, assert_next_run_is_right: Any) -
 
 
 def test_no_objective_and_no_vae(server: Server, assert_next_run_is_right: Any) -> None:
-    message = server.run_expecting_error(without("optimised", "objective"))
+    message = server.run_expecting_error(without("optimized", "objective"))
     assert "There is no objective: connect one (such as Saliency CLIP Loss), or set iterations to 0 to sample plainly." in message
-    message = server.run_expecting_error(without("optimised", "vae"))
-    assert "There is no VAE: the objective judges pictures" in message
+    message = server.run_expecting_error(without("optimized", "vae"))
+    assert "There is no VAE: the objective judges images" in message
     assert "Connect the VAE of the model." in message
     assert_next_run_is_right()
 
 
 def test_no_objective_is_needed_with_zero_iterations(server: Server, assert_next_run_is_right: Any) -> None:
-    made = graph({"optimised": {"iterations": 0}})
-    del made["optimised"]["inputs"]["objective"], made["optimised"]["inputs"]["vae"]
+    made = graph({"optimized": {"iterations": 0}})
+    del made["optimized"]["inputs"]["objective"], made["optimized"]["inputs"]["vae"]
     theirs = latent_of(server, server.run(plainly(graph())))
     assert torch.equal(latent_of(server, server.run(made)), theirs)
     assert_next_run_is_right()
@@ -260,7 +260,7 @@ def test_no_objective_is_needed_with_zero_iterations(server: Server, assert_next
 
 def test_an_objective_of_nothing(server: Server, assert_next_run_is_right: Any) -> None:
     message = server.run_expecting_error(graph({"objective": {"w_global": 0.0, "w_salient": 0.0}}))
-    assert "All weights of the loss are zero, so there is nothing to optimise; set w_global or w_salient above zero." in message
+    assert "All weights of the loss are zero, so there is nothing to optimize; set w_global or w_salient above zero." in message
     numbers = range(1, 6)
     combined: Graph = {
         "sum": {
@@ -268,23 +268,23 @@ def test_an_objective_of_nothing(server: Server, assert_next_run_is_right: Any) 
             "inputs": {"objective_1": ["objective", 0], **{f"weight_{number}": 0.0 for number in numbers}},
         }
     }
-    message = server.run_expecting_error(graph({"optimised": {"objective": ["sum", 0]}}, combined))
-    assert "The weights of all objectives are zero, so there is nothing to optimise; set one of them above zero." in message
+    message = server.run_expecting_error(graph({"optimized": {"objective": ["sum", 0]}}, combined))
+    assert "The weights of all objectives are zero, so there is nothing to optimize; set one of them above zero." in message
     assert_next_run_is_right()
 
 
 def test_zero_steps_are_refused_before_the_run_and_one_is_enough(server: Server, assert_next_run_is_right: Any) -> None:
-    message = server.run_expecting_error(graph({"optimised": {"steps": 0}}))
+    message = server.run_expecting_error(graph({"optimized": {"steps": 0}}))
     assert "SGOOL_KSampler: Value 0 smaller than min of 1: steps" in message
-    assert torch.isfinite(latent_of(server, server.run(graph({"optimised": {"steps": 1}})))).all()
+    assert torch.isfinite(latent_of(server, server.run(graph({"optimized": {"steps": 1}})))).all()
     assert_next_run_is_right()
 
 
 def test_denoise_zero_leaves_nothing_to_sample(server: Server, assert_next_run_is_right: Any) -> None:
-    made = graph({"optimised": {"denoise": 0.0}})
+    made = graph({"optimized": {"denoise": 0.0}})
     outputs = server.run(made)
     assert outputs["history"]["text"] == ["Nothing was sampled."]
-    assert torch.equal(latent_of(server, outputs), latent_of(server, server.run(plainly(graph({"optimised": {"denoise": 0.0}})))))
+    assert torch.equal(latent_of(server, outputs), latent_of(server, server.run(plainly(graph({"optimized": {"denoise": 0.0}})))))
     assert_next_run_is_right()
 
 
@@ -313,7 +313,7 @@ def test_an_inpaint_mask_of_another_size_is_resized_as_in_core(server: Server, a
     plain = latent_of(server, server.run(plainly(graph(nodes=LEFT_HALF))))
     assert torch.allclose(plain[..., 4:], before[..., 4:], atol=1e-4)
     assert float((after - plain)[..., :4].abs().max()) > 1e-2
-    unchanged = latent_of(server, server.run(graph({"optimised": {"iterations": 0}}, LEFT_HALF)))
+    unchanged = latent_of(server, server.run(graph({"optimized": {"iterations": 0}}, LEFT_HALF)))
     assert torch.equal(unchanged, plain)
     assert_next_run_is_right()
 
@@ -325,7 +325,7 @@ def test_an_empty_mask_of_the_loss(server: Server, assert_next_run_is_right: Any
     assert_next_run_is_right()
 
 
-# --- Cancelling
+# --- Canceling
 
 
 def test_after_an_interrupted_run_the_next_one_is_right(server: Server, assert_next_run_is_right: Any) -> None:
@@ -333,14 +333,14 @@ def test_after_an_interrupted_run_the_next_one_is_right(server: Server, assert_n
 
     def cancel(kind: str, data: dict[str, Any]) -> None:
         nonlocal seen
-        if kind == "progress" and data.get("node") == "optimised":
+        if kind == "progress" and data.get("node") == "optimized":
             seen += 1
             if seen == 10:  # in the midst of an iteration: sampling once, and once with its backward, is 6 calls of the model
                 server.interrupt()
 
     with pytest.raises(RunFailed, match="interrupted") as failure:
-        server.run(graph({"optimised": {"iterations": 500}}), on_event=cancel)
+        server.run(graph({"optimized": {"iterations": 500}}), on_event=cancel)
     assert failure.value.interrupted
-    assert failure.value.node_id == "optimised"
+    assert failure.value.node_id == "optimized"
     assert seen < 40
     assert_next_run_is_right()

@@ -1,4 +1,4 @@
-"""The embedded model through ComfyUI's own classes, with the weights that the pack ships."""
+"""The demo model through ComfyUI's own classes, with the weights that the pack ships."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from sgool.demo import loader, weights
 from sgool.demo.architecture import LATENT_CHANNELS, build_generator_text_encoder
-from sgool.demo.judging import judge_pictures
+from sgool.demo.judging import judge_images
 from sgool.demo.render import render
 from sgool.demo.scenes import draw_scenes
 from sgool.demo.tokens import build_tokenizer
@@ -62,23 +62,23 @@ def test_text_encoder_is_the_one_that_was_trained(parts) -> None:
     torch.testing.assert_close(actual.float(), expected, atol=2e-3, rtol=2e-3)
 
 
-def test_autoencoder_keeps_pictures(parts, held_out_scenes) -> None:
-    _, pictures = held_out_scenes
+def test_autoencoder_keeps_images(parts, held_out_scenes) -> None:
+    _, images = held_out_scenes
     vae = parts[2]
     with torch.inference_mode():
-        latents = vae.encode(pictures.movedim(1, -1))
+        latents = vae.encode(images.movedim(1, -1))
         decoded = vae.decode(latents).movedim(-1, 1).float()
-    assert latents.shape == (len(pictures), LATENT_CHANNELS, 8, 8)
-    error = (decoded - pictures).square().mean()
+    assert latents.shape == (len(images), LATENT_CHANNELS, 8, 8)
+    error = (decoded - images).square().mean()
     assert -10 * torch.log10(error) > 24
 
 
 def test_judge_finds_scenes_right(held_out_scenes) -> None:
-    scenes, pictures = held_out_scenes
-    verdicts = judge_pictures(loader.load_judge(), pictures, [scene.caption.text() for scene in scenes])
+    scenes, images = held_out_scenes
+    verdicts = judge_images(loader.load_judge(), images, [scene.caption.text() for scene in scenes])
     assert sum(verdict.right for verdict in verdicts) >= 97
     shuffled = [scene.caption.text() for scene in scenes[1:] + scenes[:1]]
-    assert sum(verdict.right for verdict in judge_pictures(loader.load_judge(), pictures, shuffled)) < 10
+    assert sum(verdict.right for verdict in judge_images(loader.load_judge(), images, shuffled)) < 10
 
 
 def test_sampling_paints_what_is_asked(parts) -> None:
@@ -86,21 +86,21 @@ def test_sampling_paints_what_is_asked(parts) -> None:
     judge = loader.load_judge()
     red = sample(parts, PROMPT, 8)
     blue = sample(parts, "a large blue square", 8)
-    right = judge_pictures(judge, red, [PROMPT])
+    right = judge_images(judge, red, [PROMPT])
     assert sum(verdict.right for verdict in right) >= 4
-    assert sum(verdict.right for verdict in judge_pictures(judge, blue, [PROMPT])) == 0
+    assert sum(verdict.right for verdict in judge_images(judge, blue, [PROMPT])) == 0
 
 
-def test_previews_show_the_picture(parts) -> None:
-    """ComfyUI's fast preview, a linear map of latents, is a small blurred copy of the decoded picture."""
+def test_previews_show_the_image(parts) -> None:
+    """ComfyUI's fast preview, a linear map of latents, is a small blurred copy of the decoded image."""
     model, _, vae = parts
-    pictures = torch.stack([render(scene) for scene in draw_scenes(20, 5)])
+    images = torch.stack([render(scene) for scene in draw_scenes(20, 5)])
     with torch.inference_mode():
-        latents = model.model.process_latent_in(vae.encode(pictures.movedim(1, -1)))
+        latents = model.model.process_latent_in(vae.encode(images.movedim(1, -1)))
     latent_format = model.model.latent_format
     factors, bias = torch.tensor(latent_format.latent_rgb_factors), torch.tensor(latent_format.latent_rgb_factors_bias)
     preview = torch.einsum("bchw,cd->bdhw", latents.float(), factors) + bias.view(1, 3, 1, 1)
-    small = torch.nn.functional.avg_pool2d(pictures, 8) * 2 - 1
+    small = torch.nn.functional.avg_pool2d(images, 8) * 2 - 1
     both = torch.stack([preview.flatten(), small.flatten()])
     assert torch.corrcoef(both)[0, 1] > 0.8
 
@@ -114,9 +114,9 @@ def test_a_missing_or_damaged_file_is_named(tmp_path, monkeypatch) -> None:
         weights.read("unet")
 
 
-def test_judge_accuracy_counts_pictures_and_attributes(held_out_scenes) -> None:
+def test_judge_accuracy_counts_images_and_attributes(held_out_scenes) -> None:
     from sgool.demo.training.data import Scenes, as_bytes
 
-    scenes, pictures = held_out_scenes
-    measured = accuracy(loader.load_judge(), Scenes(scenes, as_bytes(pictures)))
+    scenes, images = held_out_scenes
+    measured = accuracy(loader.load_judge(), Scenes(scenes, as_bytes(images)))
     assert measured["caption"] >= measured["every attribute"] >= 0.95

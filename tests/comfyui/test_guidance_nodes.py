@@ -103,10 +103,10 @@ def test_the_loss_node_uses_the_packs_own_saliency_where_none_is_given(scorer: S
     (objective,) = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="a (red:1.2)\ncircle", w_global=1.0, w_salient=1.0)
     assert isinstance(objective, SaliencyCLIPLoss)
     assert objective.prompts == ["a red circle"]
-    pictures = torch.rand(2, 3, 40, 48).requires_grad_()
+    images = torch.rand(2, 3, 40, 48).requires_grad_()
     with torch.inference_mode(), torch.inference_mode(False):
-        scored = objective(pictures, Context(generator=torch.Generator().manual_seed(0)))
-        (gradient,) = torch.autograd.grad(scored.losses.sum(), pictures)
+        scored = objective(images, Context(generator=torch.Generator().manual_seed(0)))
+        (gradient,) = torch.autograd.grad(scored.losses.sum(), images)
     assert scored.maps is not None
     assert scored.maps.shape == (2, 1, 40, 48)
     assert gradient.abs().sum() > 0
@@ -140,7 +140,7 @@ def test_without_salient_weight_no_predictor_is_even_made(scorer: Scorer, monkey
         ({}, 0.0),
         ({"mask": torch.ones(1, 8, 8)}, 1.0),
         ({"salient_prompt": "a cat"}, 1.0),
-        ({"saliency_model": lambda pictures: pictures[:, :1]}, 1.0),
+        ({"saliency_model": lambda images: images[:, :1]}, 1.0),
     ],
 )
 def test_by_default_the_salient_part_counts_where_one_is_given(scorer: Scorer, given: dict[str, Any], weight: float) -> None:
@@ -149,14 +149,14 @@ def test_by_default_the_salient_part_counts_where_one_is_given(scorer: Scorer, g
     assert (objective.saliency is None) == (weight == 0)
 
 
-def test_prompts_for_each_picture(scorer: Scorer) -> None:
-    options = {"prompt_per_line": True, "salient_prompt": "circle\nsquare", "away_prompts": "a blue cat\n\nphoto\n"}
+def test_prompts_for_each_image(scorer: Scorer) -> None:
+    options = {"prompt_per_line": True, "salient_prompt": "circle\nsquare", "negative_prompts": "a blue cat\n\nphoto\n"}
     (objective,) = run(
         guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="a red circle\na blue square\n", w_global=1.0, w_salient=1.0, **options
     )
     assert objective.prompts == ["a red circle", "a blue square"]
     assert objective.salient_prompts == ["circle", "square"]
-    assert objective.away_prompts == ["a blue cat", "photo"]
+    assert objective.negative_prompts == ["a blue cat", "photo"]
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_every_widget_value_reaches_the_loss(scorer: Scorer) -> None:
     chosen = {
         "region": "blur surroundings",
         "distance": "cosine",
-        "views": "cutouts",
-        "view_count": 7,
+        "augmentation": "cutouts",
+        "augmentation_count": 7,
         "reduce": "minimum",
         "cut_power": 0.5,
         "smallest_zoom": 0.6,
@@ -185,16 +185,23 @@ def test_every_widget_value_reaches_the_loss(scorer: Scorer) -> None:
         "flip": True,
         "detach_saliency": False,
         "saliency_every": 3,
-        "w_away": 0.25,
+        "w_negative": 0.25,
     }
     names = {each.id for each in guidance.SaliencyCLIPLossNode.define_schema().inputs if each.advanced}
-    assert names == {*chosen, "salient_prompt", "away_prompts", "prompt_per_line"}
+    assert names == {*chosen, "salient_prompt", "negative_prompts", "prompt_per_line"}
     (objective,) = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="cat", w_global=0.5, w_salient=0.75, **chosen)
-    settings, views = objective.settings, objective.settings.views
-    assert (settings.w_global, settings.w_salient, settings.w_away) == (0.5, 0.75, 0.25)
+    settings, augmentations = objective.settings, objective.settings.augmentations
+    assert (settings.w_global, settings.w_salient, settings.w_negative) == (0.5, 0.75, 0.25)
     assert (settings.region, settings.distance, settings.reduce) == ("blur surroundings", "cosine", "minimum")
     assert (settings.detach_saliency, settings.saliency_every) == (False, 3)
-    assert (views.views, views.count, views.cut_power, views.smallest_zoom, views.jitter, views.flip) == ("cutouts", 7, 0.5, 0.6, 0.2, True)
+    assert (
+        augmentations.kind,
+        augmentations.count,
+        augmentations.cut_power,
+        augmentations.smallest_zoom,
+        augmentations.jitter,
+        augmentations.flip,
+    ) == ("cutouts", 7, 0.5, 0.6, 0.2, True)
 
 
 def test_defaults_of_the_widgets_are_those_of_the_loss(scorer: Scorer) -> None:
@@ -213,9 +220,9 @@ def test_objectives_are_combined(scorer: Scorer) -> None:
     )
     (total,) = run(guidance.CombineObjectives, objective_1=first, weight_1=2.0, objective_3=second, weight_3=-0.5)
     assert isinstance(total, WeightedSum)
-    pictures = torch.rand(2, 3, 20, 20)
-    expected = 2 * first(pictures, Context()).losses - 0.5 * second(pictures, Context()).losses
-    torch.testing.assert_close(total(pictures, Context()).losses, expected)
+    images = torch.rand(2, 3, 20, 20)
+    expected = 2 * first(images, Context()).losses - 0.5 * second(images, Context()).losses
+    torch.testing.assert_close(total(images, Context()).losses, expected)
     with pytest.raises(ValueError, match="all objectives are zero"):
         run(guidance.CombineObjectives, objective_1=first, weight_1=0.0)
 
@@ -238,7 +245,7 @@ def test_clip_score_with_a_prompt_for_each(scorer: Scorer) -> None:
     images = torch.rand(2, 30, 40, 3)
     _, each, _ = run(evaluation.CLIPScore, clip_scorer=scorer, images=images, prompt="cat\ncircle", prompt_per_line=True)
     assert each[1] == pytest.approx(run(evaluation.CLIPScore, clip_scorer=scorer, images=images[1:], prompt="circle")[0], abs=1e-5)
-    with pytest.raises(ValueError, match="2 prompts for 1 picture;"):
+    with pytest.raises(ValueError, match="2 prompts for 1 image;"):
         run(evaluation.CLIPScore, clip_scorer=scorer, images=images[:1], prompt="cat\ncircle", prompt_per_line=True)
     with pytest.raises(ValueError, match="prompt is empty"):
         run(evaluation.CLIPScore, clip_scorer=scorer, images=images, prompt="")

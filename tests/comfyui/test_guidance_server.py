@@ -25,7 +25,7 @@ def scorer(server: Server) -> Path:
 
 
 def graph(scorer_name: str = "tiny", **inputs: Any) -> dict[str, Any]:
-    """A white picture's CLIP score."""
+    """A white image's CLIP score."""
     return {
         "1": {"class_type": "SGOOL_LoadCLIPScorer", "inputs": {"scorer_name": scorer_name, "hub_name": "", "weight_dtype": "default"}},
         "2": {"class_type": "EmptyImage", "inputs": {"width": 48, "height": 40, "batch_size": 2, "color": 16777215}},
@@ -38,7 +38,7 @@ def graph(scorer_name: str = "tiny", **inputs: Any) -> dict[str, Any]:
 
 def assert_works(server: Server) -> None:
     lines = server.run(graph())["3"]["text"][0].splitlines()
-    assert lines[0].split() == ["picture", "similarity", "prompt"]
+    assert lines[0].split() == ["image", "similarity", "prompt"]
     assert lines[1].split()[1] == lines[2].split()[1]
     assert -1 <= float(lines[1].split()[1]) <= 1
 
@@ -51,7 +51,7 @@ def test_a_batch_is_scored(server: Server, scorer: Path) -> None:
     ("wrong", "words"),
     [
         ({"prompt": "  "}, "The prompt is empty"),
-        ({"prompt": "cat\ncat\ncat", "prompt_per_line": True}, "3 prompts for 2 pictures"),
+        ({"prompt": "cat\ncat\ncat", "prompt_per_line": True}, "3 prompts for 2 images"),
     ],
 )
 def test_what_does_not_fit_is_said_and_the_server_goes_on(server: Server, scorer: Path, wrong: dict[str, Any], words: str) -> None:

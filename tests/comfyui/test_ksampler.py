@@ -92,7 +92,7 @@ def test_with_denoise_zero_nothing_is_sampled(models: dict[str, Any]) -> None:
     assert_same(*both(models["eps"], "euler", "normal", masked(), 0.0))
 
 
-def optimised(model: Any, latent: dict[str, Any], *, sampler: str = "euler", denoise: float = 1.0, **kwargs: Any) -> Any:
+def optimized(model: Any, latent: dict[str, Any], *, sampler: str = "euler", denoise: float = 1.0, **kwargs: Any) -> Any:
     arguments: dict[str, Any] = {"objective": Red(), "vae": tiny_vae(), "preset": "balanced", "iterations": 2, **kwargs}
     return SGOOLKSamplerNode.execute(
         model=model,
@@ -111,8 +111,8 @@ def optimised(model: Any, latent: dict[str, Any], *, sampler: str = "euler", den
 
 @pytest.mark.parametrize("kind", list(MODEL_TYPES))
 def test_it_lowers_the_loss_and_returns_what_the_noise_gives(kind: str, models: dict[str, Any]) -> None:
-    latent, noise, plot, text = optimised(models[kind], empty(), iterations=4)
-    losses = [float(loss) for loss in re.findall(r"^ +\d+ +([\d.]+) ", text.split("Picture 2")[0], re.MULTILINE)]
+    latent, noise, plot, text = optimized(models[kind], empty(), iterations=4)
+    losses = [float(loss) for loss in re.findall(r"^ +\d+ +([\d.]+) ", text.split("Image 2")[0], re.MULTILINE)]
     assert len(losses) == 5
     assert losses[-1] < losses[0]
     assert "returned: iteration 4" in text
@@ -130,7 +130,7 @@ def test_what_a_mask_protects_stays(models: dict[str, Any]) -> None:
     latent = masked()
     latent["noise_mask"] = torch.zeros(1, 1, 8, 8)
     latent["noise_mask"][..., :4] = 1
-    result, noise, _, _ = optimised(models["eps"], latent, denoise=0.6)
+    result, noise, _, _ = optimized(models["eps"], latent, denoise=0.6)
     (plain,) = nodes.common_ksampler(models["eps"], 5, 3, 4.0, "euler", "normal", conditioning(1), conditioning(2), latent, denoise=0.6)
     assert torch.allclose(result["samples"][..., 4:], latent["samples"][..., 4:], atol=1e-4)
     assert not torch.allclose(result["samples"][..., :4], plain["samples"][..., :4], atol=1e-3)
@@ -140,8 +140,8 @@ def test_what_a_mask_protects_stays(models: dict[str, Any]) -> None:
 
 def test_an_adaptive_sampler_works_and_says_that_it_is_approximate(models: dict[str, Any]) -> None:
     one = {"samples": torch.zeros(1, 4, 4, 4)}
-    assert "approximate" in optimised(models["flow"], one, sampler="dpm_adaptive", iterations=1)[3]
-    assert "approximate" not in optimised(models["flow"], one, iterations=1)[3]
+    assert "approximate" in optimized(models["flow"], one, sampler="dpm_adaptive", iterations=1)[3]
+    assert "approximate" not in optimized(models["flow"], one, iterations=1)[3]
 
 
 def test_the_widgets_are_ksamplers_and_then_ours() -> None:
@@ -178,12 +178,12 @@ def test_every_input_and_output_is_explained() -> None:
 )
 def test_what_is_missing_is_said(change: dict[str, Any], sentence: str, models: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=sentence):
-        optimised(models["eps"], empty(), **change)
+        optimized(models["eps"], empty(), **change)
 
 
 def test_a_sampler_is_not_wrapped_twice() -> None:
     wrapped = SGOOLSamplerNode.execute(sampler=comfy.samplers.sampler_object("euler"), preset="balanced", iterations=0).result[0]
-    with pytest.raises(ValueError, match="optimises already"):
+    with pytest.raises(ValueError, match="optimizes already"):
         SGOOLSamplerNode.execute(sampler=wrapped, preset="balanced", iterations=0)
     with pytest.raises(ValueError, match="Expected a SAMPLER"):
         SGOOLSamplerNode.execute(sampler="euler", preset="balanced", iterations=0)
@@ -217,13 +217,13 @@ def test_settings_change_what_they_name() -> None:
 
 def test_the_samplers_iterations_win_over_the_settings(models: dict[str, Any]) -> None:
     settings = Settings(iterations=1)
-    assert "returned: iteration 2" in optimised(models["eps"], empty(), settings=settings, iterations=2)[3]
-    assert "returned: iteration 1" in optimised(models["eps"], empty(), settings=settings, iterations=-1)[3]
+    assert "returned: iteration 2" in optimized(models["eps"], empty(), settings=settings, iterations=2)[3]
+    assert "returned: iteration 1" in optimized(models["eps"], empty(), settings=settings, iterations=-1)[3]
 
 
 def test_zero_iterations_of_a_preset_do_not_search(models: dict[str, Any]) -> None:
     plain = SGOOLSamplerNode.execute(sampler=comfy.samplers.sampler_object("euler"), preset="search first", iterations=0).result[0]
-    assert not plain.optimises
+    assert not plain.optimizes
     searching = Settings(iterations=0, best_of=3)
     arguments = {"sampler": comfy.samplers.sampler_object("euler"), "objective": Red(), "vae": tiny_vae()}
     kept = SGOOLSamplerNode.execute(**arguments, preset="balanced", iterations=0, settings=searching).result[0]

@@ -8,7 +8,7 @@ import comfy.model_patcher
 import comfy.ops
 import pytest
 import torch
-from sgool.harness.seeded_weights import seeded_pictures, seeded_state
+from sgool.harness.seeded_weights import seeded_images, seeded_state
 from sgool.saliency_models import registry
 from sgool.saliency_models.transalnet import TranSalNet
 from sgool.saliency_models.u2net import U2Net
@@ -32,7 +32,7 @@ def case(request: pytest.FixtureRequest) -> tuple[str, dict[str, Tensor]]:
 def expected(case: tuple[str, dict[str, Tensor]]) -> Tensor:
     name, state = case
     with torch.no_grad():
-        return registry.load(name, state, **SIZE)(seeded_pictures(2, 50, 70))
+        return registry.load(name, state, **SIZE)(seeded_images(2, 50, 70))
 
 
 def test_loaded_in_part(case: tuple[str, dict[str, Tensor]], expected: Tensor) -> None:
@@ -45,7 +45,7 @@ def test_loaded_in_part(case: tuple[str, dict[str, Tensor]], expected: Tensor) -
     try:
         assert 0 < patcher.loaded_size() < patcher.model_size()
         with torch.no_grad():
-            maps = model(seeded_pictures(2, 50, 70))
+            maps = model(seeded_images(2, 50, 70))
     finally:
         patcher.detach()
     torch.testing.assert_close(maps, expected, rtol=0, atol=1e-6)
@@ -56,9 +56,9 @@ def test_half_the_weights_and_a_gradient(case: tuple[str, dict[str, Tensor]], ex
     name, state = case
     half = {key: value.bfloat16() if value.dim() > 1 else value for key, value in state.items()}
     model = registry.load(name, half, operations=comfy.ops.manual_cast, **SIZE)
-    pictures = seeded_pictures(2, 50, 70).requires_grad_()
-    maps = model(pictures)
-    (gradient,) = torch.autograd.grad(maps.square().sum(), pictures)
+    images = seeded_images(2, 50, 70).requires_grad_()
+    maps = model(images)
+    (gradient,) = torch.autograd.grad(maps.square().sum(), images)
     assert maps.dtype == torch.float32
     assert (maps.detach() - expected).abs().mean() < 0.02
     assert torch.isfinite(gradient).all()

@@ -19,7 +19,7 @@ from sgool.comfy_bridge.reversible_samplers import ReversibleSampler, plan_for
 from sgool.comfy_bridge.sgool_sampler import too_large
 from sgool.comfy_bridge.vae import decode_with_grad
 from sgool.demo.weights import WEIGHTS
-from sgool.guidance.cutouts import ViewSampler
+from sgool.guidance.augmentations import Augmentations
 from sgool.guidance.objective import Context, WeightedSum
 from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
 from sgool.harness.pack import ROOT
@@ -55,7 +55,7 @@ def model() -> Any:
 
 
 class Encoder:
-    """Tells pictures apart by their mean colours and remembers how it was shown them: how many, and of which size."""
+    """Tells images apart by their mean colors and remembers how it was shown them: how many, and of which size."""
 
     image_size = SIDE
 
@@ -65,9 +65,9 @@ class Encoder:
     def encode_text(self, prompts: list[str]) -> Tensor:
         return torch.tensor([[1.0, 0.0, 0.0]]).expand(len(prompts), 3)
 
-    def encode_image(self, pictures: Tensor) -> Tensor:
-        self.shown.append(tuple(pictures.shape))
-        return torch.nn.functional.normalize(pictures.mean((2, 3)) + 0.1, dim=-1)
+    def encode_image(self, images: Tensor) -> Tensor:
+        self.shown.append(tuple(images.shape))
+        return torch.nn.functional.normalize(images.mean((2, 3)) + 0.1, dim=-1)
 
 
 def clip_loss(**settings: Any) -> SaliencyCLIPLoss:
@@ -104,7 +104,7 @@ def by_hand(model: Any, noise: Tensor, solver: Any, steps: int, cfg: float) -> T
 
 @pytest.mark.parametrize("preset", ["SGOOL", "DOODL"])
 def test_the_preset_is_the_procedure(preset: str, model: Any) -> None:
-    objective = clip_loss(views=ViewSampler("whole"))
+    objective = clip_loss(augmentations=Augmentations("whole"))
     latent, noise, _, text = ksampled(model, objective=WeightedSum([(1.0, objective), (0.5, Red())]), preset=preset)
     assert (NO_SALIENT in text) == (preset == "SGOOL")
     start = comfy.sample.prepare_noise(torch.zeros(1, 4, 8, 8), 5)
@@ -112,7 +112,7 @@ def test_the_preset_is_the_procedure(preset: str, model: Any) -> None:
     assert torch.equal(latent["samples"], by_hand(model, noise["samples"], EDICT(0.93), 50, 7.5))
     # Each of the two latents is shown in cutouts, before and after the one iteration; 16 at once, of the encoder's size.
     assert objective.encoder.shown == [(16, 3, SIDE, SIDE)] * 4
-    assert objective.settings.views.views == "whole"
+    assert objective.settings.augmentations.kind == "whole"
     assert "EDICT (mix 0.93), 50 steps, CFG 7.5, in the place of dpm_2, 3 steps, CFG 4." in text
     assert "16 random cutouts and took their minimum" in text
     assert "published with" not in text
@@ -120,7 +120,7 @@ def test_the_preset_is_the_procedure(preset: str, model: Any) -> None:
 
 
 class ByHand(comfy.samplers.Sampler):
-    """The published iteration, step by step: both pictures' losses added up, the pair's gradients averaged, clip, momentum, perturbation,
+    """The published iteration, step by step: both images' losses added up, the pair's gradients averaged, clip, momentum, perturbation,
     the initial norm. Only sampler and decoder are ours."""
 
     def __init__(self, vae: Any, iterations: int, seed: int) -> None:
@@ -130,8 +130,8 @@ class ByHand(comfy.samplers.Sampler):
     def losses(self, model_wrap: Any, run: NoiseToLatent, noise: Tensor) -> Tensor:
         total = torch.zeros(())
         for latent in run(noise).unbind(1):
-            pictures = decode_with_grad(self.vae, model_wrap.inner_model.process_latent_out(latent), True)
-            total = total + Red()(pictures, Context()).losses.sum()
+            images = decode_with_grad(self.vae, model_wrap.inner_model.process_latent_out(latent), True)
+            total = total + Red()(images, Context()).losses.sum()
         return total
 
     def sample(self, model_wrap: Any, sigmas: Tensor, extra_args: Any, callback: Any, noise: Tensor, *rest: Any) -> Tensor:
@@ -170,7 +170,7 @@ def test_without_iterations_it_samples_plainly_by_the_procedure(model: Any) -> N
     start = comfy.sample.prepare_noise(torch.zeros(1, 4, 8, 8), 5)
     assert torch.equal(noise["samples"], start)
     assert torch.equal(latent["samples"], by_hand(model, start, EDICT(0.93), 50, 7.5))
-    assert text.startswith("By the preset, the picture was sampled with EDICT")
+    assert text.startswith("By the preset, the image was sampled with EDICT")
     assert "cutouts" not in text
 
 
@@ -214,8 +214,8 @@ def test_the_sampler_node_takes_the_cutouts_and_says_what_is_not_the_procedures(
 
 
 def test_with_nothing_to_replace_there_is_nothing_to_say(model: Any) -> None:
-    views = ViewSampler("cutouts", 16, 0.3)
-    text, _ = custom(model, ReversibleSampler(EDICT()), clip_loss(views=views, reduce="minimum"), steps=50, cfg=7.5)
+    augmentations = Augmentations("cutouts", 16, 0.3)
+    text, _ = custom(model, ReversibleSampler(EDICT()), clip_loss(augmentations=augmentations, reduce="minimum"), steps=50, cfg=7.5)
     assert text == ""
 
 
@@ -237,18 +237,18 @@ def test_samplers_are_named_as_people_know_them() -> None:
 
 def test_too_many_views_for_the_memory_are_named() -> None:
     noise = torch.zeros(1, 4, 8, 8)
-    assert "fewer views" in too_large(noise, PRESETS["DOODL"])
-    assert "fewer views" not in too_large(noise, PRESETS["balanced"])
+    assert "fewer augmentations" in too_large(noise, PRESETS["DOODL"])
+    assert "fewer augmentations" not in too_large(noise, PRESETS["balanced"])
 
 
 @pytest.mark.server
-@pytest.mark.skipif(not (WEIGHTS / "unet.safetensors").is_file(), reason="the embedded model's weights are not here")
+@pytest.mark.skipif(not (WEIGHTS / "unet.safetensors").is_file(), reason="the demo model's weights are not here")
 def test_the_procedure_on_a_server(server: Server) -> None:
     graph = json.loads((ROOT / "workflows" / "api" / "sgool_demo.json").read_text(encoding="utf-8"))
     graph["latent"]["inputs"]["batch_size"] = 1
     graph["settings"] = {"class_type": "SGOOL_Settings", "inputs": {**default_widgets(server), "preset": "SGOOL", "best_of": 1}}
-    graph["optimised"]["inputs"].update(settings=["settings", 0], iterations=1)
-    kept = ["model", "prompt", "positive", "negative", "latent", "objective", "optimised", "history", "settings"]
+    graph["optimized"]["inputs"].update(settings=["settings", 0], iterations=1)
+    kept = ["model", "prompt", "positive", "negative", "latent", "objective", "optimized", "history", "settings"]
     text = server.run({name: graph[name] for name in kept})["history"]["text"][0]
     assert "EDICT (mix 0.93), 50 steps, CFG 7.5, in the place of euler, 12 steps, CFG 3." in text
     assert "16 random cutouts" in text

@@ -1,4 +1,4 @@
-"""The table on real models, end to end: the command against a server with the embedded model."""
+"""The table on real models, end to end: the command against a server with the demo model."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ def test_the_command_makes_the_table_and_goes_on_from_where_it_was(
     command = [*script, *arguments(server, folder, "--most-prompts", "1", *methods)]
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert "3 pictures to make." in first.stdout
+    assert "3 images to make." in first.stdout
     assert real_models.main(arguments(server, folder, *methods)) == 0
-    assert "3 pictures to make, 3 are there already" in capsys.readouterr().out
+    assert "3 images to make, 3 are there already" in capsys.readouterr().out
     lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     assert len(lines) == 6
     assert not [line for line in lines if "failed" in line]
-    assert all(-1 <= line["optimised"] <= 1 and line["verdict"].startswith(("right", "wrong")) for line in lines)
+    assert all(-1 <= line["optimized"] <= 1 and line["verdict"].startswith(("right", "wrong")) for line in lines)
     by_method = {line["method"]: line for line in lines}
     assert by_method["winner"]["cost"] == {"runs": 18, "backwards": 1, "calls": 54}  # a search among 16 first
     assert by_method["best-of-N"]["cost"] == {"runs": 2, "backwards": 0, "calls": 6}
-    for name in ("picture", "saliency"):
-        with Image.open(folder / by_method["plain"][name]) as picture:
-            assert picture.size == (64, 64)
+    for name in ("image", "saliency"):
+        with Image.open(folder / by_method["plain"][name]) as image:
+            assert image.size == (64, 64)
     assert by_method["plain"]["software"].startswith("ComfyUI 0.")
     workflow = json.loads((folder / "workflows" / "best-of-N.json").read_text())
     assert workflow["settings"]["inputs"]["best_of"] == 2
     table = (folder / "table.md").read_text()
-    assert "6 of 6 pictures are there" in table
+    assert "6 of 6 images are there" in table
     assert "| plain | 2 |" in table
     assert (folder / "sheets" / "sheet-01.jpg").exists()
 
@@ -70,7 +70,7 @@ def test_a_server_that_is_not_there_is_a_sentence_and_the_other_does_the_job(
     assert real_models.main(arguments(server, tmp_path / "out", *more)) == 0
     output = capsys.readouterr().out
     assert "http://127.0.0.1:9 is set aside: nobody listens there" in output
-    assert "1 of 1 pictures are there" in output
+    assert "1 of 1 images are there" in output
 
 
 def test_every_method_is_a_graph_that_the_server_takes(server: Server) -> None:
@@ -83,11 +83,11 @@ def test_every_method_is_a_graph_that_the_server_takes(server: Server) -> None:
 
 def test_what_a_server_lacks_is_named(server: Server) -> None:
     builder: Builder = Work(PLAN, 60).prepare(server)
-    real = Plan("sd15.safetensors", ("a cat",), best_of=2, optimised_scorer="clip", sampler="no such sampler")
+    real = Plan("sd15.safetensors", ("a cat",), best_of=2, optimized_scorer="clip", sampler="no such sampler")
     with pytest.raises(SetupProblem, match="it offers no sampler_name 'no such sampler', only: euler"):
         Builder(real, builder.definitions).check()
     with pytest.raises(SetupProblem, match=r"it offers no ckpt_name 'sd15.safetensors', only: none"):
-        Work(Plan("sd15.safetensors", ("a cat",), best_of=2, optimised_scorer="clip"), 60).prepare(server)
+        Work(Plan("sd15.safetensors", ("a cat",), best_of=2, optimized_scorer="clip"), 60).prepare(server)
 
 
 def test_a_job_that_is_done_again_on_the_same_server_gives_the_same(server: Server) -> None:
@@ -106,10 +106,10 @@ def test_a_folder_of_models_judges(server: Server, tmp_path: Path) -> None:
         more = ("--methods", "plain", "--most-prompts", "1", "--judging-scorers", "copied")
         assert real_models.main(arguments(server, tmp_path / "out", *more)) == 0
         line = json.loads((tmp_path / "out" / "results.jsonl").read_text())
-        assert line["scores"] == {"copied": line["optimised"]}
-        assert "| copied | the embedded scorer (optimised) |" in (tmp_path / "out" / "table.md").read_text()
+        assert line["scores"] == {"copied": line["optimized"]}
+        assert "| copied | the embedded scorer (optimized) |" in (tmp_path / "out" / "table.md").read_text()
         # The graph for a real checkpoint: all of it is fine but the checkpoint, which is not there.
-        plan = Plan("sd15.safetensors", ("a cat",), best_of=2, optimised_scorer="copied", judging_scorers=("hub:some/one", "copied"))
+        plan = Plan("sd15.safetensors", ("a cat",), best_of=2, optimized_scorer="copied", judging_scorers=("hub:some/one", "copied"))
         definitions = {name: server.object_info(name) for name in node_types(plan)}
         for job in plan.jobs():
             graph = Builder(plan, definitions).graph(job)
@@ -135,7 +135,7 @@ def test_the_published_methods_run_whole(server: Server, tmp_path: Path) -> None
     assert real_models.main(arguments(server, tmp_path / "out", *more)) == 0
     lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
     costs = {line["method"]: line["cost"] for line in lines}
-    assert costs["EDICT"] is None  # nothing was optimised, so nothing is told
+    assert costs["EDICT"] is None  # nothing was optimized, so nothing is told
     assert costs["DOODL"] == costs["SGOOL"] == {"runs": 2, "backwards": 1, "calls": 200}  # 50 steps of two calls each
-    assert "| EDICT, not optimised | 1 |" in (table := (tmp_path / "out" / "table.md").read_text())
+    assert "| EDICT, not optimized | 1 |" in (table := (tmp_path / "out" / "table.md").read_text())
     assert " | 100 | " in table

@@ -1,4 +1,4 @@
-"""From a picture to its noise and back, through the nodes."""
+"""From an image to its noise and back, through the nodes."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def gentle_model(kind: str = "eps") -> comfy.model_patcher.ModelPatcher:
     return model
 
 
-def picture(seed: int = 4) -> Tensor:
+def image(seed: int = 4) -> Tensor:
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed)) * 0.5
 
 
 def inverted(model: Any, solver: str = "EDICT", precision: str = "float64", **changes: Any) -> tuple[Any, ...]:
     sampler = ReversibleSamplerNode.execute(solver, 0.93, changes.pop("gamma", 1.0), precision)[0]
-    settings = {"steps": 10, "cfg": 1.0, "scheduler": "normal", "denoise": 1.0, "latent": {"samples": picture()}, "sampler": sampler}
+    settings = {"steps": 10, "cfg": 1.0, "scheduler": "normal", "denoise": 1.0, "latent": {"samples": image()}, "sampler": sampler}
     with torch.inference_mode():
         return InvertImage.execute(model=model, positive=conditioning(1), negative=conditioning(2), **{**settings, **changes}).args
 
@@ -57,26 +57,26 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 @pytest.mark.parametrize("kind", list(MODEL_TYPES))
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_the_picture_comes_back(solver: str, kind: str) -> None:
+def test_the_image_comes_back(solver: str, kind: str) -> None:
     model = gentle_model(kind)
     noise, sampler, sigmas, latent, report = inverted(model, solver)
     assert noise["samples"].shape == SHAPE
-    assert relative(sampled(model, noise, sampler, sigmas, latent), picture()) < 1e-5
-    assert "Picture 2: standard deviation" in report
+    assert relative(sampled(model, noise, sampler, sigmas, latent), image()) < 1e-5
+    assert "Image 2: standard deviation" in report
 
 
 @pytest.mark.parametrize("solver", ["EDICT", "BDIA"])
 def test_at_fifty_steps_in_float32(solver: str) -> None:
     model = gentle_model()
     noise, sampler, sigmas, latent, _ = inverted(model, solver, "float32", steps=50)
-    assert relative(sampled(model, noise, sampler, sigmas, latent), picture()) <= 1e-5
+    assert relative(sampled(model, noise, sampler, sigmas, latent), image()) <= 1e-5
 
 
 def test_with_guidance_and_a_late_start() -> None:
     model = gentle_model()
     noise, sampler, sigmas, latent, _ = inverted(model, cfg=2.0, denoise=0.5)
     assert float(sigmas[0]) < 5
-    assert relative(sampled(model, noise, sampler, sigmas, latent, cfg=2.0), picture()) < 1e-5
+    assert relative(sampled(model, noise, sampler, sigmas, latent, cfg=2.0), image()) < 1e-5
 
 
 def test_the_pair_is_what_makes_it_exact() -> None:
@@ -84,18 +84,18 @@ def test_the_pair_is_what_makes_it_exact() -> None:
     noise, sampler, sigmas, latent, _ = inverted(model)
     plain = ReversibleSamplerNode.execute("EDICT", 0.93, 1.0, "float64")[0]
     again = ReversibleSamplerNode.execute("EDICT", 0.93, 1.0, "float64", noise)[0]
-    assert relative(sampled(model, noise, plain, sigmas, latent), picture()) > 1e-4
+    assert relative(sampled(model, noise, plain, sigmas, latent), image()) > 1e-4
     assert torch.equal(sampled(model, noise, again, sigmas, latent), sampled(model, noise, sampler, sigmas, latent))
 
 
-def test_a_picture_is_encoded() -> None:
+def test_a_image_is_encoded() -> None:
     model, vae = gentle_model(), tiny_vae()
     image = torch.rand(1, 16, 16, 3, generator=torch.Generator().manual_seed(1))
     noise, sampler, sigmas, latent, _ = inverted(model, latent=None, image=image, vae=vae, steps=4)
     assert relative(sampled(model, noise, sampler, sigmas, latent), latent["samples"]) < 1e-5
 
 
-def test_an_inverted_picture_is_optimised_from_where_it_is() -> None:
+def test_an_inverted_image_is_optimized_from_where_it_is() -> None:
     model, red = gentle_model(), Red()
     noise, sampler, sigmas, latent, _ = inverted(model, steps=4)
     outer = SGOOLSampler(sampler, red, tiny_vae(), Settings(iterations=3))
@@ -103,9 +103,9 @@ def test_an_inverted_picture_is_optimised_from_where_it_is() -> None:
     assert outer.outcome is not None
     losses = [row.loss for row in outer.outcome.history.rows]
     assert all(after < before for before, after in zip(losses[0], losses[-1], strict=True))
-    assert relative(changed, picture()) > 1e-2
+    assert relative(changed, image()) > 1e-2
     still = SGOOLSampler(sampler, red, tiny_vae(), Settings(iterations=0))
-    assert relative(sampled(model, noise, still, sigmas, latent), picture()) < 1e-5
+    assert relative(sampled(model, noise, still, sigmas, latent), image()) < 1e-5
 
 
 def test_with_a_mask_only_the_masked_part_is_edited() -> None:
@@ -115,8 +115,8 @@ def test_with_a_mask_only_the_masked_part_is_edited() -> None:
     mask[:, :, :4] = 1
     outer = SGOOLSampler(sampler, Red(), tiny_vae(), Settings(iterations=2))
     changed = sampled(model, noise, outer, sigmas, {**latent, "noise_mask": mask})
-    assert torch.allclose(changed[..., 4:], picture()[..., 4:], atol=1e-4)
-    assert not torch.allclose(changed[..., :4], picture()[..., :4], atol=1e-2)
+    assert torch.allclose(changed[..., 4:], image()[..., 4:], atol=1e-4)
+    assert not torch.allclose(changed[..., :4], image()[..., :4], atol=1e-2)
 
 
 def test_settings_that_invert_badly_warn_with_the_error_to_expect() -> None:
@@ -148,7 +148,7 @@ def counting(model: Any) -> list[int]:
         ({"sampler": comfy.samplers.sampler_object("dpmpp_2m_sde")}, "dpmpp_2m_sde cannot .*fresh noise"),
         ({"sampler": comfy.samplers.ksampler("euler", {"s_churn": 5.0})}, "euler cannot .*fresh noise"),
         ({"steps": 1200, "scheduler": "simple"}, "same sigma twice"),
-        ({"latent": {"samples": picture() * float("inf")}}, "not finite"),
+        ({"latent": {"samples": image() * float("inf")}}, "not finite"),
         ({"latent": None}, "either an image"),
         ({"latent": None, "image": torch.zeros(1, 16, 16, 3)}, "connect the VAE"),
     ],
@@ -161,7 +161,7 @@ def test_what_cannot_be_inverted_is_refused_before_the_model_is_called(changes: 
     assert calls == [0]
 
 
-def test_an_optimising_sampler_is_refused() -> None:
+def test_an_optimizing_sampler_is_refused() -> None:
     sampler = ReversibleSamplerNode.execute("EDICT", 0.93, 1.0, "float64")[0]
     with pytest.raises(ValueError, match="the reversible sampler that it wraps"):
         inverted(gentle_model(), sampler=SGOOLSampler(sampler, None, None, Settings(iterations=0)))

@@ -1,4 +1,4 @@
-"""Reversible solvers as SAMPLERs: in core's nodes, on every model family, and under the optimiser of the noise."""
+"""Reversible solvers as SAMPLERs: in core's nodes, on every model family, and under the optimizer of the noise."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_outside_the_mask_nothing_changes(solver: Solver) -> None:
     assert not torch.allclose(found[..., :4], image[..., :4], atol=0.1)
 
 
-def test_a_schedule_that_starts_late_keeps_more_of_the_picture() -> None:
+def test_a_schedule_that_starts_late_keeps_more_of_the_image() -> None:
     model, image = tiny_model(), torch.randn(SHAPE, generator=torch.Generator().manual_seed(4))
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 20)
     changes = []
@@ -171,7 +171,7 @@ def test_what_is_kept_for_backward_does_not_grow_with_the_steps() -> None:
 
 
 @pytest.mark.parametrize("solver", [EDICT(), BDIA()], ids=str)
-def test_sgool_optimises_through_it(solver: Solver) -> None:
+def test_sgool_optimizes_through_it(solver: Solver) -> None:
     model, red = tiny_model(), Red()
     outer = SGOOLSampler(ReversibleSampler(solver), red, tiny_vae(), Settings(iterations=3))
     found = sampled(model, outer, 4, cfg=1.5)

@@ -31,76 +31,76 @@ PREDICT = {
     "normalization": "as predicted",
     "blur": 0.0,
     "threshold": 0.0,
-    "centre_prior": 0.0,
-    "colour_map": "inferno",
+    "center_prior": 0.0,
+    "color_map": "inferno",
 }
 LOAD = {"download_if_missing": False, "dtype": "as in the file", "channel_order": "default", "domain": "default"}
-OVERLAY = {"colour_map": "viridis", "opacity": 0.6, "fade": True, "contours": 3, "legend": True}
+OVERLAY = {"color_map": "viridis", "opacity": 0.6, "fade": True, "contours": 3, "legend": True}
 
 
-def image(name: str = "chelsea") -> Tensor:
+def photo(name: str = "chelsea") -> Tensor:
     return torch.from_numpy(getattr(data, name)()).float()[None] / 255
 
 
-def predict(picture: Tensor, **changes: Any) -> tuple[Tensor, Tensor]:
-    mask, heatmap = nodes.PredictSaliency.execute(image=picture, **{**PREDICT, **changes}).args
+def predict(image: Tensor, **changes: Any) -> tuple[Tensor, Tensor]:
+    mask, heatmap = nodes.PredictSaliency.execute(image=image, **{**PREDICT, **changes}).args
     return mask, heatmap
 
 
 def test_the_mask_is_the_predictors_map() -> None:
-    picture = image()
-    mask, heatmap = predict(picture)
+    image = photo()
+    mask, heatmap = predict(image)
     assert mask.shape == (1, 300, 451)
     assert heatmap.shape == (1, 300, 451, 3)
-    assert torch.equal(mask, registry.load("default")(picture.movedim(-1, 1))[:, 0])
+    assert torch.equal(mask, registry.load("default")(image.movedim(-1, 1))[:, 0])
     assert 0 <= heatmap.min() <= heatmap.max() <= 1
 
 
 def test_it_runs_in_inference_mode_as_core_runs_nodes() -> None:
     with torch.inference_mode():
-        mask, _ = predict(image())
+        mask, _ = predict(photo())
     assert float(mask.max()) > 0.9
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_grey_and_rgba_pictures_and_batches(channels: int) -> None:
-    picture = torch.rand(3, 20, 30, channels, generator=torch.Generator().manual_seed(0))
-    assert predict(picture)[0].shape == (3, 20, 30)
+def test_gray_and_rgba_images_and_batches(channels: int) -> None:
+    image = torch.rand(3, 20, 30, channels, generator=torch.Generator().manual_seed(0))
+    assert predict(image)[0].shape == (3, 20, 30)
 
 
-def test_more_pictures_than_fit_a_chunk_are_each_predicted() -> None:
-    pictures = torch.rand(2 * bridge.CHUNK + 1, 16, 24, 3, generator=torch.Generator().manual_seed(0))
-    mask, _ = predict(pictures)
-    torch.testing.assert_close(mask[-1:], predict(pictures[-1:])[0], atol=1e-5, rtol=1e-4)
+def test_more_images_than_fit_a_chunk_are_each_predicted() -> None:
+    images = torch.rand(2 * bridge.CHUNK + 1, 16, 24, 3, generator=torch.Generator().manual_seed(0))
+    mask, _ = predict(images)
+    torch.testing.assert_close(mask[-1:], predict(images[-1:])[0], atol=1e-5, rtol=1e-4)
 
 
 def test_the_widgets_do_what_they_say() -> None:
-    picture = image()
-    plain, _ = predict(picture)
-    assert set(predict(picture, threshold=0.5)[0].unique().tolist()) == {0.0, 1.0}
-    assert torch.equal(predict(picture, threshold=0.5)[0] > 0, plain > 0.5)
-    stretched, _ = predict(picture, normalization="range")
+    image = photo()
+    plain, _ = predict(image)
+    assert set(predict(image, threshold=0.5)[0].unique().tolist()) == {0.0, 1.0}
+    assert torch.equal(predict(image, threshold=0.5)[0] > 0, plain > 0.5)
+    stretched, _ = predict(image, normalization="range")
     assert float(stretched.min()) == 0
     assert float(stretched.max()) == 1
-    assert float(predict(picture, normalization="maximum")[0].max()) == 1
-    assert float(predict(picture, blur=20.0)[0].max()) < float(plain.max())
-    centred, _ = predict(picture, centre_prior=1.0)
-    assert float(centred[0, 0, 0]) < 0.1 * float(plain[0, 0, 0])
-    assert not torch.equal(predict(picture, input_size=256)[0], plain)
+    assert float(predict(image, normalization="maximum")[0].max()) == 1
+    assert float(predict(image, blur=20.0)[0].max()) < float(plain.max())
+    centered, _ = predict(image, center_prior=1.0)
+    assert float(centered[0, 0, 0]) < 0.1 * float(plain[0, 0, 0])
+    assert not torch.equal(predict(image, input_size=256)[0], plain)
 
 
-def test_a_flat_picture_gives_a_finite_mask_whatever_the_normalization() -> None:
+def test_a_flat_image_gives_a_finite_mask_whatever_the_normalization() -> None:
     for how in nodes.NORMALIZATIONS:
         assert torch.isfinite(predict(torch.full((1, 16, 16, 3), 0.5), normalization=how)[0]).all()
 
 
 def test_every_weight_free_predictor_loads_by_name_and_predicts() -> None:
-    picture = image("coffee")
+    image = photo("coffee")
     for entry in registry.available():
         if entry.weights is not None:
             continue
         for size in (0, 64):
-            mask, _ = predict(picture, saliency_model=load(entry.name), input_size=size)
+            mask, _ = predict(image, saliency_model=load(entry.name), input_size=size)
             assert torch.isfinite(mask).all()
 
 
@@ -110,35 +110,35 @@ def load(name: str, **changes: Any) -> bridge.SaliencyPredictor:
 
 
 @pytest.mark.parametrize(
-    ("picture", "sentence"),
+    ("image", "sentence"),
     [
         (torch.zeros(0, 8, 8, 3), "batch is empty"),
         (torch.full((1, 8, 8, 3), float("nan")), "NaN or infinite pixels"),
         (torch.zeros(1, 8, 8, 2), "1 or 3 or 4 channels"),
     ],
 )
-def test_what_is_no_picture_gets_a_sentence(picture: Tensor, sentence: str) -> None:
+def test_what_is_no_image_gets_a_sentence(image: Tensor, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        predict(picture)
+        predict(image)
 
 
-def test_a_picture_of_nans_does_not_end_the_others_of_an_optimisation() -> None:
-    pictures = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    pictures[1, 0, 0, 0] = float("nan")
-    pictures.requires_grad_()
-    maps = bridge.default_predictor()(pictures)
+def test_a_image_of_nans_does_not_end_the_others_of_an_optimization() -> None:
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images[1, 0, 0, 0] = float("nan")
+    images.requires_grad_()
+    maps = bridge.default_predictor()(images)
     assert torch.isfinite(maps[0]).all()
     assert torch.isnan(maps[1]).all()
-    (gradient,) = torch.autograd.grad(maps[0].sum(), pictures)
+    (gradient,) = torch.autograd.grad(maps[0].sum(), images)
     assert torch.isfinite(gradient).all()
 
 
 def test_the_gradient_is_the_librarys() -> None:
-    pictures = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    images = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
     weights = torch.linspace(0, 1, 32)
-    (expected,) = torch.autograd.grad((registry.load("default")(pictures) * weights).sum(), pictures)
+    (expected,) = torch.autograd.grad((registry.load("default")(images) * weights).sum(), images)
     with torch.inference_mode(), torch.inference_mode(False), torch.enable_grad():
-        (found,) = torch.autograd.grad((bridge.default_predictor()(pictures) * weights).sum(), pictures)
+        (found,) = torch.autograd.grad((bridge.default_predictor()(images) * weights).sum(), images)
     torch.testing.assert_close(found, expected)
 
 
@@ -217,36 +217,36 @@ def u2netp(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("choice", ["renamed.safetensors", "u2netp"])
-def test_a_file_is_recognised_by_its_keys(u2netp: Path, choice: str) -> None:
+def test_a_file_is_recognized_by_its_keys(u2netp: Path, choice: str) -> None:
     assert "renamed.safetensors" in bridge.choices()
     predictor = load(choice)
     assert predictor.name == "u2netp"
-    expected = registry.load("u2netp", random_weights())(image().movedim(-1, 1))
-    torch.testing.assert_close(predict(image(), saliency_model=predictor)[0], expected[:, 0], atol=1e-5, rtol=1e-4)
+    expected = registry.load("u2netp", random_weights())(photo().movedim(-1, 1))
+    torch.testing.assert_close(predict(photo(), saliency_model=predictor)[0], expected[:, 0], atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("fp16", 0.01), ("bf16", 0.08), ("fp32", 1e-5)])
 def test_weights_are_kept_in_the_chosen_type(u2netp: Path, dtype: str, tolerance: float) -> None:
     with torch.inference_mode():
         predictor = load("u2netp", dtype=dtype)
-        found, _ = predict(image(), saliency_model=predictor)
+        found, _ = predict(photo(), saliency_model=predictor)
     assert {parameter.dtype for parameter in predictor.model.parameters() if parameter.dim() > 1} == {bridge.DTYPES[dtype]}
-    expected = registry.load("u2netp", random_weights())(image().movedim(-1, 1))
+    expected = registry.load("u2netp", random_weights())(photo().movedim(-1, 1))
     assert float((found - expected[:, 0]).abs().mean()) < tolerance
 
 
 def test_gradients_flow_through_weights_that_core_moved_in_inference_mode(u2netp: Path) -> None:
-    picture = torch.rand(1, 3, 40, 48, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 40, 48, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         predictor = load("u2netp")
-        predict(picture.movedim(1, -1), saliency_model=predictor)
+        predict(image.movedim(1, -1), saliency_model=predictor)
         assert any(loaded.model is predictor.patcher for loaded in comfy.model_management.current_loaded_models)
         comfy.model_management.unload_all_models()
     assert not any(loaded.model is predictor.patcher for loaded in comfy.model_management.current_loaded_models)
     weights = torch.linspace(0, 1, 48)
     gradients = []
     for predict_maps in (predictor, registry.load("u2netp", random_weights())):
-        leaf = picture.clone().requires_grad_()
+        leaf = image.clone().requires_grad_()
         gradients.append(torch.autograd.grad((predict_maps(leaf) * weights).mean(), leaf)[0])
     assert float(gradients[1].abs().max()) > 0
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-7, rtol=1e-3)
@@ -285,10 +285,10 @@ def test_missing_weights_are_fetched_only_when_asked(folder: Path, monkeypatch: 
 
 def test_another_input_size_shares_the_weights(u2netp: Path) -> None:
     predictor = load("u2netp")
-    plain, _ = predict(image(), saliency_model=predictor)
-    larger, _ = predict(image(), saliency_model=predictor, input_size=480)
+    plain, _ = predict(photo(), saliency_model=predictor)
+    larger, _ = predict(photo(), saliency_model=predictor, input_size=480)
     assert not torch.equal(plain, larger)
-    assert torch.equal(plain, predict(image(), saliency_model=predictor)[0])
+    assert torch.equal(plain, predict(photo(), saliency_model=predictor)[0])
     twin = predictor.at_size(480, (300, 451))
     assert twin.patcher is predictor.patcher
     assert next(twin.model.parameters()) is next(predictor.model.parameters())
@@ -298,33 +298,33 @@ def test_another_input_size_shares_the_weights(u2netp: Path) -> None:
 
 
 def test_the_overlay_takes_masks_of_other_sizes_and_batches() -> None:
-    picture = image("astronaut")
-    (drawn,) = nodes.SaliencyOverlay.execute(image=picture, mask=torch.rand(1, 7, 5), **OVERLAY).args
-    assert drawn.shape == picture.shape
-    (drawn,) = nodes.SaliencyOverlay.execute(image=picture, mask=torch.rand(3, 7, 5), **OVERLAY).args
-    assert drawn.shape == (3, *picture.shape[1:])
+    image = photo("astronaut")
+    (drawn,) = nodes.SaliencyOverlay.execute(image=image, mask=torch.rand(1, 7, 5), **OVERLAY).args
+    assert drawn.shape == image.shape
+    (drawn,) = nodes.SaliencyOverlay.execute(image=image, mask=torch.rand(3, 7, 5), **OVERLAY).args
+    assert drawn.shape == (3, *image.shape[1:])
     untouched = {**OVERLAY, "opacity": 0.0, "contours": 0, "legend": False}
-    assert torch.equal(nodes.SaliencyOverlay.execute(image=picture, mask=torch.rand(1, 7, 5), **untouched).args[0], picture)
-    with pytest.raises(ValueError, match="3 masks for 2 pictures"):
-        nodes.SaliencyOverlay.execute(image=picture.repeat(2, 1, 1, 1), mask=torch.rand(3, 7, 5), **OVERLAY)
+    assert torch.equal(nodes.SaliencyOverlay.execute(image=image, mask=torch.rand(1, 7, 5), **untouched).args[0], image)
+    with pytest.raises(ValueError, match="3 masks for 2 images"):
+        nodes.SaliencyOverlay.execute(image=image.repeat(2, 1, 1, 1), mask=torch.rand(3, 7, 5), **OVERLAY)
     with pytest.raises(ValueError, match="NaN"):
-        nodes.SaliencyOverlay.execute(image=picture, mask=torch.full((1, 7, 5), math.nan), **OVERLAY)
+        nodes.SaliencyOverlay.execute(image=image, mask=torch.full((1, 7, 5), math.nan), **OVERLAY)
 
 
 def compare(saliency: Tensor, **changes: Any) -> dict[str, Any]:
-    found = nodes.CompareSaliency.execute(saliency=saliency, **{"baseline": "centre prior", **changes}).args
-    return dict(zip(("report", "picture", *nodes.METRICS), found, strict=True))
+    found = nodes.CompareSaliency.execute(saliency=saliency, **{"baseline": "center prior", **changes}).args
+    return dict(zip(("report", "image", *nodes.METRICS), found, strict=True))
 
 
 def test_a_map_compared_with_itself_and_with_its_peak() -> None:
-    mask, _ = predict(image())
-    found = compare(mask, reference=mask, image=image())
+    mask, _ = predict(photo())
+    found = compare(mask, reference=mask, image=photo())
     assert found["CC"] == pytest.approx(1)
     assert found["SIM"] == pytest.approx(1)
     assert found["KLD"] == pytest.approx(0, abs=1e-6)
     assert math.isnan(found["NSS"])
     assert "needs fixations" in found["report"]
-    assert found["picture"].shape[0] == 1
+    assert found["image"].shape[0] == 1
     row, column = divmod(int(mask[0].argmax()), mask.shape[-1])
     found = compare(mask, fixations=f"# the peak\n{column}, {row}\n{column} {row}\n")
     assert found["NSS"] > 2
@@ -336,7 +336,7 @@ def test_a_map_compared_with_itself_and_with_its_peak() -> None:
 
 
 def test_a_batch_gives_the_shuffled_auc() -> None:
-    mask = torch.cat([predict(image())[0], predict(image().flip(2))[0]])
+    mask = torch.cat([predict(photo())[0], predict(photo().flip(2))[0]])
     found = compare(mask, fixations="180,95\n---\n270,95", reference=mask[:1, ::2, ::2])
     assert math.isfinite(found["sAUC"])
     assert "fixations" in found["report"]
@@ -349,10 +349,10 @@ def test_a_batch_gives_the_shuffled_auc() -> None:
         ({}, "nothing to compare"),
         ({"fixations": "5,600"}, "outside.*row .y. 600"),
         ({"fixations": "five,six"}, "Line 1 of the fixations is 'five,six'"),
-        ({"fixations": "1,1\n---\n2,2"}, "fixations for 2 pictures"),
+        ({"fixations": "1,1\n---\n2,2"}, "fixations for 2 images"),
         ({"fixations": "1,1", "fixation_mask": torch.zeros(1, 30, 40)}, "disconnect the mask"),
         ({"fixation_mask": torch.zeros(1, 3, 4)}, "fixation mask is 4 x 3, the saliency map 40 x 30"),
-        ({"reference": torch.zeros(2, 3, 4)}, "2 reference maps for 1 pictures"),
+        ({"reference": torch.zeros(2, 3, 4)}, "2 reference maps for 1 images"),
         ({"reference": torch.full((1, 30, 40), math.nan)}, "NaN or infinite"),
     ],
 )
@@ -398,7 +398,7 @@ def test_the_map_goes_through_core_mask_nodes_into_a_latent_mask(server: Any) ->
     }  # fmt: skip
     outputs = server.run(graph)
     grown = np.asarray(server.view(outputs["8"]["images"][0]).convert("L")) > 127
-    expected = registry.load("default")(image().movedim(-1, 1))[0, 0].numpy() > 0.5
+    expected = registry.load("default")(photo().movedim(-1, 1))[0, 0].numpy() > 0.5
     assert grown.shape == (300, 451)
     assert grown[expected].all()
     assert expected.sum() < grown.sum() < 0.5 * grown.size
@@ -427,7 +427,7 @@ def test_models_overlays_and_comparisons_chain(server: Any) -> None:
 
 @pytest.mark.server
 def test_only_what_people_look_at_is_sampled_anew(server: Any) -> None:
-    """Inpainting with the embedded model: outside the mask the latent stays as it was."""
+    """Inpainting with the demo model: outside the mask the latent stays as it was."""
 
     def latent(name: str) -> Tensor:
         (file,) = outputs[name]["latents"]

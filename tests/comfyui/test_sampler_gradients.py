@@ -75,7 +75,7 @@ def test_a_mask_and_a_latent_image() -> None:
     assert relative_error(*directional(run, noise())) <= TOLERANCE
 
 
-def test_pictures_of_a_batch_do_not_meet() -> None:
+def test_images_of_a_batch_do_not_meet() -> None:
     leaf = noise().requires_grad_()
     latent = run_of("dpmpp_2s_ancestral")(leaf)
     (gradient,) = torch.autograd.grad(latent[0].sum(), leaf)

@@ -51,19 +51,19 @@ def test_gradient_in_any_mode(folder: Path, kind: str, loaded_in_inference_mode:
         text = scorer.encode_text(["a red circle"])
     assert isinstance(scorer, ImageTextEncoder)
     assert not text.is_inference()
-    pictures = photographs().requires_grad_()
+    images = photographs().requires_grad_()
     with torch.inference_mode(), torch.inference_mode(False):
         if under_mode:
             with torch.no_grad(), GradientMode():
-                losses = (scorer.encode_image(pictures * 1.0) @ text.T)[:, 0]
+                losses = (scorer.encode_image(images * 1.0) @ text.T)[:, 0]
         else:
-            losses = (scorer.encode_image(pictures) @ text.T)[:, 0]
-        (gradient,) = torch.autograd.grad(losses.sum(), pictures)
+            losses = (scorer.encode_image(images) @ text.T)[:, 0]
+        (gradient,) = torch.autograd.grad(losses.sum(), images)
     assert torch.isfinite(gradient).all()
-    step = 1e-2 * torch.randn(pictures.shape, generator=torch.Generator().manual_seed(1))
+    step = 1e-2 * torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        ahead, behind = (scorer.encode_image((pictures + sign * step).clamp(0, 1), eight_bit=False) @ text.T for sign in (1, -1))
-    inside = ((pictures + step).clamp(0, 1) - (pictures - step).clamp(0, 1)).detach()
+        ahead, behind = (scorer.encode_image((images + sign * step).clamp(0, 1), eight_bit=False) @ text.T for sign in (1, -1))
+    inside = ((images + step).clamp(0, 1) - (images - step).clamp(0, 1)).detach()
     expected = (gradient * inside).sum()
     assert (ahead - behind).sum().item() == pytest.approx(expected.item(), rel=0.05, abs=2e-4)
 
@@ -83,9 +83,9 @@ def test_it_scores_inside_inference_mode(folder: Path, kind: str) -> None:
 def test_the_loss_works_with_it(folder: Path, kind: str) -> None:
     with torch.inference_mode():
         loss = SaliencyCLIPLoss(scorers(folder)[kind], ["a red circle"], saliency=torch.rand(1, 9, 9), settings=LossSettings(w_salient=0.5))
-    pictures = photographs().requires_grad_()
+    images = photographs().requires_grad_()
     context = Context(generator=torch.Generator().manual_seed(0))
-    (gradient,) = torch.autograd.grad(loss(pictures, context).losses.sum(), pictures)
+    (gradient,) = torch.autograd.grad(loss(images, context).losses.sum(), images)
     assert gradient.abs().sum() > 0
 
 
@@ -94,10 +94,10 @@ def test_after_unloading_it_works_again(folder: Path) -> None:
         before = scorer.encode_image(photographs())
         with torch.inference_mode():
             comfy.model_management.unload_all_models()
-        pictures = photographs().requires_grad_()
-        after = scorer.encode_image(pictures)
+        images = photographs().requires_grad_()
+        after = scorer.encode_image(images)
         torch.testing.assert_close(after, before)
-        torch.autograd.grad(after.sum(), pictures)
+        torch.autograd.grad(after.sum(), images)
 
 
 @pytest.mark.parametrize("kind", ["transformers", "comfyui"])
@@ -107,18 +107,18 @@ def test_with_little_memory_the_same_gradient_comes_in_parts(
 ) -> None:
     scorer = scorers(folder)[kind]
     text = scorer.encode_text(["a red circle"])
-    pictures = photographs(5).requires_grad_()
+    images = photographs(5).requires_grad_()
     results = []
     sizes: list[int] = []
     embed = scorer._towers.embed
     monkeypatch.setattr(scorer._towers, "embed", lambda values: sizes.append(len(values)) or embed(values))
-    for free in (1e12, 4.1 * scorer._bytes_per_picture, 0.0):
+    for free in (1e12, 4.1 * scorer._bytes_per_image, 0.0):
         monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device, free=free: free)
         with GradientMode() if under_mode else contextlib.nullcontext():
-            vectors = scorer.encode_image(pictures)
+            vectors = scorer.encode_image(images)
         with torch.inference_mode():
             comfy.model_management.unload_all_models()
-        results.append((vectors.detach(), torch.autograd.grad((vectors @ text.T).sum(), pictures)[0]))
+        results.append((vectors.detach(), torch.autograd.grad((vectors @ text.T).sum(), images)[0]))
     assert sorted(sizes) == sorted([5, *[2, 2, 1] * 2, *[1] * 10])  # the parts once forward and once in backward
     for vectors, gradient in results[1:]:
         torch.testing.assert_close(vectors, results[0][0])
@@ -139,8 +139,8 @@ def test_vectors_are_comfyuis_own() -> None:
     square = (torch.rand(1, 32, 32, 3) * 255).round() / 255
     theirs = torch.nn.functional.normalize(vision.encode_image(square)["image_embeds"], dim=-1)
     torch.testing.assert_close(scorer.encode_image(square.movedim(-1, 1)), theirs, atol=1e-5, rtol=0)
-    pictures = square.movedim(-1, 1).clone().requires_grad_()
-    torch.testing.assert_close(scorer.encode_image(pictures).detach(), theirs, atol=1e-5, rtol=0)
+    images = square.movedim(-1, 1).clone().requires_grad_()
+    torch.testing.assert_close(scorer.encode_image(images).detach(), theirs, atol=1e-5, rtol=0)
 
 
 def test_asking_leaves_the_clip_as_it_was() -> None:

@@ -15,29 +15,29 @@ from sgool.harness.server import ROOT, Server
 
 pytestmark = pytest.mark.server
 
-PICTURE: dict[str, Any] = {
+IMAGE: dict[str, Any] = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 32, "height": 16, "batch_size": 1, "color": 255}},
     "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
 }
 
 
-def test_a_graph_runs_and_its_picture_comes_back(server: Server) -> None:
-    outputs = server.run(PICTURE)
-    picture = server.view(outputs["2"]["images"][0])
-    assert picture.size == (32, 16)
-    assert picture.convert("RGB").getpixel((0, 0)) == (0, 0, 255)
+def test_a_graph_runs_and_its_image_comes_back(server: Server) -> None:
+    outputs = server.run(IMAGE)
+    image = server.view(outputs["2"]["images"][0])
+    assert image.size == (32, 16)
+    assert image.convert("RGB").getpixel((0, 0)) == (0, 0, 255)
 
 
 def test_events_of_the_run_are_seen(server: Server) -> None:
     kinds: list[str] = []
-    graph = {**PICTURE, "1": {"class_type": "EmptyImage", "inputs": {**PICTURE["1"]["inputs"], "color": 7}}}
+    graph = {**IMAGE, "1": {"class_type": "EmptyImage", "inputs": {**IMAGE["1"]["inputs"], "color": 7}}}
     server.run(graph, on_event=lambda kind, _: kinds.append(kind))
     assert "executing" in kinds
     assert "execution_success" in kinds
 
 
 def test_a_graph_that_does_not_validate_is_refused_with_the_reason(server: Server) -> None:
-    graph = {**PICTURE, "1": {"class_type": "EmptyImage", "inputs": {**PICTURE["1"]["inputs"], "width": -1}}}
+    graph = {**IMAGE, "1": {"class_type": "EmptyImage", "inputs": {**IMAGE["1"]["inputs"], "width": -1}}}
     message = server.run_expecting_error(graph)
     assert "EmptyImage" in message
     assert "smaller than min" in message
@@ -49,7 +49,7 @@ def test_a_node_that_fails_says_why_and_the_server_goes_on(server: Server) -> No
     saved = {"class_type": "SaveLatent", "inputs": {"samples": ["1", 0], "filename_prefix": "x"}}
     message = server.run_expecting_error({"1": latent, "2": saved})
     assert "header" in message
-    assert server.run(PICTURE)["2"]["images"]
+    assert server.run(IMAGE)["2"]["images"]
 
 
 def test_an_unknown_node_is_a_key_error(server: Server) -> None:
@@ -59,7 +59,7 @@ def test_an_unknown_node_is_a_key_error(server: Server) -> None:
 
 
 def test_a_second_run_waits_in_the_queue(server: Server) -> None:
-    first, second = server.submit(PICTURE), server.submit(PICTURE)
+    first, second = server.submit(IMAGE), server.submit(IMAGE)
     assert server.wait(second)["2"]["images"]
     assert server.wait(first)["2"]["images"]
 
@@ -88,7 +88,7 @@ def test_a_run_that_is_interrupted_says_so_and_the_next_one_is_whole(server: Ser
     with pytest.raises(RunFailed, match="interrupted") as failure:
         server.run(slow, on_event=cancel)
     assert failure.value.interrupted
-    assert server.run(PICTURE)["2"]["images"]
+    assert server.run(IMAGE)["2"]["images"]
 
 
 def test_a_server_that_cannot_start_says_why_and_leaves_no_process(comfyui: Path, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def wrapped(name: str = "euler", objective: Any = None, settings: Settings = SET
 
 
 @pytest.mark.parametrize("name", ["euler", "dpmpp_2m_sde", "euler_ancestral", "lcm", "ddim", "uni_pc"])
-def test_the_optimised_noise_gives_the_same_latent_plainly(name: str, model: Any) -> None:
+def test_the_optimized_noise_gives_the_same_latent_plainly(name: str, model: Any) -> None:
     sampler = wrapped(name)
     latent = sample(model, sampler)
     outcome = sampler.outcome
@@ -91,7 +91,7 @@ def test_the_global_generator_is_left_as_plain_sampling_leaves_it(model: Any) ->
     assert torch.equal(torch.get_rng_state(), after_plain)
 
 
-def test_a_picture_of_a_batch_fares_as_it_would_alone(model: Any) -> None:
+def test_a_image_of_a_batch_fares_as_it_would_alone(model: Any) -> None:
     in_batch = sample(model, wrapped())
     alone = sample(model, wrapped(), noise(1))
     assert torch.allclose(in_batch[:1], alone, rtol=1e-3, atol=1e-3 * float(alone.abs().max()))
@@ -112,12 +112,12 @@ def test_scoring_anew_decodes_each_iterate_once(model: Any, monkeypatch: pytest.
     decoded = []
     decode = sgool_sampler.decode_with_grad
     monkeypatch.setattr(sgool_sampler, "decode_with_grad", lambda *args: decoded.append(args) or decode(*args))
-    sampler = wrapped(settings=replace(SETTINGS, returned="rescored", rescoring_candidates=3, rescoring_views=4))
+    sampler = wrapped(settings=replace(SETTINGS, returned="rescored", rescoring_candidates=3, rescoring_augmentations=4))
     sample(model, sampler, noise(1))
     assert sampler.outcome is not None
     assert len(sampler.outcome.history.rescored) == 3
     assert sampler.outcome.history.cost.evaluations == 3 + 3 * 4
-    assert len(decoded) == 3 + 3  # once in its iteration, once for its four views
+    assert len(decoded) == 3 + 3  # once in its iteration, once for its four augmentations
 
 
 def test_in_the_advanced_sampler_node(model: Any) -> None:
@@ -133,15 +133,15 @@ def test_in_the_advanced_sampler_node(model: Any) -> None:
     assert torch.allclose(denoised["samples"], output["samples"], atol=1e-4)  # the last step ends at sigma 0
 
 
-def test_progress_has_pictures_and_ends_complete(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_has_images_and_ends_complete(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[int, int, Any]] = []
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: seen.append((value, total, preview)))
     sample(model, wrapped())
     values = [value / total for value, total, _ in seen]
     assert values[-1] == 1
-    pictures = [preview for _, _, preview in seen if preview is not None]
-    assert len(pictures) == 3
-    assert all(kind == "JPEG" and image.mode == "RGB" for kind, image, _ in pictures)
+    images = [preview for _, _, preview in seen if preview is not None]
+    assert len(images) == 3
+    assert all(kind == "JPEG" and image.mode == "RGB" for kind, image, _ in images)
 
 
 # --- nothing outlives a run

@@ -31,15 +31,15 @@ def taesd(channels: int = 4) -> Any:
 
 
 def gradient_and_slope(vae: Any, start: Tensor) -> tuple[float, float]:
-    """Slope of a weighted sum of the pictures along its own gradient: by autograd, and the best of a few central differences."""
+    """Slope of a weighted sum of the images along its own gradient: by autograd, and the best of a few central differences."""
     weights: Tensor | None = None
 
     def value(x: Tensor) -> Tensor:
         nonlocal weights
-        pictures = decode_with_grad(vae, x, as_inference=True)
+        images = decode_with_grad(vae, x, as_inference=True)
         if weights is None:
-            weights = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(3))
-        return (pictures.double() * weights.double()).sum()
+            weights = torch.randn(images.shape, generator=torch.Generator().manual_seed(3))
+        return (images.double() * weights.double()).sum()
 
     with torch.inference_mode(False), torch.enable_grad():
         leaf = start.clone().requires_grad_()
@@ -55,9 +55,9 @@ def test_decodes_as_comfyui_does_with_the_right_gradient(make: Any) -> None:
     with torch.inference_mode():
         vae = make()
         start = latent(vae.latent_channels) * 0.3
-        pictures = decode_with_grad(vae, start)
-        assert torch.allclose(pictures.movedim(1, -1), vae.decode(start), atol=1e-6)
-        assert pictures.shape[:2] == (2, 3)
+        images = decode_with_grad(vae, start)
+        assert torch.allclose(images.movedim(1, -1), vae.decode(start), atol=1e-6)
+        assert images.shape[:2] == (2, 3)
         own, slope = gradient_and_slope(vae, start)
     assert abs(own - slope) < 2e-2 * abs(slope)
 
@@ -99,16 +99,16 @@ class Video(torch.nn.Module):
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 1, 4, 4), (1, 4, 4, 4), (1, 4, 3, 4, 4)])
-def test_video_latents_give_one_picture_each(shape: tuple[int, ...]) -> None:
+def test_video_latents_give_one_image_each(shape: tuple[int, ...]) -> None:
     vae = tiny_vae()
     vae.latent_dim = 3
     vae.first_stage_model = Video()
     vae.patcher = comfy.model_patcher.CoreModelPatcher(vae.first_stage_model, load_device=vae.device, offload_device=vae.device)
     vae.memory_used_decode = lambda shape, dtype: 1.0
     leaf = torch.zeros(shape, requires_grad=True)
-    pictures = decode_with_grad(vae, leaf)
-    assert pictures.shape == (1, 3, 8, 8)
-    pictures.sum().backward()
+    images = decode_with_grad(vae, leaf)
+    assert images.shape == (1, 3, 8, 8)
+    images.sum().backward()
     assert leaf.grad is not None
     assert leaf.grad.abs().sum() > 0
 
@@ -124,7 +124,7 @@ def test_a_vae_that_does_not_fit_is_refused() -> None:
         decode_with_grad(None, latent())
     vae = tiny_vae()
     vae.latent_dim = 1
-    with pytest.raises(ValueError, match="decodes no pictures"):
+    with pytest.raises(ValueError, match="decodes no images"):
         decode_with_grad(vae, latent())
     vae.first_stage_model = None
     with pytest.raises(ValueError, match="no weights"):

@@ -56,7 +56,7 @@ class TinyConfig(comfy.supported_models_base.BASE):
 
 
 def fill(module: nn.Module, seed: int, gain: float = 1.0) -> None:
-    """Give every parameter values from a seed, of a size that keeps signals alive. Core leaves its layers uninitialised."""
+    """Give every parameter values from a seed, of a size that keeps signals alive. Core leaves its layers uninitialized."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
         values = torch.randn(parameter.shape, generator=generator)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sgool.demo.captions import COLOURS, SHAPES, WORDS, Caption, Phrase, hard_negatives, held_out, parse
+from sgool.demo.captions import COLORS, SHAPES, WORDS, Caption, Phrase, hard_negatives, held_out, parse
 from sgool.demo.judging import Detected, compare
 from sgool.demo.scenes import draw_scenes, held_out_prompts
 
@@ -27,7 +27,7 @@ def test_hard_negatives_differ_from_the_truth(seed: int) -> None:
     wrong = hard_negatives(scene.caption, 5, np.random.default_rng(seed))
     assert len(wrong) == 5
     assert all(caption.meaning() != scene.caption.meaning() for caption in wrong)
-    seen = [Detected(o.colour, o.shape, o.size, o.x, o.y, 1.0) for o in scene.objects]
+    seen = [Detected(o.color, o.shape, o.size, o.x, o.y, 1.0) for o in scene.objects]
     assert not any(compare(caption, seen).right for caption in wrong)
     assert all(parse(caption.text()) == caption for caption in wrong if caption.phrases)
 
@@ -57,8 +57,8 @@ def test_other_prompts_are_refused_with_an_example(text: str) -> None:
         parse(text)
 
 
-def test_colours_are_told_apart_by_more_than_their_jitter() -> None:
-    values = np.array(list(COLOURS.values()), dtype=float)
+def test_colors_are_told_apart_by_more_than_their_jitter() -> None:
+    values = np.array(list(COLORS.values()), dtype=float)
     distance = np.abs(values[:, None] - values[None]).max(-1) + 1000 * np.eye(len(values))
     assert distance.min() > 2 * 0.035 * 255
     assert len(SHAPES) == 5

@@ -1,13 +1,13 @@
 import pytest
 import torch
 from sgool.demo.architecture import JUDGE_CHANNELS
-from sgool.demo.captions import COLOUR_NAMES, SHAPES, SIZES, parse
-from sgool.demo.judging import Detected, compare, detect, judge_pictures
+from sgool.demo.captions import COLOR_NAMES, SHAPES, SIZES, parse
+from sgool.demo.judging import Detected, compare, detect, judge_images
 
 
 def seen(text: str, x: float = 32.0, y: float = 32.0) -> Detected:
-    size, colour, shape = text.split()
-    return Detected(colour, shape, size, x, y, 1.0)
+    size, color, shape = text.split()
+    return Detected(color, shape, size, x, y, 1.0)
 
 
 class Oracle(torch.nn.Module):
@@ -17,14 +17,14 @@ class Oracle(torch.nn.Module):
         super().__init__()
         self.objects = objects
 
-    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
-        out = torch.full((len(pictures), sum(JUDGE_CHANNELS.values()), 16, 16), -8.0)
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        out = torch.full((len(images), sum(JUDGE_CHANNELS.values()), 16, 16), -8.0)
         starts = dict(zip(JUDGE_CHANNELS, torch.tensor([0, *JUDGE_CHANNELS.values()]).cumsum(0).tolist(), strict=False))
         out[:, starts["offset"] :] = 0.25
         for text, row, column in self.objects:
-            size, colour, shape = text.split()
-            out[:, starts["centre"], row, column] = 4
-            out[:, starts["colour"] + COLOUR_NAMES.index(colour), row, column] = 4
+            size, color, shape = text.split()
+            out[:, starts["center"], row, column] = 4
+            out[:, starts["color"] + COLOR_NAMES.index(color), row, column] = 4
             out[:, starts["shape"] + SHAPES.index(shape), row, column] = 4
             out[:, starts["size"] + SIZES.index(size), row, column] = 4
         return out
@@ -32,7 +32,7 @@ class Oracle(torch.nn.Module):
 
 def test_detect_reads_classes_and_places() -> None:
     (found,) = detect(Oracle([("small red ring", 2, 3), ("large blue cross", 10, 12)]), torch.zeros(1, 3, 64, 64))
-    assert [(o.size, o.colour, o.shape) for o in found] == [("small", "red", "ring"), ("large", "blue", "cross")]
+    assert [(o.size, o.color, o.shape) for o in found] == [("small", "red", "ring"), ("large", "blue", "cross")]
     assert (found[0].x, found[0].y) == (15.0, 11.0)
 
 
@@ -58,6 +58,6 @@ def test_nothing_seen_is_wrong() -> None:
     assert not compare(parse("a red ring"), []).right
 
 
-def test_numbers_of_prompts_and_pictures_have_to_match() -> None:
-    with pytest.raises(ValueError, match="3 pictures and 2 prompts"):
-        judge_pictures(Oracle([]), torch.zeros(3, 3, 64, 64), ["a red ring"] * 2)
+def test_numbers_of_prompts_and_images_have_to_match() -> None:
+    with pytest.raises(ValueError, match="3 images and 2 prompts"):
+        judge_images(Oracle([]), torch.zeros(3, 3, 64, 64), ["a red ring"] * 2)

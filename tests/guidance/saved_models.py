@@ -1,4 +1,4 @@
-"""Randomly initialised image-text models of a few thousand weights, saved with a tokenizer as transformers saves them."""
+"""Randomly initialized image-text models of a few thousand weights, saved with a tokenizer as transformers saves them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def save_clip(folder: Path, image: int = 32) -> None:
 
 
 def save_siglip(folder: Path, image: int = 32) -> None:
-    """A SiglipModel: padded prompts, pictures squeezed to a square."""
+    """A SiglipModel: padded prompts, images squeezed to a square."""
     from transformers import SiglipConfig, SiglipModel
 
     text = {**TOWER, "vocab_size": 4 + len(WORDS), "max_position_embeddings": 12, "projection_size": 32}

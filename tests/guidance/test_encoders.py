@@ -41,32 +41,30 @@ def test_vectors_are_those_of_transformers(saved: Path) -> None:
     assert isinstance(encoder, ImageTextEncoder)
     for name in ("astronaut", "rocket", "coffee", "chelsea", "retina"):
         image = Image.fromarray(getattr(data, name)())
-        text, picture = reference(saved, prompts, image)
-        pictures = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 255
+        text, embedded = reference(saved, prompts, image)
+        images = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 255
         torch.testing.assert_close(encoder.encode_text(prompts), text, atol=1e-5, rtol=0)
-        assert torch.cosine_similarity(encoder.encode_image(pictures), picture).item() > 1 - 1e-3
+        assert torch.cosine_similarity(encoder.encode_image(images), embedded).item() > 1 - 1e-3
 
 
 def test_gradient_is_that_of_finite_differences(saved: Path) -> None:
     encoder = load_encoder(saved, torch.float64)
     text = encoder.encode_text(["a red circle"])
-    pictures = 0.3 + 0.4 * torch.rand(2, 3, 9, 8, dtype=torch.float64)
-    assert torch.autograd.gradcheck(
-        lambda p: encoder.encode_image(p, eight_bit=False) @ text.T, (pictures.requires_grad_(),), fast_mode=True
-    )
+    images = 0.3 + 0.4 * torch.rand(2, 3, 9, 8, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda p: encoder.encode_image(p, eight_bit=False) @ text.T, (images.requires_grad_(),), fast_mode=True)
 
 
-def test_a_batch_equals_single_pictures(encoder: TransformersEncoder) -> None:
-    pictures = torch.rand(3, 3, 40, 50, dtype=torch.float64)
-    torch.testing.assert_close(encoder.encode_image(pictures), torch.cat([encoder.encode_image(each[None]) for each in pictures]))
+def test_a_batch_equals_single_images(encoder: TransformersEncoder) -> None:
+    images = torch.rand(3, 3, 40, 50, dtype=torch.float64)
+    torch.testing.assert_close(encoder.encode_image(images), torch.cat([encoder.encode_image(each[None]) for each in images]))
 
 
 def test_made_in_inference_mode_still_gives_gradients(saved: Path) -> None:
     with torch.inference_mode():
         encoder = load_encoder(saved)
         text = encoder.encode_text(["cat"])
-    pictures = torch.rand(1, 3, 32, 32, requires_grad=True)
-    (gradient,) = torch.autograd.grad((encoder.encode_image(pictures) @ text.T).sum(), pictures)
+    images = torch.rand(1, 3, 32, 32, requires_grad=True)
+    (gradient,) = torch.autograd.grad((encoder.encode_image(images) @ text.T).sum(), images)
     assert torch.isfinite(gradient).all()
     assert gradient.abs().max() > 0
     assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
@@ -74,11 +72,11 @@ def test_made_in_inference_mode_still_gives_gradients(saved: Path) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_keeps_small_gradients(saved_clip: Path, dtype: torch.dtype) -> None:
-    pictures = torch.rand(1, 3, 64, 64, requires_grad=True)
+    images = torch.rand(1, 3, 64, 64, requires_grad=True)
     gradients = []
     for encoder in (load_encoder(saved_clip), load_encoder(saved_clip, dtype)):
-        loss = 1e-5 * (encoder.encode_image(pictures) @ encoder.encode_text(["a red circle"]).T.float()).sum()
-        gradients.append(torch.autograd.grad(loss, pictures)[0])
+        loss = 1e-5 * (encoder.encode_image(images) @ encoder.encode_text(["a red circle"]).T.float()).sum()
+        gradients.append(torch.autograd.grad(loss, images)[0])
     assert torch.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), dim=0) > 0.98
 
 

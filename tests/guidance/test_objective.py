@@ -15,27 +15,27 @@ class Brightness:
     def begin(self) -> None:
         self.begun += 1
 
-    def __call__(self, pictures: Tensor, context: Context) -> Scored:
+    def __call__(self, images: Tensor, context: Context) -> Scored:
         self.calls += 1
-        losses = pictures.mean(dim=(1, 2, 3))
-        return Scored(losses, {self.name: losses.detach()}, pictures[:, :1].detach() if self.maps else None)
+        losses = images.mean(dim=(1, 2, 3))
+        return Scored(losses, {self.name: losses.detach()}, images[:, :1].detach() if self.maps else None)
 
 
 def test_sum_weights_losses_and_gradients() -> None:
-    pictures = torch.rand(3, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    images = torch.rand(3, 3, 4, 5, dtype=torch.float64, requires_grad=True)
     one = Brightness()
-    scored = WeightedSum([(2.0, one), (-0.5, one)])(pictures, Context())
-    torch.testing.assert_close(scored.losses, 1.5 * pictures.mean(dim=(1, 2, 3)))
-    (gradient,) = torch.autograd.grad(scored.losses.sum(), pictures)
+    scored = WeightedSum([(2.0, one), (-0.5, one)])(images, Context())
+    torch.testing.assert_close(scored.losses, 1.5 * images.mean(dim=(1, 2, 3)))
+    (gradient,) = torch.autograd.grad(scored.losses.sum(), images)
     torch.testing.assert_close(gradient, torch.full_like(gradient, 1.5 / 60))
 
 
 def test_parts_are_kept_apart_and_first_maps_win() -> None:
-    pictures = torch.rand(2, 3, 4, 4)
-    scored = WeightedSum([(1, Brightness("a")), (1, Brightness("a", maps=True)), (1, Brightness("b"))])(pictures, Context())
+    images = torch.rand(2, 3, 4, 4)
+    scored = WeightedSum([(1, Brightness("a")), (1, Brightness("a", maps=True)), (1, Brightness("b"))])(images, Context())
     assert list(scored.parts) == ["a", "a 2", "b"]
     assert scored.maps is not None
-    torch.testing.assert_close(scored.maps, pictures[:, :1])
+    torch.testing.assert_close(scored.maps, images[:, :1])
 
 
 def test_term_of_weight_zero_is_never_called() -> None:
@@ -49,8 +49,8 @@ def test_term_of_weight_zero_is_never_called() -> None:
 def test_sum_is_itself_an_objective() -> None:
     inner = WeightedSum([(2.0, Brightness())])
     assert isinstance(inner, Objective)
-    pictures = torch.rand(2, 3, 2, 2)
-    torch.testing.assert_close(WeightedSum([(3.0, inner)])(pictures, Context()).losses, 6 * pictures.mean(dim=(1, 2, 3)))
+    images = torch.rand(2, 3, 2, 2)
+    torch.testing.assert_close(WeightedSum([(3.0, inner)])(images, Context()).losses, 6 * images.mean(dim=(1, 2, 3)))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_sum_is_itself_an_objective() -> None:
         ([(float("nan"), Brightness())], "finite"),
     ],
 )
-def test_nothing_to_optimise_is_refused(terms: list[tuple[float, Objective]], words: str) -> None:
+def test_nothing_to_optimize_is_refused(terms: list[tuple[float, Objective]], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         WeightedSum(terms)
 
@@ -69,5 +69,5 @@ def test_nothing_to_optimise_is_refused(terms: list[tuple[float, Objective]], wo
 def test_positions() -> None:
     assert Context().positions(3) == [0, 1, 2]
     assert Context(indices=torch.tensor([4, 1])).positions(2) == [4, 1]
-    with pytest.raises(ValueError, match="one index for each picture"):
+    with pytest.raises(ValueError, match="one index for each image"):
         Context(indices=torch.tensor([4, 1])).positions(3)

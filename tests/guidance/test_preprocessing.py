@@ -50,7 +50,7 @@ def photograph(name: str, turned: bool = False) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 0, 2)) if turned else pixels)
 
 
-def as_pictures(image: Image.Image) -> Tensor:
+def as_images(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None].float() / 255
 
 
@@ -72,10 +72,10 @@ def test_agrees_with_the_models_own_processor(name: str, turned: bool, config: d
     ours = Preprocessing.from_config(config)
     for processor, arithmetic in processors(config):
         theirs = processor(image, return_tensors="pt")["pixel_values"]
-        rounded = replace(ours, arithmetic=arithmetic)(as_pictures(image))
-        smooth = ours(as_pictures(image), eight_bit=False)
+        rounded = replace(ours, arithmetic=arithmetic)(as_images(image))
+        smooth = ours(as_images(image), eight_bit=False)
         assert theirs.shape == rounded.shape == smooth.shape
-        # Pillow 13 resizes some tall pictures along the height first; older ones, torchvision and we along the width.
+        # Pillow 13 resizes some tall images along the height first; older ones, torchvision and we along the width.
         turns = arithmetic == "pillow" and turned and int(PIL.__version__.split(".")[0]) >= 13
         assert (theirs - rounded).abs().max() < 1e-2 or turns  # of all values; one 8-bit level is 0.0146 for CLIP
         for values, mean in ((rounded, 5e-3 if turns else 1e-5), (smooth, 5e-3)):
@@ -105,8 +105,8 @@ def test_bytes_are_resized_as_by_torchvision_and_pillow(sizes: tuple[int, ...], 
     pillow = torch.from_numpy(np.asarray(image.resize((to_width, height), filter_).resize((to_width, to_height), filter_)).copy())
     for arithmetic, theirs in (("torchvision", torchvision), ("pillow", pillow.permute(2, 0, 1))):
         for with_gradient in (False, True):
-            pictures = (pixels[None].float() / 255).requires_grad_(with_gradient)
-            ours = resize_eight_bit(pictures, (to_height, to_width), kernel, arithmetic)[0].detach() * 255
+            images = (pixels[None].float() / 255).requires_grad_(with_gradient)
+            ours = resize_eight_bit(images, (to_height, to_width), kernel, arithmetic)[0].detach() * 255
             torch.testing.assert_close(ours, theirs.float(), atol=1e-3, rtol=0)
 
 
@@ -115,7 +115,7 @@ def test_sizes_and_crops_are_cut_off_as_theirs(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
     for processor, arithmetic in processors(CLIP)[:1]:
-        ours = replace(Preprocessing.from_config(CLIP), arithmetic=arithmetic)(as_pictures(image))
+        ours = replace(Preprocessing.from_config(CLIP), arithmetic=arithmetic)(as_images(image))
         theirs = processor(image, return_tensors="pt")["pixel_values"]
         assert (theirs - ours).abs().mean() < 1e-3  # one pixel aside, noise differs by about 1
 
@@ -123,25 +123,25 @@ def test_sizes_and_crops_are_cut_off_as_theirs(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("config", [CLIP, SIGLIP], ids=["clip", "siglip"])
 def test_gradient_is_that_of_finite_differences(config: dict[str, Any]) -> None:
     small = {"size": {"shortest_edge": 5} if config is CLIP else {"height": 5, "width": 6}, "crop_size": {"height": 5, "width": 4}}
-    pictures = (0.3 + 0.4 * torch.rand(2, 3, 9, 11, dtype=torch.float64)).requires_grad_()
+    images = (0.3 + 0.4 * torch.rand(2, 3, 9, 11, dtype=torch.float64)).requires_grad_()
     ours = Preprocessing.from_config({**config, **small})
-    assert torch.autograd.gradcheck(lambda p: ours(p, eight_bit=False), (pictures,))
+    assert torch.autograd.gradcheck(lambda p: ours(p, eight_bit=False), (images,))
 
 
 def test_gradient_passes_straight_through_the_rounding() -> None:
     ours = Preprocessing.from_config(CLIP)
-    pictures = (0.3 + 0.4 * torch.rand(1, 3, 300, 260)).requires_grad_()
+    images = (0.3 + 0.4 * torch.rand(1, 3, 300, 260)).requires_grad_()
     weights = torch.randn(1, 3, 224, 224)
-    smooth, rounded = (torch.autograd.grad((ours(pictures, eight_bit=e) * weights).sum(), pictures)[0] for e in (False, True))
+    smooth, rounded = (torch.autograd.grad((ours(images, eight_bit=e) * weights).sum(), images)[0] for e in (False, True))
     torch.testing.assert_close(smooth, rounded)
 
 
 @pytest.mark.parametrize("with_gradient", [False, True])
 def test_what_is_not_a_number_is_not_hidden_by_rounding(with_gradient: bool) -> None:
-    pictures = torch.rand(3, 3, 40, 30)
-    pictures[1, 0, 5, 7] = torch.nan
-    pictures[2] = torch.inf
-    values = Preprocessing(size=(16, 16), crop=(16, 16))(pictures.requires_grad_(with_gradient))
+    images = torch.rand(3, 3, 40, 30)
+    images[1, 0, 5, 7] = torch.nan
+    images[2] = torch.inf
+    values = Preprocessing(size=(16, 16), crop=(16, 16))(images.requires_grad_(with_gradient))
     assert values.isnan().flatten(1).any(1).tolist() == [False, True, False]
     assert torch.isfinite(values[2]).all()
 
@@ -149,12 +149,12 @@ def test_what_is_not_a_number_is_not_hidden_by_rounding(with_gradient: bool) -> 
 @settings(max_examples=25, deadline=None)
 @given(height=st.integers(1, 70), width=st.integers(1, 70), batch=st.integers(1, 3))
 def test_any_size_gives_the_models_size(height: int, width: int, batch: int) -> None:
-    pictures = torch.rand(batch, 3, height, width) * 1.2 - 0.1
-    values = Preprocessing(size=(16, 16), crop=(16, 16), mean=(0.0,) * 3, std=(1.0,) * 3)(pictures)
+    images = torch.rand(batch, 3, height, width) * 1.2 - 0.1
+    values = Preprocessing(size=(16, 16), crop=(16, 16), mean=(0.0,) * 3, std=(1.0,) * 3)(images)
     assert values.shape == (batch, 3, 16, 16)
     assert values.min() >= 0
     assert values.max() <= 1
-    torch.testing.assert_close(values[:1], Preprocessing(size=(16, 16), crop=(16, 16), mean=(0.0,) * 3, std=(1.0,) * 3)(pictures[:1]))
+    torch.testing.assert_close(values[:1], Preprocessing(size=(16, 16), crop=(16, 16), mean=(0.0,) * 3, std=(1.0,) * 3)(images[:1]))
 
 
 def test_what_a_configuration_leaves_out() -> None:
@@ -163,9 +163,9 @@ def test_what_a_configuration_leaves_out() -> None:
     siglip = Preprocessing.from_config({"image_processor_type": "SiglipImageProcessor"})
     assert (siglip.resize, siglip.size, siglip.crop, siglip.mean) == ("exact", (224, 224), None, (0.5, 0.5, 0.5))
     bare = Preprocessing.from_config({"do_resize": False, "do_center_crop": False, "do_normalize": False, "do_rescale": False})
-    pictures = torch.rand(1, 3, 4, 5)
-    torch.testing.assert_close(bare(pictures, eight_bit=False), pictures * 255)
-    torch.testing.assert_close(bare(pictures), torch.floor(pictures * 255 + 0.5))
+    images = torch.rand(1, 3, 4, 5)
+    torch.testing.assert_close(bare(images, eight_bit=False), images * 255)
+    torch.testing.assert_close(bare(images), torch.floor(images * 255 + 0.5))
     assert bare.output_size is None
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sgool.guidance.cutouts import ViewSampler
+from sgool.guidance.augmentations import Augmentations
 from sgool.guidance.distances import DISTANCES
 from sgool.guidance.encoders import TransformersEncoder
 from sgool.guidance.objective import Context, Objective, WeightedSum
@@ -17,7 +17,7 @@ from sgool.guidance.regions import REGIONS
 from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss, clip_losses, with_cutouts
 from torch import Tensor
 
-WHOLE = ViewSampler("whole")
+WHOLE = Augmentations("whole")
 
 
 class Brightness:
@@ -26,10 +26,10 @@ class Brightness:
     def __init__(self) -> None:
         self.calls, self.with_gradient = 0, False
 
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def __call__(self, images: Tensor) -> Tensor:
         self.calls += 1
-        self.with_gradient = pictures.requires_grad
-        return pictures.mean(1, keepdim=True) ** 2
+        self.with_gradient = images.requires_grad
+        return images.mean(1, keepdim=True) ** 2
 
 
 def photographs(batch: int = 2, height: int = 20, width: int = 24, seed: int = 0) -> Tensor:
@@ -49,28 +49,28 @@ def test_gradient_is_that_of_finite_differences(
     saliency: Any = Brightness()
     if detached:  # finite differences would move a predicted map
         saliency = torch.rand(1, 1, 5, 5, generator=torch.Generator().manual_seed(1))
-    settings_ = LossSettings(region=region, views=ViewSampler("augmented", 2), detach_saliency=detached, w_away=0.5)
+    settings_ = LossSettings(region=region, augmentations=Augmentations("augmented", 2), detach_saliency=detached, w_negative=0.5)
     monkeypatch.setattr(encoder, "encode_image", partial(encoder.encode_image, eight_bit=False))  # differences of steps say nothing
-    loss = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, away_prompts=["a cat"], settings=settings_)
-    pictures = photographs(2, 9, 8).requires_grad_()
-    assert torch.autograd.gradcheck(lambda p: loss(p, context()).losses, (pictures,), fast_mode=True)
+    loss = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, negative_prompts=["a cat"], settings=settings_)
+    images = photographs(2, 9, 8).requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: loss(p, context()).losses, (images,), fast_mode=True)
 
 
 def test_terms_add_up(encoder: TransformersEncoder) -> None:
-    settings_ = LossSettings(w_global=0.7, w_salient=1.3, w_away=0.4, views=ViewSampler("augmented", 3))
+    settings_ = LossSettings(w_global=0.7, w_salient=1.3, w_negative=0.4, augmentations=Augmentations("augmented", 3))
     loss = SaliencyCLIPLoss(
         encoder,
         ["a red circle"],
         saliency=Brightness(),
         salient_prompts=["circle"],
-        away_prompts=["a blue square", "cat"],
+        negative_prompts=["a blue square", "cat"],
         settings=settings_,
     )
     assert isinstance(loss, Objective)
     scored = loss(photographs(), context())
     parts = scored.parts
-    assert list(parts) == ["similarity", "global", "away", "salient"]
-    torch.testing.assert_close(scored.losses, 0.7 * parts["global"] + 1.3 * parts["salient"] + 0.4 * parts["away"])
+    assert list(parts) == ["similarity", "global", "negative", "salient"]
+    torch.testing.assert_close(scored.losses, 0.7 * parts["global"] + 1.3 * parts["salient"] + 0.4 * parts["negative"])
     assert all(part.shape == (2,) and not part.requires_grad for part in parts.values())
     assert scored.maps is not None
     assert scored.maps.shape == (2, 1, 20, 24)
@@ -78,26 +78,28 @@ def test_terms_add_up(encoder: TransformersEncoder) -> None:
 
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_it_is_the_distance_of_the_encoders_vectors(encoder: TransformersEncoder, distance: Any) -> None:
-    pictures, maps = photographs(), torch.rand(2, 1, 20, 24, dtype=torch.float64)
-    settings_ = LossSettings(w_global=2, w_salient=3, distance=distance, views=WHOLE, region="multiply")
-    scored = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=maps, salient_prompts=["cat"], settings=settings_)(pictures, Context())
+    images, maps = photographs(), torch.rand(2, 1, 20, 24, dtype=torch.float64)
+    settings_ = LossSettings(w_global=2, w_salient=3, distance=distance, augmentations=WHOLE, region="multiply")
+    scored = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=maps, salient_prompts=["cat"], settings=settings_)(images, Context())
     between = DISTANCES[distance]
-    whole = between(encoder.encode_image(pictures), encoder.encode_text(["a red circle"]))
-    salient = between(encoder.encode_image(pictures * maps), encoder.encode_text(["cat"]))
+    whole = between(encoder.encode_image(images), encoder.encode_text(["a red circle"]))
+    salient = between(encoder.encode_image(images * maps), encoder.encode_text(["cat"]))
     torch.testing.assert_close(scored.losses, 2 * whole + 3 * salient)
 
 
 def test_without_salient_weight_it_is_the_text_guidance_of_doodl_and_saliency_never_runs(encoder: TransformersEncoder) -> None:
     saliency = Brightness()
-    options = {"views": ViewSampler("cutouts", 4), "reduce": "minimum", "w_salient": 0.0}
+    options = {"augmentations": Augmentations("cutouts", 4), "reduce": "minimum", "w_salient": 0.0}
     loss = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, settings=LossSettings(**options))
     scored = loss(photographs(2, 50, 60), context())
     assert saliency.calls == 0
     assert scored.maps is None
     assert list(scored.parts) == ["similarity", "global"]
-    views = ViewSampler("cutouts", 4).draw(50, 60, 32, torch.Generator().manual_seed(0))
+    augmentations = Augmentations("cutouts", 4).draw(50, 60, 32, torch.Generator().manual_seed(0))
     text = encoder.encode_text(["a red circle"])
-    distances = torch.stack([DISTANCES["great circle"](encoder.encode_image(view(photographs(2, 50, 60))), text) for view in views])
+    distances = torch.stack(
+        [DISTANCES["great circle"](encoder.encode_image(augmentation(photographs(2, 50, 60))), text) for augmentation in augmentations]
+    )
     torch.testing.assert_close(scored.losses, distances.amin(0))
     bare = SaliencyCLIPLoss(encoder, ["a red circle"], settings=LossSettings(**options))
     torch.testing.assert_close(bare(photographs(2, 50, 60), context()).losses, scored.losses)
@@ -114,21 +116,21 @@ def test_only_the_salient_term(encoder: TransformersEncoder) -> None:
 @given(
     region=st.sampled_from(list(REGIONS)),
     distance=st.sampled_from(list(DISTANCES)),
-    views=st.sampled_from(["whole", "augmented", "cutouts"]),
+    augmentations=st.sampled_from(["whole", "augmented", "cutouts"]),
     reduce=st.sampled_from(["mean", "minimum"]),
     shape=st.tuples(st.integers(1, 3), st.integers(2, 40), st.integers(2, 40)),
     seed=st.integers(0, 99),
 )
-def test_a_batch_equals_single_pictures_and_losses_are_in_range(
-    *, encoder: TransformersEncoder, region: Any, distance: Any, views: Any, reduce: str, shape: tuple[int, int, int], seed: int
+def test_a_batch_equals_single_images_and_losses_are_in_range(
+    *, encoder: TransformersEncoder, region: Any, distance: Any, augmentations: Any, reduce: str, shape: tuple[int, int, int], seed: int
 ) -> None:
     batch, height, width = shape
-    chosen = LossSettings(region=region, distance=distance, views=ViewSampler(views, 2), reduce=reduce)
+    chosen = LossSettings(region=region, distance=distance, augmentations=Augmentations(augmentations, 2), reduce=reduce)
     prompts = ["a red circle", "a blue square", "cat"][:batch]
     loss = SaliencyCLIPLoss(encoder, prompts, saliency=Brightness(), settings=chosen)
-    pictures = photographs(batch, height, width, seed)
-    together = loss(pictures, context(seed)).losses
-    alone = [loss(pictures[i : i + 1], context(seed, indices=torch.tensor([i]))).losses for i in range(batch)]
+    images = photographs(batch, height, width, seed)
+    together = loss(images, context(seed)).losses
+    alone = [loss(images[i : i + 1], context(seed, indices=torch.tensor([i]))).losses for i in range(batch)]
     torch.testing.assert_close(together, torch.cat(alone))
     highest = 2 * (torch.pi**2 / 2 if distance == "great circle" else 2)
     assert (together >= 0).all()
@@ -140,29 +142,29 @@ def test_seeds_decide_everything(encoder: TransformersEncoder) -> None:
     first, same, other = (loss(photographs(), context(seed)).losses for seed in (3, 3, 4))
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
-    plain = SaliencyCLIPLoss(encoder, ["cat"], saliency=Brightness(), settings=LossSettings(views=WHOLE))
+    plain = SaliencyCLIPLoss(encoder, ["cat"], saliency=Brightness(), settings=LossSettings(augmentations=WHOLE))
     torch.testing.assert_close(loss(photographs(), Context()).losses, plain(photographs(), Context()).losses)
 
 
 def test_detached_saliency_changes_the_gradient_not_the_loss(encoder: TransformersEncoder) -> None:
-    pictures = photographs().requires_grad_()
+    images = photographs().requires_grad_()
     results = []
     for detach in (True, False):
         saliency = Brightness()
-        loss = SaliencyCLIPLoss(encoder, ["cat"], saliency=saliency, settings=LossSettings(detach_saliency=detach, views=WHOLE))
-        losses = loss(pictures, Context()).losses
+        loss = SaliencyCLIPLoss(encoder, ["cat"], saliency=saliency, settings=LossSettings(detach_saliency=detach, augmentations=WHOLE))
+        losses = loss(images, Context()).losses
         assert saliency.with_gradient is not detach
-        results.append((losses.detach(), torch.autograd.grad(losses.sum(), pictures)[0]))
+        results.append((losses.detach(), torch.autograd.grad(losses.sum(), images)[0]))
     torch.testing.assert_close(results[0][0], results[1][0])
     assert not torch.allclose(results[0][1], results[1][1])
-    fixed = SaliencyCLIPLoss(encoder, ["cat"], saliency=Brightness()(pictures.detach()), settings=LossSettings(views=WHOLE))
-    (gradient,) = torch.autograd.grad(fixed(pictures, Context()).losses.sum(), pictures)
+    fixed = SaliencyCLIPLoss(encoder, ["cat"], saliency=Brightness()(images.detach()), settings=LossSettings(augmentations=WHOLE))
+    (gradient,) = torch.autograd.grad(fixed(images, Context()).losses.sum(), images)
     torch.testing.assert_close(gradient, results[0][1])
 
 
-def test_saliency_is_predicted_every_nth_iteration_for_each_picture(encoder: TransformersEncoder) -> None:
+def test_saliency_is_predicted_every_nth_iteration_for_each_image(encoder: TransformersEncoder) -> None:
     saliency = Brightness()
-    loss = SaliencyCLIPLoss(encoder, ["cat"], saliency=saliency, settings=LossSettings(saliency_every=3, views=WHOLE))
+    loss = SaliencyCLIPLoss(encoder, ["cat"], saliency=saliency, settings=LossSettings(saliency_every=3, augmentations=WHOLE))
     loss.begin()
     first = loss(photographs(seed=1), Context(iteration=0)).maps
     kept = loss(photographs(seed=2), Context(iteration=1)).maps
@@ -192,35 +194,37 @@ def test_a_mask_of_any_size_takes_the_place_of_saliency(encoder: TransformersEnc
     assert scored.maps.min() >= 0
 
 
-def test_away_prompts_pull_the_gradient(encoder: TransformersEncoder) -> None:
-    pictures = photographs().requires_grad_()
-    near = encoder.encode_image(pictures.detach())
+def test_negative_prompts_pull_the_gradient(encoder: TransformersEncoder) -> None:
+    images = photographs().requires_grad_()
+    near = encoder.encode_image(images.detach())
     unwanted = ["a blue square", "cat"]
     closer = unwanted[int((near @ encoder.encode_text(unwanted).T).mean(0).argmax())]
     wanted = next(prompt for prompt in unwanted if prompt != closer)
-    loss = SaliencyCLIPLoss(encoder, [wanted], away_prompts=[closer], settings=LossSettings(w_global=0, w_salient=0, views=WHOLE))
-    scored = loss(pictures, Context())
-    assert list(scored.parts) == ["similarity", "away"]
-    (gradient,) = torch.autograd.grad(scored.losses.sum(), pictures)
-    moved = encoder.encode_image(pictures.detach() - 0.01 * gradient / gradient.std())
+    loss = SaliencyCLIPLoss(
+        encoder, [wanted], negative_prompts=[closer], settings=LossSettings(w_global=0, w_salient=0, augmentations=WHOLE)
+    )
+    scored = loss(images, Context())
+    assert list(scored.parts) == ["similarity", "negative"]
+    (gradient,) = torch.autograd.grad(scored.losses.sum(), images)
+    moved = encoder.encode_image(images.detach() - 0.01 * gradient / gradient.std())
     texts = encoder.encode_text([wanted, closer])
     gap_before, gap_after = ((v @ texts.T).diff(dim=1).mean() for v in (near, moved))
     assert gap_after < gap_before
 
 
 def test_prompts_follow_the_place_in_the_run(encoder: TransformersEncoder) -> None:
-    loss = SaliencyCLIPLoss(encoder, ["a red circle", "cat", "a blue square"], settings=LossSettings(w_salient=0, views=WHOLE))
-    pictures = photographs(2)
-    chosen = loss(pictures, Context(indices=torch.tensor([2, 1]))).losses
+    loss = SaliencyCLIPLoss(encoder, ["a red circle", "cat", "a blue square"], settings=LossSettings(w_salient=0, augmentations=WHOLE))
+    images = photographs(2)
+    chosen = loss(images, Context(indices=torch.tensor([2, 1]))).losses
     for row, prompt in enumerate(["a blue square", "cat"]):
-        single = SaliencyCLIPLoss(encoder, [prompt], settings=LossSettings(w_salient=0, views=WHOLE))
-        torch.testing.assert_close(chosen[row : row + 1], single(pictures[row : row + 1], Context()).losses)
+        single = SaliencyCLIPLoss(encoder, [prompt], settings=LossSettings(w_salient=0, augmentations=WHOLE))
+        torch.testing.assert_close(chosen[row : row + 1], single(images[row : row + 1], Context()).losses)
 
 
-@pytest.mark.parametrize(("batch", "words"), [(1, "3 prompts for 1 picture;"), (2, "3 prompts for 2 pictures;")])
-def test_more_prompts_than_the_run_has_pictures(encoder: TransformersEncoder, batch: int, words: str) -> None:
-    """One picture at a time, as the optimiser asks: that there is no picture for the last prompt shows in the batch size alone."""
-    loss = SaliencyCLIPLoss(encoder, ["a red circle", "cat", "a blue square"], settings=LossSettings(w_salient=0, views=WHOLE))
+@pytest.mark.parametrize(("batch", "words"), [(1, "3 prompts for 1 image;"), (2, "3 prompts for 2 images;")])
+def test_more_prompts_than_the_run_has_images(encoder: TransformersEncoder, batch: int, words: str) -> None:
+    """One image at a time, as the optimizer asks: that there is no image for the last prompt shows in the batch size alone."""
+    loss = SaliencyCLIPLoss(encoder, ["a red circle", "cat", "a blue square"], settings=LossSettings(w_salient=0, augmentations=WHOLE))
     with pytest.raises(ValueError, match=words):
         loss(photographs(1), Context(indices=torch.tensor([0]), batch_size=batch))
     loss(photographs(1), Context(indices=torch.tensor([0]), batch_size=3))
@@ -230,8 +234,8 @@ def test_it_works_on_prompts_encoded_in_inference_mode(encoder: TransformersEnco
     with torch.inference_mode():
         loss = SaliencyCLIPLoss(encoder, ["cat"], saliency=torch.rand(1, 8, 8))
         loss(photographs(), context())
-    pictures = photographs().requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(pictures, context()).losses.sum(), pictures)
+    images = photographs().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(images, context()).losses.sum(), images)
     assert torch.isfinite(gradient).all()
 
 
@@ -248,7 +252,7 @@ def build(
         ({"prompts": [" "]}, "prompt is empty"),
         ({"prompts": []}, "There is no prompt"),
         ({"salient_prompts": [""]}, "salient prompt is empty"),
-        ({"away_prompts": ["a", ""]}, "move away from 2 of 2 is empty"),
+        ({"negative_prompts": ["a", ""]}, "negative prompt 2 of 2 is empty"),
         ({"settings": {"w_global": 0, "w_salient": 0}}, "All weights of the loss are zero"),
         ({"settings": {"w_salient": 1}}, "no saliency model and no mask"),
         ({"settings": {"w_global": -1}}, "w_global is -1"),
@@ -262,7 +266,7 @@ def build(
         ({"saliency": torch.ones(4, 4)}, "the shape"),
     ],
 )
-def test_what_cannot_be_optimised_is_refused(encoder: TransformersEncoder, options: dict[str, Any], words: str) -> None:
+def test_what_cannot_be_optimized_is_refused(encoder: TransformersEncoder, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         build(encoder, **options)
 
@@ -270,9 +274,9 @@ def test_what_cannot_be_optimised_is_refused(encoder: TransformersEncoder, optio
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"prompts": ["a", "cat", "photo"]}, "3 prompts for 2 pictures"),
-        ({"saliency": torch.ones(3, 4, 4)}, "3 masks for 2 pictures"),
-        ({"saliency": lambda pictures: pictures}, "saliency model gave maps of the shape"),
+        ({"prompts": ["a", "cat", "photo"]}, "3 prompts for 2 images"),
+        ({"saliency": torch.ones(3, 4, 4)}, "3 masks for 2 images"),
+        ({"saliency": lambda images: images}, "saliency model gave maps of the shape"),
     ],
 )
 def test_what_does_not_fit_the_batch_is_refused(encoder: TransformersEncoder, options: dict[str, Any], words: str) -> None:
@@ -284,14 +288,14 @@ def test_what_does_not_fit_the_batch_is_refused(encoder: TransformersEncoder, op
 
 def test_the_minimum_over_cutouts_in_a_copy(encoder: TransformersEncoder) -> None:
     saliency = Brightness()
-    loss = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, settings=LossSettings(views=WHOLE, w_global=0.7))
+    loss = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, settings=LossSettings(augmentations=WHOLE, w_global=0.7))
     changed = with_cutouts(loss, 6, 0.3, "minimum")
-    as_set = LossSettings(views=ViewSampler("cutouts", 6, 0.3), reduce="minimum", w_global=0.7)
+    as_set = LossSettings(augmentations=Augmentations("cutouts", 6, 0.3), reduce="minimum", w_global=0.7)
     expected = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, settings=as_set)
-    pictures = photographs(2, 60, 50)
-    assert torch.equal(changed(pictures, context()).losses, expected(pictures, context()).losses)
-    assert not torch.equal(loss(pictures, context()).losses, expected(pictures, context()).losses)
-    assert loss.settings.views == WHOLE
+    images = photographs(2, 60, 50)
+    assert torch.equal(changed(images, context()).losses, expected(images, context()).losses)
+    assert not torch.equal(loss(images, context()).losses, expected(images, context()).losses)
+    assert loss.settings.augmentations == WHOLE
     assert with_cutouts(changed, 6, 0.3, "minimum") is changed
     filtered = with_cutouts(loss, 6, 0.3, "minimum", "multiply")
     assert isinstance(filtered, SaliencyCLIPLoss)
@@ -303,7 +307,7 @@ def test_cutouts_reach_every_clip_loss_of_a_sum_and_nothing_else(encoder: Transf
         def begin(self) -> None:
             pass
 
-        def __call__(self, pictures: Tensor, context: Context) -> Any:
+        def __call__(self, images: Tensor, context: Context) -> Any:
             raise NotImplementedError
 
     other = Other()
@@ -311,7 +315,7 @@ def test_cutouts_reach_every_clip_loss_of_a_sum_and_nothing_else(encoder: Transf
     whole = WeightedSum([(2.0, first), (0.5, WeightedSum([(1.0, other), (-1.0, second)]))])
     changed = with_cutouts(whole, 16, 0.3, "minimum")
     assert [loss.prompts for loss in clip_losses(changed)] == [["a red circle"], ["a cat"]]
-    assert all(loss.settings.views.count == 16 and loss.settings.reduce == "minimum" for loss in clip_losses(changed))
+    assert all(loss.settings.augmentations.count == 16 and loss.settings.reduce == "minimum" for loss in clip_losses(changed))
     assert all(loss.settings.reduce == "mean" for loss in clip_losses(whole))
     assert [weight for weight, _ in changed.terms] == [2.0, 0.5]
     assert changed.terms[1][1].terms[0] == (1.0, other)

@@ -1,1 +1,1 @@
-"""Randomly initialised image-text models of a few thousand weights, with tokenizers made on the spot."""
+"""Randomly initialized image-text models of a few thousand weights, with tokenizers made on the spot."""

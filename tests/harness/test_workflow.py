@@ -12,7 +12,7 @@ from sgool.harness.problems import SetupProblem
 from sgool.harness.workflow import Progress, collect, load
 
 GRAPH: dict[str, dict[str, Any]] = {
-    "1": {"class_type": "EmptyImage", "inputs": {}, "_meta": {"title": "A picture"}},
+    "1": {"class_type": "EmptyImage", "inputs": {}, "_meta": {"title": "An image"}},
     "2": {"class_type": "SaveImage"},
 }
 
@@ -37,7 +37,7 @@ def test_progress_is_one_line_per_node_where_there_is_no_terminal() -> None:
     progress("executing", {"node": "2"})
     progress("executing", {"node": None})
     assert progress.end() >= 0
-    assert [line.split("s  ")[1] for line in stream.getvalue().splitlines()] == ["A picture", "SaveImage"]
+    assert [line.split("s  ")[1] for line in stream.getvalue().splitlines()] == ["An image", "SaveImage"]
 
 
 def test_progress_counts_on_a_terminal() -> None:
@@ -45,7 +45,7 @@ def test_progress_counts_on_a_terminal() -> None:
     progress = Progress(GRAPH, stream)
     progress("progress", {"node": "1", "value": 1, "max": 4})
     progress.end()
-    assert "A picture 1/4" in stream.getvalue()
+    assert "An image 1/4" in stream.getvalue()
     assert "\n" not in stream.getvalue()
 
 

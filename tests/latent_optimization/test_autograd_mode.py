@@ -20,7 +20,7 @@ def inference_network() -> nn.Module:
     return network
 
 
-def picture(seed: int = 1) -> torch.Tensor:
+def image(seed: int = 1) -> torch.Tensor:
     return torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
 
 
@@ -28,7 +28,7 @@ def test_gradients_flow_through_no_grad_and_inference_weights() -> None:
     network = inference_network()
     plain = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.SiLU(), nn.Flatten(), nn.Linear(64, 5))
     plain.load_state_dict({name: value.clone() for name, value in network.state_dict().items()})
-    leaf = picture().requires_grad_()
+    leaf = image().requires_grad_()
     (expected,) = torch.autograd.grad(plain(leaf).square().sum(), leaf)
     with torch.inference_mode(), torch.inference_mode(False), GradientMode(), torch.no_grad():
         result = network(leaf).square().sum()
@@ -38,7 +38,7 @@ def test_gradients_flow_through_no_grad_and_inference_weights() -> None:
 
 def test_inference_mode_entered_inside_is_undone() -> None:
     network = inference_network()
-    leaf = picture().requires_grad_()
+    leaf = image().requires_grad_()
     with GradientMode(), torch.inference_mode():
         result = network(leaf).sum()
     assert result.requires_grad

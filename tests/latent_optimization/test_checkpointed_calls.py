@@ -111,20 +111,20 @@ def test_counts_calls_and_hands_attributes_through() -> None:
     assert (calls.calls, model.calls, len(seen)) == (STEPS, 2 * STEPS, 2 * STEPS)
 
 
-class Cancelled(BaseException):
+class Canceled(BaseException):
     pass
 
 
-def test_cancelling_in_backward_passes_through() -> None:
+def test_canceling_in_backward_passes_through() -> None:
     count = [0]
 
     def cancel_late() -> None:
         count[0] += 1
         if count[0] == STEPS + 2:
-            raise Cancelled
+            raise Canceled
 
     result, _, _ = run(leaf(), JacobianSchedule(), before_call=cancel_late)
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         result.sum().backward()
     with torch.no_grad():
         assert not (torch.ones(1, requires_grad=True) * 2).requires_grad

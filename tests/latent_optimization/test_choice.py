@@ -19,7 +19,7 @@ from .toy import Quadratic, generators, linear_sampler, normal
 
 
 class Scripted:
-    """Losses read from a script, one list per picture, by iteration; those of rescoring from another, by iterate."""
+    """Losses read from a script, one list per image, by iteration; those of rescoring from another, by iterate."""
 
     def __init__(self, script: list[list[float]], fresh: dict[float, float] | None = None) -> None:
         self.script, self.fresh = script, fresh or {}
@@ -50,7 +50,7 @@ def places(result: Any) -> list[float]:
 SCRIPT = [[4.0, 1.0, 2.0, 3.0], [4.0, 3.0, 2.0, 2.0]]
 
 
-def test_last_or_best_is_chosen_for_each_picture() -> None:
+def test_last_or_best_is_chosen_for_each_image() -> None:
     last, best = walk(Scripted(SCRIPT), returned="last"), walk(Scripted(SCRIPT), returned="best")
     assert places(last) == [0.3, 0.3]
     assert places(best) == [0.1, 0.2]  # the earliest of equals
@@ -59,7 +59,7 @@ def test_last_or_best_is_chosen_for_each_picture() -> None:
     assert torch.equal(best.latent, best.noise)
 
 
-def test_a_picture_that_failed_returns_its_best_even_where_the_last_is_asked_for() -> None:
+def test_a_image_that_failed_returns_its_best_even_where_the_last_is_asked_for() -> None:
     result = walk(Scripted([[4.0, 1.0, 2.0, math.nan, math.nan, math.nan]]), iterations=9, returned="last")
     assert places(result) == [0.1]
     assert result.returned_iteration.tolist() == [1]
@@ -67,17 +67,17 @@ def test_a_picture_that_failed_returns_its_best_even_where_the_last_is_asked_for
 
 def test_rescoring_takes_the_last_and_the_lowest_and_believes_the_fresh_score() -> None:
     objective = Scripted(SCRIPT[:1], {0.0: -9.0, 0.1: 5.0, 0.2: 0.5, 0.3: 0.7})
-    result = walk(objective, returned="rescored", rescoring_candidates=3, rescoring_views=2)
+    result = walk(objective, returned="rescored", rescoring_candidates=3, rescoring_augmentations=2)
     assert places(result) == [0.2]
     assert [line.iteration for line in result.history.rescored] == [1, 2, 3]
     assert [line.loss for line in result.history.rescored] == pytest.approx([5.0, 0.5, 0.7])
     assert [place for place, _ in objective.states] == [0.1, 0.1, 0.2, 0.2, 0.3, 0.3]
     first, second = objective.states[0][1], objective.states[1][1]
-    assert not torch.equal(first, second)  # two views
+    assert not torch.equal(first, second)  # two augmentations
     assert all(torch.equal(state, (first, second)[number % 2]) for number, (_, state) in enumerate(objective.states))  # the same for all
 
 
-def test_rescoring_draws_what_the_optimisation_did_not() -> None:
+def test_rescoring_draws_what_the_optimization_did_not() -> None:
     drawn: list[float] = []
     iterations: list[int] = []
 
@@ -86,12 +86,12 @@ def test_rescoring_draws_what_the_optimisation_did_not() -> None:
         drawn.append(float(torch.rand(1, generator=generator)))
         return latent.square().flatten(1).mean(1), {}
 
-    optimize(normal(1, 4), linear_sampler(), evaluate, Settings(iterations=3, returned="rescored", rescoring_views=3))
+    optimize(normal(1, 4), linear_sampler(), evaluate, Settings(iterations=3, returned="rescored", rescoring_augmentations=3))
     assert len(set(drawn[:4])) == 4
     assert not set(drawn[:4]) & set(drawn[4:])
     assert len(drawn) == 4 + 4 * 3
     assert drawn[4:7] == drawn[7:10]
-    assert iterations == [0, 1, 2, 3] + [0] * 12  # 0: a map kept from the last iterate would be another picture's
+    assert iterations == [0, 1, 2, 3] + [0] * 12  # 0: a map kept from the last iterate would be another image's
 
 
 def test_rescoring_falls_back_on_the_best_loss() -> None:
@@ -110,7 +110,7 @@ def test_the_shortlist_holds_the_last_and_the_lowest() -> None:
     assert [iterate.iteration for iterate in iterates.shortlist(99)] == [0, 1, 3, 4, 5]
 
 
-def test_the_start_is_the_best_of_several_for_each_picture() -> None:
+def test_the_start_is_the_best_of_several_for_each_image() -> None:
     noise, target = normal(3, 4, 5), normal(3, 4, 5, seed=1)
     objective = Quadratic(target)
     tried: list[Tensor] = []
@@ -189,7 +189,7 @@ def test_targets_and_failures() -> None:
     assert watch(Stopping(), [1.0] * 99) == [None] * 99
 
 
-def test_a_stopped_picture_stays_put_and_costs_no_evaluation_and_the_run_ends_with_the_last() -> None:
+def test_a_stopped_image_stays_put_and_costs_no_evaluation_and_the_run_ends_with_the_last() -> None:
     objective = Scripted([[3.0, 0.5, 9.0, 9.0, 9.0, 9.0], [3.0, 2.0, 2.0, 0.4, 9.0, 9.0]])
     result = walk(objective, iterations=5, stopping=Stopping(target_loss=1.0))
     assert objective.done == [2, 4]
@@ -198,8 +198,8 @@ def test_a_stopped_picture_stays_put_and_costs_no_evaluation_and_the_run_ends_wi
     assert [row.active for row in result.history.rows] == [[True, True], [True, True], [False, True], [False, True]]
     assert math.isnan(result.history.rows[2].loss[0])
     assert result.messages == [
-        "Picture 1 stopped early: its loss 0.5 reached the target 1 (iteration 1). Iteration 1 is returned.",
-        "Picture 2 stopped early: its loss 0.4 reached the target 1 (iteration 3). Iteration 3 is returned.",
+        "Image 1 stopped early: its loss 0.5 reached the target 1 (iteration 1). Iteration 1 is returned.",
+        "Image 2 stopped early: its loss 0.4 reached the target 1 (iteration 3). Iteration 3 is returned.",
     ]
 
 
@@ -210,7 +210,7 @@ def test_a_stopped_picture_stays_put_and_costs_no_evaluation_and_the_run_ends_wi
         (lambda: Settings(iterations=1.5), "iterations is 1.5; it has to be a whole number, at least 0."),  # type: ignore[arg-type]
         (lambda: Settings(iterations=True), "iterations is True; it has to be a whole number, at least 0."),
         (lambda: Settings(best_of=0), "best_of is 0; it has to be a whole number, at least 1."),
-        (lambda: Settings(rescoring_views=0), "rescoring_views is 0; it has to be a whole number, at least 1."),
+        (lambda: Settings(rescoring_augmentations=0), "rescoring_augmentations is 0; it has to be a whole number, at least 1."),
         (lambda: Settings(rescoring_candidates=0), "rescoring_candidates is 0; it has to be a whole number, at least 1."),
         (lambda: Settings(renormalize="always"), "renormalize is 'always'; it has to be one of initial, shell, none."),
         (lambda: Settings(returned="first"), "returned is 'first'; it has to be one of last, best, rescored."),

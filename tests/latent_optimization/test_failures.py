@@ -1,4 +1,4 @@
-"""Losses and gradients that are not finite: undone, halved, given up, and never another picture's business."""
+"""Losses and gradients that are not finite: undone, halved, given up, and never another image's business."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch import Tensor
 
 from .toy import Quadratic, linear_sampler, normal
 
-# One element, no momentum, no renormalisation: a step of .1 is a step of .1.
+# One element, no momentum, no renormalization: a step of .1 is a step of .1.
 WALK = Settings(iterations=6, rule=NormalizedGradient(0.1, 0.0), renormalize="none", returned="last")
 
 
 class Cliff:
-    """Loss ``-x``: it falls for ever, until ``x`` passes the edge of its picture, where the loss (or only its gradient) is NaN."""
+    """Loss ``-x``: it falls for ever, until ``x`` passes the edge of its image, where the loss (or only its gradient) is NaN."""
 
     def __init__(self, *edges: float, gradient_only: bool = False) -> None:
         self.edges, self.gradient_only = edges, gradient_only
@@ -32,13 +32,13 @@ class Cliff:
         return -latent.flatten() * (float("nan") if beyond else 1), {}
 
 
-def walk(objective: Any, settings: Settings = WALK, start: float = 0.0, pictures: int = 1) -> tuple[Result, list[list[float]]]:
+def walk(objective: Any, settings: Settings = WALK, start: float = 0.0, images: int = 1) -> tuple[Result, list[list[float]]]:
     places: list[list[float]] = []
 
     def told(progress: Progress) -> None:
         places.append([round(float(x), 6) for x in progress.noise.flatten()])
 
-    return optimize(torch.full((pictures, 1), start), lambda x: 1.0 * x, objective, settings, on_iteration=told), places
+    return optimize(torch.full((images, 1), start), lambda x: 1.0 * x, objective, settings, on_iteration=told), places
 
 
 @pytest.mark.parametrize("gradient_only", [False, True])
@@ -56,32 +56,32 @@ def test_the_step_is_undone_and_further_steps_are_halved(gradient_only: bool) ->
     assert result.returned_iteration.tolist() == [5]
     assert float(result.best_loss) == pytest.approx(-0.225)
     assert result.messages == [
-        "Picture 1: the loss or gradient was not finite (iteration 3, 4, 6); the step before was undone and further steps halved."
+        "Image 1: the loss or gradient was not finite (iteration 3, 4, 6); the step before was undone and further steps halved."
     ]
 
 
-def test_after_a_few_the_picture_stops_with_its_best_so_far() -> None:
+def test_after_a_few_the_image_stops_with_its_best_so_far() -> None:
     result, places = walk(Cliff(0.2005), Settings(iterations=9, rule=WALK.rule, renormalize="none", stopping=Stopping(max_failures=2)))
     assert [place[0] for place in places] == [0.0, 0.1, 0.2, 0.3, 0.25]
     assert float(result.noise) == pytest.approx(0.2)
     assert result.history.stopped == ["its loss or gradient was not finite 2 times in a row (iteration 4)"]
     assert result.messages == [
-        "Picture 1 stopped early: its loss or gradient was not finite 2 times in a row (iteration 4). Iteration 2 is returned."
+        "Image 1 stopped early: its loss or gradient was not finite 2 times in a row (iteration 4). Iteration 2 is returned."
     ]
 
 
-def test_the_other_pictures_do_not_notice() -> None:
-    alone, _ = walk(Cliff(9, 9, 9), pictures=3)
-    result, places = walk(Cliff(9, 0.24, 0.06), pictures=3)
+def test_the_other_images_do_not_notice() -> None:
+    alone, _ = walk(Cliff(9, 9, 9), images=3)
+    result, places = walk(Cliff(9, 0.24, 0.06), images=3)
     assert torch.equal(result.noise[0], alone.noise[0])
     assert float(result.noise[1]) == pytest.approx(0.225)
     assert float(result.noise[2]) == pytest.approx(0.05)
-    assert result.messages[0].startswith("Picture 2: the loss or gradient was not finite")
-    assert result.messages[1].startswith("Picture 3 stopped early")
+    assert result.messages[0].startswith("Image 2: the loss or gradient was not finite")
+    assert result.messages[1].startswith("Image 3 stopped early")
     assert all(abs(place[2]) <= 0.1 for place in places)
 
 
-def test_a_failed_picture_is_put_back_where_its_numbers_were_finite() -> None:
+def test_a_failed_image_is_put_back_where_its_numbers_were_finite() -> None:
     batches: list[Tensor] = []
 
     def generate(x: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def test_without_any_finite_loss_the_noise_comes_back_as_given() -> None:
         result, _ = walk(Cliff(-99), settings, start=0.5)
         assert float(result.noise) == 0.5
         assert bool(result.best_loss.isnan())
-        assert result.messages[0] == "Picture 1: no finite loss was found, so its noise is returned as it was given."
+        assert result.messages[0] == "Image 1: no finite loss was found, so its noise is returned as it was given."
 
 
 def test_the_first_noise_may_fail_and_be_tried_again() -> None:
@@ -166,7 +166,7 @@ def test_a_failure_leaves_the_momentum_as_it_was() -> None:
 
 def test_a_loss_that_is_not_finite_sends_nothing_back_through_the_sampler() -> None:
     def generate(x: Tensor) -> Tensor:
-        return x + 0 * x.mean(dim=0, keepdim=True)  # a NaN in one picture's gradient would reach all
+        return x + 0 * x.mean(dim=0, keepdim=True)  # a NaN in one image's gradient would reach all
 
     result = optimize(torch.zeros(2, 1), generate, Cliff(9, 0.05, gradient_only=True), WALK)
     assert float(result.noise[0]) == pytest.approx(0.6)

@@ -40,7 +40,7 @@ def test_every_number_is_what_it_says() -> None:
     assert all(math.isnan(number) for number in (*last.gradient_norm, *last.step_norm, *first.regularizer))
     assert [row.cost.sampler_runs for row in result.history.rows] == [1, 2, 3]
     assert [row.cost.sampler_backwards for row in result.history.rows] == [1, 2, 2]
-    assert (result.history.pictures, result.history.elements) == (1, 8)
+    assert (result.history.images, result.history.elements) == (1, 8)
 
 
 def test_it_becomes_json_and_says_what_was_set(history: History) -> None:
@@ -56,17 +56,17 @@ def test_it_becomes_json_and_says_what_was_set(history: History) -> None:
     assert data["cost"]["seconds"] > 0
 
 
-def test_the_text_has_a_table_for_each_picture(history: History) -> None:
+def test_the_text_has_a_table_for_each_image(history: History) -> None:
     text = history.to_text()
     lines = text.splitlines()
-    assert lines[0] == "Picture 1"
+    assert lines[0] == "Image 1"
     assert lines[1].startswith(f"started from noise {history.chosen[0]} of losses ")
     assert lines[2].split() == ["iteration", "loss", "distance", "gradient", "step", "rms", "noise", "rms", "factor"]
     assert lines[3].split()[0] == "0"
     assert float(lines[3].split()[1]) == pytest.approx(history.rows[0].loss[0], rel=1e-4)
     assert lines[6].split()[3:5] == ["-", "-"]
     assert f"returned: iteration {history.returned_iteration[1]}" in lines
-    assert text.count("scored anew: iteration") == 4
+    assert text.count("rescored: iteration") == 4
     assert lines[-1] == "6 sampler runs, 3 of them differentiated, 28 evaluations"
     assert "seconds" not in text  # the same run twice has the same text
 
@@ -74,7 +74,7 @@ def test_the_text_has_a_table_for_each_picture(history: History) -> None:
 def test_the_text_of_a_run_that_was_never_scored() -> None:
     result = optimize(normal(2, 4), linear_sampler(), None, Settings(iterations=0), count_model_calls=lambda: 20)
     assert result.history.losses(0) == []
-    assert "Picture 1\n" in result.history.to_text()
+    assert "Image 1\n" in result.history.to_text()
     assert result.history.to_text().endswith("1 sampler runs, 0 of them differentiated, 0 evaluations, 20 model calls")
 
 

@@ -1,4 +1,4 @@
-"""The noise's norm and its regularisers."""
+"""The noise's norm and its regularizers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHAPES = [(2, 9), (2, 3, 7), (2, 1, 17, 16), (1, 2, 3, 4, 5), (2, 3, 1, 1)]
 
 @given(shape=st.sampled_from(SHAPES), scale=st.floats(1e-3, 1e3), mode=st.sampled_from(["initial", "shell"]))
 @settings(max_examples=30, deadline=None)
-def test_each_picture_gets_its_own_norm_back(shape: tuple[int, ...], scale: float, mode: str) -> None:
+def test_each_image_gets_its_own_norm_back(shape: tuple[int, ...], scale: float, mode: str) -> None:
     noise = normal(*shape)
     noise[0] *= 3
     targets = target_norms(noise, mode)
@@ -32,7 +32,7 @@ def test_each_picture_gets_its_own_norm_back(shape: tuple[int, ...], scale: floa
     assert torch.allclose(back, expected, rtol=1e-12, atol=0)
 
 
-def test_without_renormalisation_the_noise_is_left_alone() -> None:
+def test_without_renormalization_the_noise_is_left_alone() -> None:
     noise = normal(2, 5)
     assert target_norms(noise, "none") is None
     assert renormalize(noise, None) is noise
@@ -59,15 +59,15 @@ def test_the_sampler_only_ever_sees_noise_of_the_norm_asked_for() -> None:
 def test_noise_of_zeros_has_no_norm_to_keep() -> None:
     noise = normal(3, 4)
     noise[1] = 0
-    with pytest.raises(ValueError, match=r"The noise of picture 2 is all zeros, so there is no norm to keep\. Give it noise, or set"):
+    with pytest.raises(ValueError, match=r"The noise of image 2 is all zeros, so there is no norm to keep\. Give it noise, or set"):
         optimize(noise, linear_sampler(), Quadratic(noise), Settings(iterations=1))
-    with pytest.raises(ValueError, match=r"Unknown renormalisation 'round'\. Expected one of initial, shell, none"):
+    with pytest.raises(ValueError, match=r"Unknown renormalization 'round'\. Expected one of initial, shell, none"):
         target_norms(noise, "round")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("regularizer", [NormLikelihood(), WhiteNoise()])
-def test_regularisers_have_the_right_gradient(regularizer: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> None:
+def test_regularizers_have_the_right_gradient(regularizer: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> None:
     noise = normal(*shape).requires_grad_()
     assert regularizer(noise).shape == shape[:1]
     assert torch.autograd.gradcheck(regularizer, (noise,))
@@ -105,11 +105,11 @@ def test_structure_scores_high() -> None:
 
 def test_a_faint_slope_is_seen_at_the_coarse_levels() -> None:
     noise = normal(8, 4, 64, 64)
-    slope = 0.15 * torch.linspace(-1, 1, 64, dtype=torch.float64) * math.sqrt(3)  # a correlation of .02 between neighbours
+    slope = 0.15 * torch.linspace(-1, 1, 64, dtype=torch.float64) * math.sqrt(3)  # a correlation of .02 between neighbors
     assert float(WhiteNoise()(noise + slope).mean()) > 20
 
 
-def test_the_regulariser_pulls_in_the_loop_and_is_reported_unweighted() -> None:
+def test_the_regularizer_pulls_in_the_loop_and_is_reported_unweighted() -> None:
     start = normal(1, 4, 16, 16)
     blob = torch.zeros_like(start)
     blob[..., 4:12, 4:12] = 3
@@ -135,5 +135,5 @@ def test_penalty_is_the_weighted_gradient() -> None:
 @pytest.mark.parametrize("make", [NormLikelihood, WhiteNoise])
 def test_a_weight_has_to_be_above_zero(make: Callable[[float], object]) -> None:
     for weight in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match=r"The weight of the noise regulariser is .*; it has to be above 0\. To have none, leave"):
+        with pytest.raises(ValueError, match=r"The weight of the noise regularizer is .*; it has to be above 0\. To have none, leave"):
             make(weight)

@@ -21,12 +21,12 @@ from torch import Tensor
 from .toy import Quadratic, generators, linear_sampler, normal
 
 VARIANTS = {
-    "normalised": Settings(iterations=4),
+    "normalized": Settings(iterations=4),
     "doodl": Settings(iterations=4, rule=DOODLUpdate(clip=0.1)),
     "adam": Settings(iterations=4, rule=AdamUpdate(0.1), renormalize="shell"),
-    "regularised": Settings(iterations=4, regularizer=WhiteNoise(), renormalize="none"),
+    "regularized": Settings(iterations=4, regularizer=WhiteNoise(), renormalize="none"),
     "best of": Settings(iterations=3, best_of=3, returned="best"),
-    "rescored": Settings(iterations=3, returned="rescored", rescoring_views=2, rescoring_candidates=3),
+    "rescored": Settings(iterations=3, returned="rescored", rescoring_augmentations=2, rescoring_candidates=3),
     "early stop": Settings(iterations=8, stopping=Stopping(patience=1, min_improvement=0.4, target_loss=4.6), rule=NormalizedGradient(0.3)),
 }
 
@@ -36,8 +36,8 @@ VARIANTS = {
 def test_every_preset_lowers_the_loss_whatever_the_grad_mode_around_it(name: str, ambient: Callable[[], Any]) -> None:
     with ambient():
         result = optimize(normal(2, 3, 4, 4), linear_sampler(), Quadratic(normal(2, 3, 4, 4, seed=1)), PRESETS[name])
-    for picture in range(2):
-        curve = result.history.losses(picture)
+    for image in range(2):
+        curve = result.history.losses(image)
         assert len(curve) == PRESETS[name].iterations + 1
         assert curve[-1][1] < curve[0][1]
     assert not result.noise.requires_grad
@@ -69,7 +69,7 @@ def test_a_sampler_may_write_into_its_noise() -> None:
 
     noise = normal(2, 3, 4)
     target = Quadratic(normal(2, 3, 4, seed=1))
-    for settings in (VARIANTS["normalised"], Settings(iterations=0)):
+    for settings in (VARIANTS["normalized"], Settings(iterations=0)):
         mine, theirs = noise.clone(), noise.clone()
         result = optimize(theirs, careless, target, settings)
         assert torch.equal(theirs, mine)
@@ -86,7 +86,7 @@ def run(noise: Tensor, target: Tensor, seeds: list[int], settings: Settings, on_
     name=st.sampled_from(list(VARIANTS)),
     seed=st.integers(0, 50),
 )
-def test_a_picture_of_a_batch_is_what_it_is_alone(shape: tuple[int, ...], name: str, seed: int) -> None:
+def test_a_image_of_a_batch_is_what_it_is_alone(shape: tuple[int, ...], name: str, seed: int) -> None:
     noise, target = normal(*shape, seed=seed), normal(*shape, seed=seed + 1)
     batch = run(noise, target, [10 * index + seed for index in range(shape[0])], VARIANTS[name])
     for index in range(shape[0]):
@@ -137,12 +137,12 @@ def test_the_noise_returned_makes_the_latent_returned_and_costs_are_counted(name
     assert len(runs) == searches + settings.iterations + 1 == told[0].expected_sampler_runs
     assert len(backwards) == settings.iterations
     phases = [progress.phase for progress in told]
-    assert phases == ["search"] * searches + ["optimise"] * (settings.iterations + 1) + ["rescore"] * len(result.history.rescored)
-    iterations = [progress.iteration for progress in told if progress.phase == "optimise"]
+    assert phases == ["search"] * searches + ["optimize"] * (settings.iterations + 1) + ["rescore"] * len(result.history.rescored)
+    iterations = [progress.iteration for progress in told if progress.phase == "optimize"]
     assert iterations == list(range(settings.iterations + 1))
     assert [progress.sampler_runs for progress in told if progress.phase != "rescore"] == list(range(1, len(runs) + 1))
     for progress in told:
-        if progress.phase == "optimise":
+        if progress.phase == "optimize":
             assert torch.equal(linear_sampler()(progress.noise), progress.latent)
 
 
@@ -208,7 +208,7 @@ def test_no_second_graph_is_ever_alive() -> None:
     assert graphs.alive() == (False, False)
 
 
-@pytest.mark.parametrize("at", ["search", "optimise", "rescore"])
+@pytest.mark.parametrize("at", ["search", "optimize", "rescore"])
 def test_what_the_callback_raises_passes_through_and_the_next_run_is_right(at: str) -> None:
     settings = Settings(iterations=3, best_of=2, returned="rescored")
     noise, target, expected = normal(2, 3, 4), normal(2, 3, 4, seed=1), torch.is_grad_enabled()
@@ -225,7 +225,7 @@ def test_what_the_callback_raises_passes_through_and_the_next_run_is_right(at: s
     assert torch.equal(run(noise, target, [1, 2], settings).noise, before.noise)
 
 
-def test_the_objective_gets_one_picture_its_index_and_its_generator() -> None:
+def test_the_objective_gets_one_image_its_index_and_its_generator() -> None:
     seen: list[tuple[tuple[int, ...], torch.dtype, list[int], int]] = []
 
     def evaluate(latent: Tensor, iteration: int, generator: torch.Generator | None, indices: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -268,9 +268,9 @@ GOOD = Quadratic(normal(2, 3, seed=1))
         (normal(3), bad_batch, GOOD, ONE, r"The noise has the shape \(3,\); expected \(batch, \.\.\.\) with at least one element"),
         (normal(0, 3), bad_batch, GOOD, ONE, r"The noise has the shape \(0, 3\); expected"),
         (normal(2, 3).long(), bad_batch, GOOD, ONE, r"The noise is of type torch\.int64; expected floating point numbers\."),
-        (normal(2, 3), linear_sampler(), None, ONE, r"There is no objective to optimise; connect one, or set iterations to 0"),
-        (normal(2, 3), linear_sampler(), None, Settings(iterations=0, best_of=2), r"There is no objective to optimise"),
-        (normal(2, 3) / 0, linear_sampler(), GOOD, ONE, r"The noise has numbers that are not finite, so it cannot be optimised; check the"),
+        (normal(2, 3), linear_sampler(), None, ONE, r"There is no objective to optimize; connect one, or set iterations to 0"),
+        (normal(2, 3), linear_sampler(), None, Settings(iterations=0, best_of=2), r"There is no objective to optimize"),
+        (normal(2, 3) / 0, linear_sampler(), GOOD, ONE, r"The noise has numbers that are not finite, so it cannot be optimized; check the"),
         (normal(2, 3), bad_batch, GOOD, ONE, r"The sampler returned a latent of shape \(1, 3\) for a batch of 2\."),
         (normal(2, 3), detached, GOOD, ONE, r"What the sampler returns does not depend on its noise in a way that can be differentiated"),
         (
@@ -278,10 +278,10 @@ GOOD = Quadratic(normal(2, 3, seed=1))
             linear_sampler(),
             wrong_losses,
             ONE,
-            r"The objective returned losses of shape \(\) for one picture; expected \(1,\)\.",
+            r"The objective returned losses of shape \(\) for one image; expected \(1,\)\.",
         ),
-        (normal(2, 3), linear_sampler(), constant_losses, ONE, r"The objective's loss has no gradient in the picture, so it cannot be"),
-        (normal(2, 3), linear_sampler(), unrelated_losses, ONE, r"The objective's loss does not depend on the picture, so it cannot be"),
+        (normal(2, 3), linear_sampler(), constant_losses, ONE, r"The objective's loss has no gradient in the image, so it cannot be"),
+        (normal(2, 3), linear_sampler(), unrelated_losses, ONE, r"The objective's loss does not depend on the image, so it cannot be"),
     ],
 )
 def test_what_does_not_fit_is_said(noise: Tensor, generate: Any, evaluate: Any, settings: Settings, sentence: str) -> None:
@@ -290,7 +290,7 @@ def test_what_does_not_fit_is_said(noise: Tensor, generate: Any, evaluate: Any, 
 
 
 def test_generators_have_to_fit() -> None:
-    with pytest.raises(ValueError, match=r"There are 1 generators for a batch of 2; give one for each picture\."):
+    with pytest.raises(ValueError, match=r"There are 1 generators for a batch of 2; give one for each image\."):
         optimize(normal(2, 3), linear_sampler(), GOOD, ONE, generators=generators(1))
     elsewhere: Any = type("Elsewhere", (), {"device": torch.device("meta")})()
     with pytest.raises(ValueError, match=r"A generator is on meta; it has to be on the CPU, where a seed means the same everywhere\."):

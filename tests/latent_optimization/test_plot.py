@@ -8,35 +8,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sgool.latent_optimization.history import Cost, History, Row
-from sgool.latent_optimization.plot import BACKGROUND, COLOURS, Curve, Panel, draw, label, panels_of, ticks
+from sgool.latent_optimization.plot import BACKGROUND, COLORS, Curve, Panel, draw, label, panels_of, ticks
 
 
-def history(pictures: int = 2, rows: int = 4, loss: float = 1.0) -> History:
-    made = History(pictures, 16, {})
+def history(images: int = 2, rows: int = 4, loss: float = 1.0) -> History:
+    made = History(images, 16, {})
     nan = math.nan
     for index in range(rows):
         last = index == rows - 1
         made.rows.append(
             Row(
                 iteration=index,
-                loss=[loss / (index + 1) + picture for picture in range(pictures)],
-                parts={"global": [0.5] * pictures, "salient": [0.1 * index] * pictures},
-                regularizer=[nan] * pictures,
-                gradient_norm=[nan if last else 10.0**-index] * pictures,
-                step_norm=[nan] * pictures,
-                noise_norm=[4.0] * pictures,
-                step_factor=[1.0] * pictures,
-                active=[True] * pictures,
-                finite=[True] * pictures,
+                loss=[loss / (index + 1) + image for image in range(images)],
+                parts={"global": [0.5] * images, "salient": [0.1 * index] * images},
+                regularizer=[nan] * images,
+                gradient_norm=[nan if last else 10.0**-index] * images,
+                step_norm=[nan] * images,
+                noise_norm=[4.0] * images,
+                step_factor=[1.0] * images,
+                active=[True] * images,
+                finite=[True] * images,
                 cost=Cost(),
             )
         )
-    made.returned_iteration = [rows - 1] * pictures
+    made.returned_iteration = [rows - 1] * images
     return made
 
 
-def colours(picture: object) -> set[tuple[int, int, int]]:
-    return {colour for _, colour in picture.getcolors(picture.width * picture.height)}  # type: ignore[attr-defined]
+def colors(image: object) -> set[tuple[int, int, int]]:
+    return {color for _, color in image.getcolors(image.width * image.height)}  # type: ignore[attr-defined]
 
 
 def test_every_number_has_its_curve() -> None:
@@ -51,21 +51,21 @@ def test_every_number_has_its_curve() -> None:
     assert gradients.logarithmic
 
 
-def test_curves_are_drawn_in_their_colours() -> None:
-    picture = draw(panels_of(history()), heading="two pictures")
-    assert picture.mode == "RGB"
-    assert picture.size == (960, 44 + 3 * 300)
-    assert {BACKGROUND, *COLOURS[:2]} <= colours(picture)
-    assert COLOURS[2] not in colours(picture)
+def test_curves_are_drawn_in_their_colors() -> None:
+    image = draw(panels_of(history()), heading="two images")
+    assert image.mode == "RGB"
+    assert image.size == (960, 44 + 3 * 300)
+    assert {BACKGROUND, *COLORS[:2]} <= colors(image)
+    assert COLORS[2] not in colors(image)
 
 
-@pytest.mark.parametrize(("pictures", "rows", "loss"), [(1, 1, 0.0), (12, 200, 1e-9), (1, 2, math.nan), (3, 3, -5e6)])
-def test_odd_runs_can_be_drawn(pictures: int, rows: int, loss: float) -> None:
-    assert draw(panels_of(history(pictures, rows, loss))).width == 960
+@pytest.mark.parametrize(("images", "rows", "loss"), [(1, 1, 0.0), (12, 200, 1e-9), (1, 2, math.nan), (3, 3, -5e6)])
+def test_odd_runs_can_be_drawn(images: int, rows: int, loss: float) -> None:
+    assert draw(panels_of(history(images, rows, loss))).width == 960
 
 
 def test_nothing_measured_is_said() -> None:
-    assert len(colours(draw([], heading="nothing"))) > 1
+    assert len(colors(draw([], heading="nothing"))) > 1
     assert draw([Panel("empty", [Curve("none", [], 0)])]).size == (960, 308)
 
 

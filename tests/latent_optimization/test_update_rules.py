@@ -84,7 +84,7 @@ def test_adam_is_torchs_adam() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(shape=SHAPES, exponent=st.integers(-30, 30), step_size=st.floats(1e-4, 2), momentum=st.floats(0, 0.99), seed=st.integers(0, 99))
-def test_a_normalised_step_is_as_long_as_it_says(
+def test_a_normalized_step_is_as_long_as_it_says(
     shape: tuple[int, ...], exponent: int, step_size: float, momentum: float, seed: int
 ) -> None:
     rule = NormalizedGradient(step_size, momentum)
@@ -97,7 +97,7 @@ def test_a_normalised_step_is_as_long_as_it_says(
     assert bool((step * gradient <= 0).all())
 
 
-def test_momentum_averages_normalised_gradients() -> None:
+def test_momentum_averages_normalized_gradients() -> None:
     rule, first, second = NormalizedGradient(1.0, 0.5), torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, -200.0]])
     _, state = rule.step(first, rule.start(first), lambda: first)
     step, _ = rule.step(second, state, lambda: first)
@@ -149,7 +149,7 @@ def test_numbers_outside_their_range_are_refused(make: Callable[[], object], sen
     assert str(caught.value) == sentence
 
 
-def test_the_perturbation_comes_from_each_pictures_generator() -> None:
+def test_the_perturbation_comes_from_each_images_generator() -> None:
     start = normal(2, 6)
 
     def flat(latent: Tensor, *_: object) -> tuple[Tensor, dict[str, Tensor]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def linear_sampler(scale: float = 2.0, shift: float = 0.25) -> Callable[[Tensor], Tensor]:
-    """``scale * noise + shift``, element by element, so that a batch cannot change a picture's rounding."""
+    """``scale * noise + shift``, element by element, so that a batch cannot change an image's rounding."""
 
     def generate(noise: Tensor) -> Tensor:
         return noise * scale + shift
@@ -18,7 +18,7 @@ def linear_sampler(scale: float = 2.0, shift: float = 0.25) -> Callable[[Tensor]
 
 
 class Quadratic:
-    """Mean squared distance to a target; with ``jitter``, to a target moved by noise from the picture's generator."""
+    """Mean squared distance to a target; with ``jitter``, to a target moved by noise from the image's generator."""
 
     def __init__(self, target: Tensor, jitter: float = 0.0) -> None:
         self.target = target

@@ -18,7 +18,7 @@ RECORDED = Path(__file__).with_name("pysaliency_numbers.json")
 
 
 def cases() -> dict[str, tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Return name -> (map (H, W), other map (H, W), fixations (N, 2), fixations of other pictures (M, 2)); places are (row, column)."""
+    """Return name -> (map (H, W), other map (H, W), fixations (N, 2), fixations of other images (M, 2)); places are (row, column)."""
     found = {}
     for name, (height, width, count) in {"landscape": (48, 64, 40), "portrait": (70, 30, 25), "tiny": (5, 4, 6)}.items():
         rows, columns = torch.meshgrid(torch.arange(height).double(), torch.arange(width).double(), indexing="ij")
@@ -29,7 +29,7 @@ def cases() -> dict[str, tuple[Tensor, Tensor, Tensor, Tensor]]:
         others = torch.stack([(steps * 0.569840 * height + 3) % height, (steps * 0.324718 * width + 5) % width], 1).floor().long()
         looked = blob + 0.05 * waves + 0.01
         found[name] = (looked, blob + 0.2 * torch.cos(0.2 * rows) ** 2, places, others)
-        found[name + ", 8 grey levels"] = ((looked * 7).round(), (waves * 3).round(), places, others)
+        found[name + ", 8 gray levels"] = ((looked * 7).round(), (waves * 3).round(), places, others)
     return found
 
 

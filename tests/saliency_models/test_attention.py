@@ -11,7 +11,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from sgool.harness.derivatives import along_a_direction
-from sgool.harness.seeded_weights import seeded_pictures
+from sgool.harness.seeded_weights import seeded_images
 from sgool.saliency_models import registry
 from sgool.saliency_models.attention import AttentionSaliency, rollout
 from sgool.saliency_models.weights import WeightsError
@@ -60,10 +60,10 @@ def load(name: str, folders: dict[str, Path], **options: Any) -> AttentionSalien
 def test_maps(name: str, folders: dict[str, Path]) -> None:
     model = load(name, folders)
     assert model.kind == "attention"
-    pictures = seeded_pictures(2, 50, 81)
+    images = seeded_images(2, 50, 81)
     with torch.no_grad():
-        maps = model(pictures)
-        singles = torch.cat([model(picture[None]) for picture in pictures])
+        maps = model(images)
+        singles = torch.cat([model(image[None]) for image in images])
         tiny = model(torch.zeros(1, 3, 1, 1))
     assert maps.shape == (2, 1, 50, 81)
     assert maps.min() >= 0
@@ -87,7 +87,7 @@ def test_last_block_by_hand(family: str, folders: dict[str, Path]) -> None:
         hooks.append(last.register_forward_hook(lambda _module, _inputs, output, role=role: outputs.update({role: output})))
     size = 32 if family == "clip" else 56
     with torch.no_grad():
-        maps = model.predict(seeded_pictures(1, size, size))
+        maps = model.predict(seeded_images(1, size, size))
     for hook in hooks:
         hook.remove()
     query, key = (outputs[role].unflatten(-1, (2, 64)).transpose(1, 2) for role in ("query", "key"))
@@ -104,7 +104,7 @@ def test_rollout_is_the_product_of_matrices() -> None:
 
 
 @pytest.mark.parametrize("name", ["clip-attention", "dinov2-attention"])
-def test_a_file_alone_is_recognised_and_gives_the_same(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_file_alone_is_recognized_and_gives_the_same(name: str, folders: dict[str, Path], tmp_path: Path) -> None:
     family = name.split("-", maxsplit=1)[0]
     state = load_file(folders[family] / "model.safetensors")
     if family == "clip":  # as the published files and ComfyUI's models/clip_vision name them
@@ -112,17 +112,17 @@ def test_a_file_alone_is_recognised_and_gives_the_same(name: str, folders: dict[
     extra = {"text_model.final_layer_norm.weight": torch.ones(4), "logit_scale": torch.ones(())} if family == "clip" else {}
     save_file({**state, **extra}, tmp_path / "file.safetensors")
     state = load_file(tmp_path / "file.safetensors")
-    entry = registry.recognise(state)
+    entry = registry.recognize(state)
     assert entry is not None
     assert entry.name == name
-    pictures = seeded_pictures(1, 56, 56)
+    images = seeded_images(1, 56, 56)
     with torch.no_grad():
-        alone = registry.load(name, state, input_size=(56, 56))(pictures)
-        whole = load(name, folders, input_size=(56, 56))(pictures)
+        alone = registry.load(name, state, input_size=(56, 56))(images)
+        whole = load(name, folders, input_size=(56, 56))(images)
     torch.testing.assert_close(alone, whole, rtol=0, atol=1e-6)
 
 
-def test_input_size_follows_the_picture_or_the_user(folders: dict[str, Path]) -> None:
+def test_input_size_follows_the_image_or_the_user(folders: dict[str, Path]) -> None:
     model = load("clip-attention", folders)
     assert model._grid(64, 64) == (4, 4)
     assert model._grid(40, 160) == (2, 8)
@@ -134,10 +134,10 @@ def test_input_size_follows_the_picture_or_the_user(folders: dict[str, Path]) ->
 
 def test_half_precision(folders: dict[str, Path]) -> None:
     model = load("dinov2-attention", folders)
-    pictures = seeded_pictures(1, 56, 56)
+    images = seeded_images(1, 56, 56)
     with torch.no_grad():
-        exact = model(pictures)
-        half = model.to(torch.bfloat16)(pictures)
+        exact = model(images)
+        half = model.to(torch.bfloat16)(images)
     assert half.dtype == torch.float32
     assert (half - exact).abs().max() < 0.1
 
@@ -147,7 +147,7 @@ def test_gradient_in_the_pixels(name: str, folders: dict[str, Path]) -> None:
     model = load(name, folders).double()
     # transformers' CLIP takes its softmax in float32 whatever its dtype.
     step, tolerance = (1e-3, 1e-2) if name.startswith("clip") else (1e-6, 1e-5)
-    gradient, along, change = along_a_direction(model, seeded_pictures(1, 40, 40).double(), step=step)
+    gradient, along, change = along_a_direction(model, seeded_images(1, 40, 40).double(), step=step)
     assert torch.isfinite(gradient).all()
     assert (gradient != 0).double().mean() > 0.9
     torch.testing.assert_close(along, change, rtol=tolerance, atol=0)

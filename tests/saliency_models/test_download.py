@@ -133,16 +133,16 @@ def test_nothing_is_left_of_a_download_that_fails(
     assert list(tmp_path.iterdir()) == []
 
 
-class Cancelled(BaseException):
+class Canceled(BaseException):
     """As ComfyUI's interrupt: not an Exception."""
 
 
-def test_cancelling_leaves_nothing(server: SimpleNamespace, tmp_path: Path) -> None:
+def test_canceling_leaves_nothing(server: SimpleNamespace, tmp_path: Path) -> None:
     def cancel(done: int, _total: int | None) -> None:
         if done > 1_500_000:
-            raise Cancelled
+            raise Canceled
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         download(one(server, "/file"), tmp_path, cancel)
     assert list(tmp_path.iterdir()) == []
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sgool.harness.seeded_weights import seeded_pictures, seeded_state, uniform
+from sgool.harness.seeded_weights import seeded_images, seeded_state, uniform
 from sgool.saliency_models import registry
 from sgool.saliency_models.eight_bit import opencv_linear, pillow_lanczos
 from sgool.saliency_models.resampling import apply_matrices, bilinear_matrix, lanczos_matrix
@@ -28,7 +28,7 @@ LEVEL = 1 / 255
 
 def photograph(height: int, width: int) -> Tensor:
     """Blobs with noise, in bytes, as (1, 3, H, W) floats."""
-    pixels = 0.8 * seeded_pictures(1, height, width) + 0.2 * uniform("noise of bytes", (1, 3, height, width))
+    pixels = 0.8 * seeded_images(1, height, width) + 0.2 * uniform("noise of bytes", (1, 3, height, width))
     return (pixels * 255).floor() / 255
 
 
@@ -36,12 +36,12 @@ def photograph(height: int, width: int) -> Tensor:
 def test_recorded_bytes(library: str, resize: Callable[[Tensor, tuple[int, int]], Tensor]) -> None:
     """Recorded from OpenCV 5.0 and Pillow 13.0."""
     case = RECORDED["resized"]
-    ours = resize(photograph(*case["picture"]), tuple(case["to"]))[0, case["channel"]] * 255
+    ours = resize(photograph(*case["image"]), tuple(case["to"]))[0, case["channel"]] * 255
     torch.testing.assert_close(ours, torch.tensor(case[library]).float(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["transalnet-resnet50", "unisal"])
-def test_the_whole_route_is_within_one_grey_level(name: str) -> None:
+def test_the_whole_route_is_within_one_gray_level(name: str) -> None:
     """From the pixels of an image file to the bytes of the map, recorded from the authors' programs with seeded weights."""
     gains = json.loads((RECORDED_FILES / f"{name.partition('-')[0]}.json").read_text())
     gains = gains.get("resnet50", gains)["gains"]
@@ -50,7 +50,7 @@ def test_the_whole_route_is_within_one_grey_level(name: str) -> None:
     options: dict[str, Any] = {} if name == "unisal" else {"channel_order": "bgr"}
     model = registry.load(name, seeded_state(shapes, gains), **options)
     with torch.no_grad():
-        maps = model(photograph(*RECORDED["picture"]))
+        maps = model(photograph(*RECORDED["image"]))
     recorded = torch.tensor(RECORDED[name]).float()
     stride = RECORDED["stride"]
     assert recorded.std() > 10
@@ -65,25 +65,25 @@ sizes = st.integers(1, 90) | st.integers(90, 700)
 def test_any_size_to_the_bit(size: tuple[int, int], to: tuple[int, int], seed: int) -> None:
     cv2 = pytest.importorskip("cv2")
     pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-    pictures = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
+    images = torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255
     lanczos = Image.Resampling.LANCZOS
     theirs = {
         opencv_linear: cv2.resize(pixels, to[::-1]),
         pillow_lanczos: np.asarray(Image.fromarray(pixels).resize((to[1], size[0]), lanczos).resize(to[::-1], lanczos)),
     }
     for resize, expected in theirs.items():
-        ours = resize(pictures, to)[0].permute(1, 2, 0) * 255
+        ours = resize(images, to)[0].permute(1, 2, 0) * 255
         torch.testing.assert_close(ours, torch.from_numpy(expected.copy()).float(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize(("resize", "matrix"), [(opencv_linear, bilinear_matrix), (pillow_lanczos, lanczos_matrix)])
 def test_gradient_passes_straight_through(resize: Any, matrix: Any) -> None:
-    pictures = (0.3 + 0.4 * torch.rand(2, 3, 40, 50, generator=torch.Generator().manual_seed(0))).requires_grad_()
-    smooth = apply_matrices(pictures, (24, 60), matrix)
-    rounded = resize(pictures, (24, 60))
+    images = (0.3 + 0.4 * torch.rand(2, 3, 40, 50, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    smooth = apply_matrices(images, (24, 60), matrix)
+    rounded = resize(images, (24, 60))
     with torch.no_grad():
-        torch.testing.assert_close(rounded, resize(pictures.detach(), (24, 60)), atol=1e-6, rtol=0)
+        torch.testing.assert_close(rounded, resize(images.detach(), (24, 60)), atol=1e-6, rtol=0)
         assert 0 < (rounded - smooth).abs().max() <= 1.5 * LEVEL
     weights = uniform("weights", (2, 3, 24, 60))
-    first, second = (torch.autograd.grad((values * weights).sum(), pictures)[0] for values in (smooth, rounded))
+    first, second = (torch.autograd.grad((values * weights).sum(), images)[0] for values in (smooth, rounded))
     torch.testing.assert_close(first, second)

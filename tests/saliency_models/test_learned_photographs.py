@@ -9,7 +9,7 @@ import pytest
 import torch
 from sgool.harness.seeded_weights import seeded_state
 from sgool.saliency_models import registry
-from sgool.saliency_models.pictures import shrink
+from sgool.saliency_models.images import shrink
 from sgool.saliency_models.transalnet import TranSalNet
 from sgool.saliency_models.u2net import U2Net
 from sgool.saliency_models.unisal import Unisal
@@ -36,10 +36,10 @@ def test_finite_and_not_zero(name: str) -> None:
         shapes = MAKERS[name]().state_dict()
     model = registry.load(name, seeded_state(shapes), input_size=(64, 96))
     for photo in ("astronaut", "rocket", "camera"):
-        pictures = photograph(photo).requires_grad_()
-        maps = model(pictures)
-        (gradient,) = torch.autograd.grad(maps.square().sum(), pictures)
-        assert maps.shape[-2:] == pictures.shape[-2:]
+        images = photograph(photo).requires_grad_()
+        maps = model(images)
+        (gradient,) = torch.autograd.grad(maps.square().sum(), images)
+        assert maps.shape[-2:] == images.shape[-2:]
         assert torch.isfinite(gradient).all()
-        # Where a picture is shrunk without antialiasing, as the references do it, only the pixels that are looked at have a gradient.
+        # Where an image is shrunk without antialiasing, as the references do it, only the pixels that are looked at have a gradient.
         assert (gradient != 0).float().mean() > 0.1

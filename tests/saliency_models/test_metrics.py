@@ -85,7 +85,7 @@ def test_auc_borji_is_the_same_each_time_and_leaves_the_global_generator_alone()
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_batches_are_pictures_one_by_one() -> None:
+def test_batches_are_images_one_by_one() -> None:
     first, second, places, others = CASES["landscape"]
     maps, points = torch.stack([first, second])[:, None], [places, others[:10]]
     for score in (metrics.auc_judd, metrics.nss, metrics.information_gain, lambda m, f: metrics.auc_shuffled(m, f, f[::-1])):
@@ -157,7 +157,7 @@ def test_fixations_as_points_and_as_a_map_are_the_same() -> None:
 
 @pytest.mark.parametrize("place", [(-1, 0), (0, -0.5), (6, 0), (0, 8)])
 def test_fixations_outside_are_named(place: tuple[float, float]) -> None:
-    with pytest.raises(ValueError, match=r"1 of 2 fixations of picture 0 lie outside it.*rows 0 to 5 and columns 0 to 7.*swapped"):
+    with pytest.raises(ValueError, match=r"1 of 2 fixations of image 0 lie outside it.*rows 0 to 5 and columns 0 to 7.*swapped"):
         metrics.nss(torch.ones(6, 8), [torch.tensor([[2.0, 3.0], place])])
 
 
@@ -166,7 +166,7 @@ def test_fixations_outside_are_named(place: tuple[float, float]) -> None:
     [
         (lambda: metrics.cc(torch.ones(4, 4), torch.ones(4, 5)), "must be alike"),
         (lambda: metrics.nss(torch.ones(4, 4), torch.ones(5, 5) > 0.5), "4 x 4.*must be of one size"),
-        (lambda: metrics.nss(torch.ones(2, 4, 4), [torch.zeros(1, 2)]), "one list of points for each picture"),
+        (lambda: metrics.nss(torch.ones(2, 4, 4), [torch.zeros(1, 2)]), "one list of points for each image"),
         (lambda: metrics.nss(torch.ones(4, 4), [torch.zeros(3, 3)]), r"\(row, column\)"),
         (lambda: metrics.nss(torch.ones(4, 4), [torch.tensor([[0.0, float("nan")]])]), "NaN or infinite"),
         (lambda: metrics.kld(torch.full((4, 4), float("nan")), torch.ones(4, 4)), "NaN or infinite"),

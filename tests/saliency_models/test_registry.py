@@ -14,7 +14,7 @@ def test_entries_are_complete() -> None:
     for entry in entries:
         assert entry.kind in KINDS
         assert len(entry.description) > 20
-        assert entry.licence
+        assert entry.license
         if entry.weights is not None:
             assert entry.weights.where.strip()
             assert entry.weights.filename.strip()
@@ -37,10 +37,10 @@ def test_missing_weights_say_where_they_are() -> None:
             continue
         with pytest.raises(ValueError, match="models/saliency") as raised:
             registry.load(entry.name)
-        for fact in (entry.weights.where, entry.weights.size, entry.weights.licence, entry.weights.filename):
+        for fact in (entry.weights.where, entry.weights.size, entry.weights.license, entry.weights.filename):
             assert fact in str(raised.value)
 
 
-def test_strange_keys_are_not_recognised() -> None:
-    assert registry.recognise({}) is None
-    assert registry.recognise({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(1)}) is None
+def test_strange_keys_are_not_recognized() -> None:
+    assert registry.recognize({}) is None
+    assert registry.recognize({"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(1)}) is None

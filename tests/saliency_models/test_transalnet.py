@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sgool.harness.derivatives import along_a_direction
-from sgool.harness.seeded_weights import seeded_pictures, seeded_state
+from sgool.harness.seeded_weights import seeded_images, seeded_state
 from sgool.saliency_models import registry
 from sgool.saliency_models.transalnet import TranSalNet, cover_and_crop, fit_on_canvas
 from sgool.saliency_models.weights import WeightsError
@@ -63,10 +63,10 @@ def test_published_size(variant: str) -> None:
 
 
 def test_equals_the_published_network(variant: str, model: TranSalNet) -> None:
-    """Recorded from the authors' implementation with the same seeded weights and pictures."""
+    """Recorded from the authors' implementation with the same seeded weights and images."""
     case = RECORDED[variant]
     with torch.no_grad():
-        maps = model.network(seeded_pictures(*case["input"]))
+        maps = model.network(seeded_images(*case["input"]))
     assert maps.shape == (1, 1, 288, 384)
     stride = case["stride"]
     found = maps[0, 0, stride // 2 :: stride, stride // 2 :: stride]
@@ -75,8 +75,8 @@ def test_equals_the_published_network(variant: str, model: TranSalNet) -> None:
     torch.testing.assert_close(found, recorded, rtol=0, atol=1e-5)
 
 
-def test_recognised_by_its_keys(variant: str) -> None:
-    entry = registry.recognise(expected_state(variant))
+def test_recognized_by_its_keys(variant: str) -> None:
+    entry = registry.recognize(expected_state(variant))
     assert entry is not None
     assert entry.name == f"transalnet-{variant}"
 
@@ -101,13 +101,13 @@ def test_every_key_must_be_there_and_used() -> None:
 
 
 def test_batches_any_size_and_channel_orders(small: TranSalNet) -> None:
-    pictures = seeded_pictures(2, 50, 81)
+    images = seeded_images(2, 50, 81)
     with torch.no_grad():
-        maps = small(pictures)
-        singles = torch.cat([small(picture[None]) for picture in pictures])
+        maps = small(images)
+        singles = torch.cat([small(image[None]) for image in images])
         small.channel_order = "bgr"
         try:
-            swapped = small(pictures.flip(1))
+            swapped = small(images.flip(1))
         finally:
             small.channel_order = "rgb"
     assert maps.shape == (2, 1, 50, 81)
@@ -146,9 +146,9 @@ def test_refuses_unknown_options() -> None:
 def test_half_precision_weights(small: TranSalNet, dtype: torch.dtype) -> None:
     state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in small.state_dict().items()}
     half = registry.load("transalnet-resnet50", state, input_size=(64, 96))
-    pictures = seeded_pictures(1, 64, 96)
+    images = seeded_images(1, 64, 96)
     with torch.no_grad():
-        maps, exact = half(pictures), small(pictures)
+        maps, exact = half(images), small(images)
     assert maps.dtype == torch.float32
     assert (maps - exact).abs().mean() < 0.05
 
@@ -185,11 +185,11 @@ def test_layers_of_the_host_keep_their_own_precision(small: TranSalNet) -> None:
 
     operations = SimpleNamespace(Linear=Linear, Conv2d=Conv2d, LayerNorm=LayerNorm, BatchNorm2d=BatchNorm2d)
     half = {key: value.half() if value.is_floating_point() else value for key, value in small.state_dict().items()}
-    pictures = seeded_pictures(1, 64, 96)
+    images = seeded_images(1, 64, 96)
     with torch.no_grad():
-        cast = registry.load("transalnet-resnet50", half, input_size=(64, 96), operations=operations)(pictures)
+        cast = registry.load("transalnet-resnet50", half, input_size=(64, 96), operations=operations)(images)
         widened = {key: value.float() if value.is_floating_point() else value for key, value in half.items()}
-        exact = registry.load("transalnet-resnet50", widened, input_size=(64, 96))(pictures)
+        exact = registry.load("transalnet-resnet50", widened, input_size=(64, 96))(images)
     torch.testing.assert_close(cast, exact, rtol=0, atol=0)
 
 
@@ -197,15 +197,15 @@ def test_gradient_in_the_pixels(small: TranSalNet) -> None:
     """Central differences along a random direction, in float64."""
     model = TranSalNet("resnet50", input_size=(32, 64), eight_bit=False).double().eval()
     model.load_state_dict(small.state_dict())
-    pictures = seeded_pictures(1, 40, 40).double()
-    gradient, along, change = along_a_direction(model, pictures, step=1e-6)
+    images = seeded_images(1, 40, 40).double()
+    gradient, along, change = along_a_direction(model, images, step=1e-6)
     assert torch.isfinite(gradient).all()
     assert (gradient != 0).double().mean() > 0.9
     torch.testing.assert_close(along, change, rtol=1e-5, atol=0)
 
 
 def test_the_canvas() -> None:
-    """Sides rounded down, centred, on the reference's background of 1/255."""
+    """Sides rounded down, centered, on the reference's background of 1/255."""
     canvas = fit_on_canvas(torch.full((1, 3, 100, 301), 0.5))
     assert canvas.shape == (1, 3, 288, 384)
     rows = (canvas[0, 0, :, 0] - 0.5).abs() < 1e-6
@@ -217,15 +217,15 @@ def test_the_canvas() -> None:
 @settings(deadline=None, max_examples=40)
 @given(height=st.integers(1, 700), width=st.integers(1, 700))
 def test_there_and_back(height: int, width: int) -> None:
-    """Any size comes back, and a picture that fits without padding keeps its content."""
-    picture = F.interpolate(torch.tensor([[[[0.2, 0.8], [0.4, 0.6]]]]), size=(height, width), mode="bilinear", align_corners=True)
-    back = cover_and_crop(fit_on_canvas(picture), (height, width))
-    assert back.shape == picture.shape
+    """Any size comes back, and an image that fits without padding keeps its content."""
+    image = F.interpolate(torch.tensor([[[[0.2, 0.8], [0.4, 0.6]]]]), size=(height, width), mode="bilinear", align_corners=True)
+    back = cover_and_crop(fit_on_canvas(image), (height, width))
+    assert back.shape == image.shape
     assert back.min() >= 0
     assert back.max() <= 1
     if min(height, width) >= 32 and max(height, width) / min(height, width) < 3:
         inner = (slice(None), slice(None), slice(height // 8, -(height // 8)), slice(width // 8, -(width // 8)))
-        assert (back - picture)[inner].abs().max() < 0.05
+        assert (back - image)[inner].abs().max() < 0.05
 
 
 PHOTOGRAPHS = ("astronaut", "rocket", "coffee", "chelsea", "camera", "retina")
@@ -233,7 +233,7 @@ PHOTOGRAPHS = ("astronaut", "rocket", "coffee", "chelsea", "camera", "retina")
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 @pytest.mark.parametrize("turned", [False, True])
-def test_within_one_grey_level_of_opencv(name: str, turned: bool) -> None:
+def test_within_one_gray_level_of_opencv(name: str, turned: bool) -> None:
     """The reference's route through bytes: OpenCV to the canvas, and back from the network's map in bytes."""
     cv2 = pytest.importorskip("cv2")
     data = pytest.importorskip("skimage.data")
@@ -250,7 +250,7 @@ def test_within_one_grey_level_of_opencv(name: str, turned: bool) -> None:
         ours = fit_on_canvas(torch.from_numpy(photo).permute(2, 0, 1)[None] / 255, eight_bit=eight_bit)
         assert np.abs(ours[0].permute(1, 2, 0).numpy() * 255 - canvas).max() <= largest
 
-    maps = seeded_pictures(1, 288, 384)[:, :1]
+    maps = seeded_images(1, 288, 384)[:, :1]
     covered = (height, 384 * height // 288) if tall else (288 * width // 384, width)
     enlarged = cv2.resize((maps[0, 0].numpy() * 255).astype(np.uint8), covered[::-1])
     top, left = (covered[0] - height) // 2, (covered[1] - width) // 2

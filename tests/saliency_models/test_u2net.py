@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from sgool.harness.derivatives import along_a_direction
-from sgool.harness.seeded_weights import seeded_pictures, seeded_state, uniform
+from sgool.harness.seeded_weights import seeded_images, seeded_state, uniform
 from sgool.saliency_models import registry
 from sgool.saliency_models.interface import SaliencyModel
 from sgool.saliency_models.resampling import apply_matrices, scikit_matrix, scikit_plain_matrix
@@ -49,12 +49,12 @@ def test_published_size(variant: str, size: int) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_equals_the_published_network(variant: str) -> None:
-    """Recorded from the authors' implementation with the same seeded weights and pictures."""
+    """Recorded from the authors' implementation with the same seeded weights and images."""
     model = registry.load(variant, seeded_state(expected_state(variant), RECORDED["gains"]))
     assert isinstance(model, U2Net)
     mean, std = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1), torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
     with torch.no_grad():
-        maps = torch.sigmoid(model.network((seeded_pictures(*RECORDED["input"]) - mean) / std))
+        maps = torch.sigmoid(model.network((seeded_images(*RECORDED["input"]) - mean) / std))
     stride = RECORDED["stride"]
     recorded = torch.tensor(RECORDED["maps"][variant])
     assert recorded.std() > 0.1
@@ -62,8 +62,8 @@ def test_equals_the_published_network(variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_recognised_and_the_other_variant_named(variant: str) -> None:
-    entry = registry.recognise(expected_state(variant))
+def test_recognized_and_the_other_variant_named(variant: str) -> None:
+    entry = registry.recognize(expected_state(variant))
     assert entry is not None
     assert entry.name == variant
     other = next(name for name in VARIANTS if name != variant)
@@ -72,10 +72,10 @@ def test_recognised_and_the_other_variant_named(variant: str) -> None:
 
 
 def test_batches_and_sizes(small: SaliencyModel) -> None:
-    pictures = seeded_pictures(2, 50, 81)
+    images = seeded_images(2, 50, 81)
     with torch.no_grad():
-        maps = small(pictures)
-        singles = torch.cat([small(picture[None]) for picture in pictures])
+        maps = small(images)
+        singles = torch.cat([small(image[None]) for image in images])
     assert maps.shape == (2, 1, 50, 81)
     assert maps.min() >= 0
     assert maps.max() <= 1
@@ -83,7 +83,7 @@ def test_batches_and_sizes(small: SaliencyModel) -> None:
     torch.testing.assert_close(maps, singles, rtol=0, atol=1e-5)
 
 
-def test_black_pictures_get_a_finite_map(small: SaliencyModel) -> None:
+def test_black_images_get_a_finite_map(small: SaliencyModel) -> None:
     with torch.no_grad():
         assert torch.isfinite(small(torch.zeros(1, 3, 20, 20))).all()
 
@@ -100,7 +100,7 @@ def test_gradient_in_the_pixels(small_state: dict[str, Tensor]) -> None:
     """Central differences along a random direction, in float64."""
     double = {key: value.double() if value.is_floating_point() else value for key, value in small_state.items()}
     model = registry.load("u2netp", double, input_size=(32, 40))
-    # Noise, so that one pixel alone is the brightest, by which the picture is divided.
+    # Noise, so that one pixel alone is the brightest, by which the image is divided.
     gradient, along, change = along_a_direction(model, uniform("noise", (1, 3, 30, 40)).double(), step=1e-9)
     assert torch.isfinite(gradient).all()
     assert (gradient != 0).double().mean() > 0.9
@@ -109,7 +109,7 @@ def test_gradient_in_the_pixels(small_state: dict[str, Tensor]) -> None:
 
 @pytest.mark.parametrize("name", ["astronaut", "rocket", "coffee", "chelsea", "camera", "retina"])
 @pytest.mark.parametrize("antialias", [True, False])
-def test_pictures_are_resized_as_scikit_image_does(name: str, antialias: bool) -> None:
+def test_images_are_resized_as_scikit_image_does(name: str, antialias: bool) -> None:
     data, transform = pytest.importorskip("skimage.data"), pytest.importorskip("skimage.transform")
     photo = np.asarray(getattr(data, name)())
     photo = np.repeat(photo[:, :, None], 3, axis=2) if photo.ndim == 2 else photo
@@ -119,12 +119,12 @@ def test_pictures_are_resized_as_scikit_image_does(name: str, antialias: bool) -
     assert np.abs(ours[0].permute(1, 2, 0).numpy() - theirs).max() < 1e-6
 
 
-def test_maps_come_back_within_one_grey_level(small: SaliencyModel) -> None:
+def test_maps_come_back_within_one_gray_level(small: SaliencyModel) -> None:
     """The reference's route: the stretched map in bytes, resized by Pillow."""
-    picture = seeded_pictures(1, 150, 301)
+    image = seeded_images(1, 150, 301)
     with torch.no_grad():
-        stretched: Any = small.predict(picture)[0, 0].numpy() * 255
-        ours = np.floor(small(picture)[0, 0].numpy() * 255)
+        stretched: Any = small.predict(image)[0, 0].numpy() * 255
+        ours = np.floor(small(image)[0, 0].numpy() * 255)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = np.asarray(Image.fromarray(stretched).convert("RGB").resize((301, 150), Image.Resampling.BILINEAR))[:, :, 0]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from sgool.harness.derivatives import along_a_direction
-from sgool.harness.seeded_weights import seeded_pictures, seeded_state
+from sgool.harness.seeded_weights import seeded_images, seeded_state
 from sgool.saliency_models import registry
 from sgool.saliency_models.eight_bit import pillow_lanczos
 from sgool.saliency_models.resampling import apply_matrices, lanczos_matrix
@@ -42,11 +42,11 @@ def test_published_size() -> None:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_equals_the_published_network(state: dict[str, Tensor], domain: str) -> None:
-    """Recorded from the authors' implementation with the same seeded weights and pictures: the density over its maximum."""
+    """Recorded from the authors' implementation with the same seeded weights and images: the density over its maximum."""
     model = load(state, domain=domain)
     mean, std = torch.tensor((0.485, 0.456, 0.406)).view(3, 1, 1), torch.tensor((0.229, 0.224, 0.225)).view(3, 1, 1)
     with torch.no_grad():
-        logits = model.network((seeded_pictures(*RECORDED["input"]) - mean) / std)
+        logits = model.network((seeded_images(*RECORDED["input"]) - mean) / std)
     density = torch.exp(logits - logits.max())
     stride = RECORDED["stride"]
     recorded = torch.tensor(RECORDED["maps"][domain])
@@ -54,10 +54,10 @@ def test_equals_the_published_network(state: dict[str, Tensor], domain: str) -> 
     torch.testing.assert_close(density[0, 0, stride // 2 :: stride, stride // 2 :: stride], recorded, rtol=0, atol=1e-5)
 
 
-def test_recognised_with_its_recurrent_part(state: dict[str, Tensor]) -> None:
-    """A published checkpoint also has the weights that still pictures go round."""
+def test_recognized_with_its_recurrent_part(state: dict[str, Tensor]) -> None:
+    """A published checkpoint also has the weights that still images go round."""
     published = {**state, "rnn.cell_list.0.b_r": torch.zeros(256, 1, 1), "post_rnn.0.weight": torch.zeros(256, 256, 1, 1)}
-    entry = registry.recognise(published)
+    entry = registry.recognize(published)
     assert entry is not None
     assert entry.name == "unisal"
     load(published)
@@ -71,9 +71,9 @@ def test_every_other_key_must_be_there_and_used(state: dict[str, Tensor]) -> Non
 
 
 def test_domains_differ_and_unknown_ones_are_refused(state: dict[str, Tensor]) -> None:
-    pictures = seeded_pictures(1, 60, 80)
+    images = seeded_images(1, 60, 80)
     with torch.no_grad():
-        maps = [load(state, domain=domain, input_size=(64, 96))(pictures) for domain in DOMAINS]
+        maps = [load(state, domain=domain, input_size=(64, 96))(images) for domain in DOMAINS]
     assert all((maps[0] - other).abs().max() > 0.01 for other in maps[1:])
     with pytest.raises(ValueError, match="SALICON, DHF1K, Hollywood, UCFSports; got 'MIT1003'"):
         load(state, domain="MIT1003")
@@ -90,11 +90,11 @@ def test_input_sizes(size: tuple[int, int], fitted: tuple[int, int]) -> None:
 
 def test_batches_and_sizes(state: dict[str, Tensor]) -> None:
     model = load(state, input_size=(64, 96))
-    pictures = seeded_pictures(2, 50, 81)
+    images = seeded_images(2, 50, 81)
     with torch.no_grad():
-        maps = model(pictures)
-        singles = torch.cat([model(picture[None]) for picture in pictures])
-        tiny = model(pictures[..., :1, :1])
+        maps = model(images)
+        singles = torch.cat([model(image[None]) for image in images])
+        tiny = model(images[..., :1, :1])
     assert maps.shape == (2, 1, 50, 81)
     assert torch.equal(maps.amax(dim=(1, 2, 3)), torch.ones(2))
     assert maps.min() >= 0
@@ -109,15 +109,15 @@ def test_gradient_in_the_pixels(state: dict[str, Tensor]) -> None:
         {key: value.double() if value.is_floating_point() else value for key, value in state.items()}, input_size=(32, 64), eight_bit=False
     )
     # Away from 0 and 1, where the resizing clips as the reference does.
-    pictures = 0.2 + 0.6 * seeded_pictures(1, 30, 40).double()
-    gradient, along, change = along_a_direction(model, pictures, step=1e-9)
+    images = 0.2 + 0.6 * seeded_images(1, 30, 40).double()
+    gradient, along, change = along_a_direction(model, images, step=1e-9)
     assert torch.isfinite(gradient).all()
     assert (gradient != 0).double().mean() > 0.9
     torch.testing.assert_close(along, change, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("name", ["astronaut", "rocket", "coffee", "chelsea", "camera", "retina"])
-def test_within_one_grey_level_of_pillow(name: str) -> None:
+def test_within_one_gray_level_of_pillow(name: str) -> None:
     """Pillow rounds to bytes after each axis. Without that, rounding once for comparing, we are a level apart; with it equal."""
     data = pytest.importorskip("skimage.data")
     photo = np.asarray(getattr(data, name)())

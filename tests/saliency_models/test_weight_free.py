@@ -8,17 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sgool.saliency_models import registry
 from sgool.saliency_models.graph_based import node_degrees
-from sgool.saliency_models.pictures import resize
+from sgool.saliency_models.images import resize
 from skimage import data
 from torch import Tensor
 
 NAMES = [entry.name for entry in registry.available() if not entry.needs_weights]
-CONSTANT = {"centre-prior"}  # does not look at the picture
+CONSTANT = {"center-prior"}  # does not look at the image
 
 
 def photograph(name: str) -> Tensor:
-    picture = torch.from_numpy(getattr(data, name)()).float() / 255
-    return (picture[..., None] if picture.dim() == 2 else picture).permute(2, 0, 1)[None]
+    image = torch.from_numpy(getattr(data, name)()).float() / 255
+    return (image[..., None] if image.dim() == 2 else image).permute(2, 0, 1)[None]
 
 
 def some(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -36,7 +36,7 @@ def test_any_size_gives_a_finite_map_of_that_size(name: str, size: tuple[int, in
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_huge_picture_works_on_a_small_copy(name: str) -> None:
+def test_a_huge_image_works_on_a_small_copy(name: str) -> None:
     maps = registry.load(name)(photograph("chelsea").repeat(1, 1, 2, 10)[:, :, :600, :4096])
     assert maps.shape == (1, 1, 600, 4096)
     assert torch.isfinite(maps).all()
@@ -45,11 +45,11 @@ def test_a_huge_picture_works_on_a_small_copy(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=15, deadline=None)
 @given(st.tuples(st.integers(1, 3), st.sampled_from([1, 3, 4]), st.integers(1, 40), st.integers(1, 40)), st.integers(0, 1000))
-def test_each_picture_of_a_batch_is_predicted_alone(name: str, shape: tuple[int, int, int, int], seed: int) -> None:
+def test_each_image_of_a_batch_is_predicted_alone(name: str, shape: tuple[int, int, int, int], seed: int) -> None:
     model = registry.load(name)
-    pictures = some(*shape, seed=seed)
-    together = model(pictures)
-    alone = torch.cat([model(picture[None]) for picture in pictures])
+    images = some(*shape, seed=seed)
+    together = model(images)
+    alone = torch.cat([model(image[None]) for image in images])
     assert together.shape == (shape[0], 1, *shape[2:])
     assert 0 <= together.min() <= together.max() <= 1
     torch.testing.assert_close(together, alone, atol=2e-5, rtol=2e-4)
@@ -57,10 +57,10 @@ def test_each_picture_of_a_batch_is_predicted_alone(name: str, shape: tuple[int,
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
-def test_a_flat_picture_has_nothing_that_stands_out(name: str, value: float) -> None:
-    picture = torch.full((1, 3, 48, 64), value, requires_grad=True)
-    maps = registry.load(name)(picture)
-    (gradient,) = torch.autograd.grad(maps.mean(), picture)
+def test_a_flat_image_has_nothing_that_stands_out(name: str, value: float) -> None:
+    image = torch.full((1, 3, 48, 64), value, requires_grad=True)
+    maps = registry.load(name)(image)
+    (gradient,) = torch.autograd.grad(maps.mean(), image)
     assert torch.isfinite(maps).all()
     assert torch.isfinite(gradient).all()
     if name not in CONSTANT and not name.startswith("default"):
@@ -68,37 +68,37 @@ def test_a_flat_picture_has_nothing_that_stands_out(name: str, value: float) -> 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_grey_pictures_are_predicted_as_their_rgb_copies(name: str) -> None:
+def test_gray_images_are_predicted_as_their_rgb_copies(name: str) -> None:
     model = registry.load(name)
-    grey = photograph("camera")
-    expected = model(grey.repeat(1, 3, 1, 1))
-    assert torch.equal(model(grey), expected)
-    opaque = torch.cat([grey.repeat(1, 3, 1, 1), torch.ones_like(grey)], dim=1)
+    gray = photograph("camera")
+    expected = model(gray.repeat(1, 3, 1, 1))
+    assert torch.equal(model(gray), expected)
+    opaque = torch.cat([gray.repeat(1, 3, 1, 1), torch.ones_like(gray)], dim=1)
     assert torch.equal(model(opaque), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_pixels_that_are_no_numbers_are_refused(name: str, value: float) -> None:
-    pictures = some(2, 3, 16, 16)
-    pictures[1, 0, 3, 3] = value
-    with pytest.raises(ValueError, match=r"Pictures \[1\] of the batch hold NaN or infinite"):
-        registry.load(name)(pictures)
+    images = some(2, 3, 16, 16)
+    images[1, 0, 3, 3] = value
+    with pytest.raises(ValueError, match=r"Images \[1\] of the batch hold NaN or infinite"):
+        registry.load(name)(images)
 
 
 @pytest.mark.parametrize(
-    ("pictures", "sentence"),
+    ("images", "sentence"),
     [
-        (torch.zeros(0, 3, 8, 8), "batch of pictures is empty"),
+        (torch.zeros(0, 3, 8, 8), "batch of images is empty"),
         (torch.zeros(1, 3, 0, 8), "have no pixels"),
         (torch.zeros(3, 8, 8), "Add a batch dimension"),
         (torch.zeros(1, 8, 8, 3), "channels-last"),
-        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r"pictures\.float\(\) / 255"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), r"images\.float\(\) / 255"),
     ],
 )
-def test_what_is_no_batch_of_pictures_is_refused(pictures: Tensor, sentence: str) -> None:
+def test_what_is_no_batch_of_images_is_refused(images: Tensor, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        registry.load("graph-based")(pictures)
+        registry.load("graph-based")(images)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -112,13 +112,13 @@ def test_dtypes_come_back(name: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_same_picture_twice_gives_the_same_bits(name: str) -> None:
-    picture = photograph("coffee").requires_grad_()
+def test_the_same_image_twice_gives_the_same_bits(name: str) -> None:
+    image = photograph("coffee").requires_grad_()
     weights = some(1, 1, 400, 600)
     runs = []
     for _ in range(2):
-        maps = registry.load(name)(picture)
-        runs.append((maps.detach(), torch.autograd.grad((maps * weights).sum(), picture)[0]))
+        maps = registry.load(name)(image)
+        runs.append((maps.detach(), torch.autograd.grad((maps * weights).sum(), image)[0]))
     assert torch.equal(runs[0][0], runs[1][0])
     assert torch.equal(runs[0][1], runs[1][1])
 
@@ -127,30 +127,30 @@ def test_the_same_picture_twice_gives_the_same_bits(name: str) -> None:
 @pytest.mark.parametrize("size", [(7, 9), (20, 16)])
 def test_gradients_agree_with_differences(name: str, size: tuple[int, int]) -> None:
     model = registry.load(name)
-    picture = (0.1 + 0.8 * some(1, 3, *size, dtype=torch.float64)).requires_grad_()
+    image = (0.1 + 0.8 * some(1, 3, *size, dtype=torch.float64)).requires_grad_()
     weights = some(1, 1, *size, seed=1, dtype=torch.float64)
-    (gradient,) = torch.autograd.grad((model(picture) * weights).sum(), picture)
+    (gradient,) = torch.autograd.grad((model(image) * weights).sum(), image)
     for seed in range(3):
         direction = some(1, 3, *size, seed=10 + seed, dtype=torch.float64) - 0.5
         step = 1e-6
         with torch.no_grad():
-            above, below = ((model(picture + sign * step * direction) * weights).sum() for sign in (1, -1))
+            above, below = ((model(image + sign * step * direction) * weights).sum() for sign in (1, -1))
         torch.testing.assert_close((gradient * direction).sum(), (above - below) / (2 * step), atol=1e-7, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradcheck(name: str) -> None:
-    picture = (0.1 + 0.8 * some(2, 3, 4, 5, dtype=torch.float64)).requires_grad_()
-    assert torch.autograd.gradcheck(registry.load(name), (picture,), eps=1e-7, atol=1e-4, rtol=1e-3, fast_mode=True)
+    image = (0.1 + 0.8 * some(2, 3, 4, 5, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(registry.load(name), (image,), eps=1e-7, atol=1e-4, rtol=1e-3, fast_mode=True)
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - CONSTANT))
 @pytest.mark.parametrize("subject", ["astronaut", "camera", "rocket"])
 def test_photographs_have_useful_pixel_gradients(name: str, subject: str) -> None:
-    picture = photograph(subject).requires_grad_()
-    maps = registry.load(name)(picture)
+    image = photograph(subject).requires_grad_()
+    maps = registry.load(name)(image)
     across = torch.linspace(0, 1, maps.shape[-1])
-    (gradient,) = torch.autograd.grad((maps * across).mean(), picture)
+    (gradient,) = torch.autograd.grad((maps * across).mean(), image)
     assert torch.isfinite(gradient).all()
     assert (gradient != 0).float().mean() > 0.5
 
@@ -168,19 +168,19 @@ def test_nothing_is_learned_and_nothing_asks_for_gradients(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_works_inside_inference_mode_and_afterwards(name: str) -> None:
     model = registry.load(name)
-    picture = some(1, 3, 24, 24)
+    image = some(1, 3, 24, 24)
     with torch.inference_mode():
-        inside = model(picture)
-    outside = model(picture.clone().requires_grad_())
+        inside = model(image)
+    outside = model(image.clone().requires_grad_())
     torch.testing.assert_close(inside, outside.detach())
     assert outside.requires_grad
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_detached_picture_gets_the_same_map(name: str) -> None:
+def test_a_detached_image_gets_the_same_map(name: str) -> None:
     model = registry.load(name)
-    picture = some(1, 3, 30, 40).requires_grad_()
-    with_graph, without = model(picture), model(picture.detach())
+    image = some(1, 3, 30, 40).requires_grad_()
+    with_graph, without = model(image), model(image.detach())
     assert with_graph.requires_grad
     assert not without.requires_grad
     assert torch.equal(with_graph.detach(), without)
@@ -195,8 +195,8 @@ def test_a_detached_picture_gets_the_same_map(name: str) -> None:
     ],
 )
 def test_the_default_finds_the_subject(subject: str, rows: tuple[int, int], columns: tuple[int, int]) -> None:
-    picture = photograph(subject)
-    maps = registry.load("default")(picture)[0, 0]
+    image = photograph(subject)
+    maps = registry.load("default")(image)[0, 0]
     row, column = divmod(int(maps.argmax()), maps.shape[-1])
     assert rows[0] <= row < rows[1]
     assert columns[0] <= column < columns[1]
@@ -226,6 +226,6 @@ def test_degrees_are_the_stationary_distribution() -> None:
 
 @pytest.mark.parametrize("size", [(5, 9), (40, 13), (7, 7)])
 def test_resizing_is_torchs_antialiased_bilinear(size: tuple[int, int]) -> None:
-    picture = some(2, 3, 17, 21, dtype=torch.float64)
-    expected = torch.nn.functional.interpolate(picture, size, mode="bilinear", antialias=True)
-    torch.testing.assert_close(resize(picture, size), expected)
+    image = some(2, 3, 17, 21, dtype=torch.float64)
+    expected = torch.nn.functional.interpolate(image, size, mode="bilinear", antialias=True)
+    torch.testing.assert_close(resize(image, size), expected)

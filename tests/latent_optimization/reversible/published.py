@@ -1,6 +1,6 @@
 """The published steps of the four solvers, transcribed in their own variables, and a model for them.
 
-A state is z = alpha * x0 + sigma * eps, as in the papers; ``model(z, i)`` predicts eps at time i, i counting down to 0 (the picture).
+A state is z = alpha * x0 + sigma * eps, as in the papers; ``model(z, i)`` predicts eps at time i, i counting down to 0 (the image).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Times:
 
 
 def eps(z: Tensor, i: int) -> Tensor:
-    """A smooth prediction that couples the elements of each picture and depends on the time."""
+    """A smooth prediction that couples the elements of each image and depends on the time."""
     return 0.8 * torch.tanh(z + 0.3 * z.roll(1, -1) - 0.02 * i) + 0.1 * torch.sin(3 * z.roll(1, -2))
 
 

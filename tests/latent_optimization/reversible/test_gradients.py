@@ -150,12 +150,12 @@ def test_calls_without_jacobian_contribute_a_constant(solver: Solver) -> None:
     assert float((found - expected).norm()) <= 1e-8 * float(expected.norm())
 
 
-class Cancelled(BaseException):
+class Canceled(BaseException):
     """As ComfyUI's cancel button raises it."""
 
 
 @pytest.mark.parametrize("at", [3, 25], ids=["forwards", "backwards"])
-def test_cancelling_passes_through_and_leaves_nothing_behind(at: int) -> None:
+def test_canceling_passes_through_and_leaves_nothing_behind(at: int) -> None:
     sigmas = SCHEDULES["karras to 0"](10)
     plan = EDICT().plan(sigmas, scales_of(sigmas))
     calls = 0
@@ -164,7 +164,7 @@ def test_cancelling_passes_through_and_leaves_nothing_behind(at: int) -> None:
         nonlocal calls
         calls += 1
         if calls == at:
-            raise Cancelled
+            raise Canceled
         return slope(x, sigma)
 
     leaf = states().requires_grad_()
@@ -174,7 +174,7 @@ def test_cancelling_passes_through_and_leaves_nothing_behind(at: int) -> None:
         end = run_reversibly(plan, interrupted, (leaf, torch.zeros_like(leaf)))
         torch.autograd.grad(end[0].sum(), leaf)
 
-    with pytest.raises(Cancelled):
+    with pytest.raises(Canceled):
         attempt()
     assert calls == at
     assert torch.is_grad_enabled()

@@ -22,7 +22,7 @@ SIGMAS = SCHEDULES["karras to 0"](8)
 
 
 def loss_of(latent: Tensor, indices: Tensor | None = None) -> Tensor:
-    """Any loss; of pictures of one size with the gradients that DOODL meets, some of which its clip cuts off."""
+    """Any loss; of images of one size with the gradients that DOODL meets, some of which its clip cuts off."""
     target = states(seed=5) if indices is None else states(seed=5)[indices]
     return 0.05 * (latent - target).square().flatten(1).sum(dim=1)
 

@@ -1,4 +1,4 @@
-"""Resampling, regions, views and distances."""
+"""Resampling, regions, augmentations and distances."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sgool.guidance.cutouts import View, ViewSampler
+from sgool.guidance.augmentations import Augmentation, Augmentations
 from sgool.guidance.distances import DISTANCES, contrast, one_minus_cosine, squared_great_circle
 from sgool.guidance.regions import REGIONS, mass_window, multiply, soft_crop
 from sgool.guidance.resampling import blur, resize, sample_window
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 SIDES = st.integers(1, 40)
-LENGTHS = st.integers(2, 40)  # interpolate itself mixes up pictures that are one pixel wide
+LENGTHS = st.integers(2, 40)  # interpolate itself mixes up images that are one pixel wide
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -30,49 +30,49 @@ def units(*shape: int, seed: int = 0) -> Tensor:
 @settings(max_examples=30, deadline=None)
 @given(height=LENGTHS, width=LENGTHS, to_height=LENGTHS, to_width=LENGTHS, kernel=st.sampled_from(["bilinear", "bicubic"]))
 def test_resize_is_antialiased_interpolation(height: int, width: int, to_height: int, to_width: int, kernel: str) -> None:
-    pictures = torch.rand(2, 3, height, width, dtype=torch.float64, generator=generator())
-    ours = resize(pictures, (to_height, to_width), kernel)
-    theirs = functional.interpolate(pictures, (to_height, to_width), mode=kernel, antialias=True, align_corners=False)
+    images = torch.rand(2, 3, height, width, dtype=torch.float64, generator=generator())
+    ours = resize(images, (to_height, to_width), kernel)
+    theirs = functional.interpolate(images, (to_height, to_width), mode=kernel, antialias=True, align_corners=False)
     torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
 
 
-def test_window_of_the_whole_picture_is_the_picture() -> None:
-    pictures = torch.rand(2, 3, 7, 9, dtype=torch.float64)
-    torch.testing.assert_close(sample_window(pictures, torch.tensor([0.0, 0.0, 7.0, 9.0]), (7, 9)), pictures)
-    part = sample_window(pictures, torch.tensor([[1.0, 2.0, 4.0, 5.0], [3.0, 0.0, 6.0, 3.0]]), (3, 3))
-    torch.testing.assert_close(part, torch.stack([pictures[0, :, 1:4, 2:5], pictures[1, :, 3:6, 0:3]]))
+def test_window_of_the_whole_image_is_the_image() -> None:
+    images = torch.rand(2, 3, 7, 9, dtype=torch.float64)
+    torch.testing.assert_close(sample_window(images, torch.tensor([0.0, 0.0, 7.0, 9.0]), (7, 9)), images)
+    part = sample_window(images, torch.tensor([[1.0, 2.0, 4.0, 5.0], [3.0, 0.0, 6.0, 3.0]]), (3, 3))
+    torch.testing.assert_close(part, torch.stack([images[0, :, 1:4, 2:5], images[1, :, 3:6, 0:3]]))
 
 
 def test_blur_keeps_what_is_constant_and_smooths_the_rest() -> None:
     torch.testing.assert_close(blur(torch.full((1, 3, 5, 6), 0.3), 2.0), torch.full((1, 3, 5, 6), 0.3))
-    pictures = torch.rand(1, 3, 30, 30)
-    assert blur(pictures, 2.0).std() < 0.3 * pictures.std()
+    images = torch.rand(1, 3, 30, 30)
+    assert blur(images, 2.0).std() < 0.3 * images.std()
 
 
 @settings(max_examples=30, deadline=None)
 @given(height=SIDES, width=SIDES, batch=st.integers(1, 3), region=st.sampled_from(list(REGIONS)))
 def test_regions_keep_shape_and_range(height: int, width: int, batch: int, region: str) -> None:
-    pictures = torch.rand(batch, 3, height, width, generator=generator(1))
+    images = torch.rand(batch, 3, height, width, generator=generator(1))
     maps = torch.rand(batch, 1, height, width, generator=generator(2))
-    shown = REGIONS[region](pictures, maps)
-    assert shown.shape == pictures.shape
+    shown = REGIONS[region](images, maps)
+    assert shown.shape == images.shape
     assert shown.min() >= -1e-6
     assert shown.max() <= 1 + 1e-6
-    torch.testing.assert_close(shown[:1], REGIONS[region](pictures[:1], maps[:1]))
+    torch.testing.assert_close(shown[:1], REGIONS[region](images[:1], maps[:1]))
 
 
 @pytest.mark.parametrize("region", REGIONS)
-def test_a_map_of_ones_shows_the_picture(region: str) -> None:
-    pictures = torch.rand(2, 3, 12, 17, dtype=torch.float64)
-    torch.testing.assert_close(REGIONS[region](pictures, torch.ones(2, 1, 12, 17, dtype=torch.float64)), pictures)
+def test_a_map_of_ones_shows_the_image(region: str) -> None:
+    images = torch.rand(2, 3, 12, 17, dtype=torch.float64)
+    torch.testing.assert_close(REGIONS[region](images, torch.ones(2, 1, 12, 17, dtype=torch.float64)), images)
 
 
 @pytest.mark.parametrize("region", REGIONS)
-def test_regions_are_differentiable_in_picture_and_map(region: str) -> None:
-    pictures = torch.rand(1, 3, 6, 7, dtype=torch.float64, requires_grad=True)
+def test_regions_are_differentiable_in_image_and_map(region: str) -> None:
+    images = torch.rand(1, 3, 6, 7, dtype=torch.float64, requires_grad=True)
     maps = torch.zeros(1, 1, 6, 7, dtype=torch.float64)
     maps[..., 2:5, 3:6] = torch.rand(3, 3, dtype=torch.float64) + 0.2
-    assert torch.autograd.gradcheck(REGIONS[region], (pictures, maps.requires_grad_()))
+    assert torch.autograd.gradcheck(REGIONS[region], (images, maps.requires_grad_()))
 
 
 def test_multiplying_leaves_what_is_not_salient_black() -> None:
@@ -90,69 +90,71 @@ def test_soft_crop_finds_the_box() -> None:
     windows = mass_window(maps)
     torch.testing.assert_close(windows[0], torch.tensor([10.0, 30.0, 20.0, 45.0], dtype=torch.float64), atol=0.2, rtol=0)
     torch.testing.assert_close(windows[1], torch.tensor([0.0, 0.0, 12.0, 18.0], dtype=torch.float64), atol=0.2, rtol=0)
-    pictures = torch.rand(2, 3, 40, 60, dtype=torch.float64)
-    torch.testing.assert_close(soft_crop(pictures, torch.zeros_like(maps)), pictures)
+    images = torch.rand(2, 3, 40, 60, dtype=torch.float64)
+    torch.testing.assert_close(soft_crop(images, torch.zeros_like(maps)), images)
 
 
 @settings(max_examples=30, deadline=None)
 @given(height=st.integers(4, 80), width=st.integers(4, 80), cut_size=st.integers(1, 60), seed=st.integers(0, 1000), power=st.floats(0, 2))
-def test_cutouts_are_squares_inside_the_picture(height: int, width: int, cut_size: int, seed: int, power: float) -> None:
-    for view in ViewSampler("cutouts", 5, cut_power=power).draw(height, width, cut_size, generator(seed)):
-        assert view.window is not None
-        top, left, bottom, right = view.window
+def test_cutouts_are_squares_inside_the_image(height: int, width: int, cut_size: int, seed: int, power: float) -> None:
+    for augmentation in Augmentations("cutouts", 5, cut_power=power).draw(height, width, cut_size, generator(seed)):
+        assert augmentation.window is not None
+        top, left, bottom, right = augmentation.window
         assert 0 <= top < bottom <= height
         assert 0 <= left < right <= width
         assert min(height, width, cut_size) <= bottom - top == right - left <= min(height, width)
-        assert view(torch.rand(2, 3, height, width)).shape == (2, 3, view.square, view.square)
+        assert augmentation(torch.rand(2, 3, height, width)).shape == (2, 3, augmentation.square, augmentation.square)
 
 
 def test_cut_power_of_the_paper_prefers_large_cutouts() -> None:
-    views = ViewSampler("cutouts", 2000, cut_power=0.3).draw(512, 512, 224, generator())
-    sides = torch.tensor([view.window[2] - view.window[0] for view in views if view.window], dtype=torch.float64)
+    augmentations = Augmentations("cutouts", 2000, cut_power=0.3).draw(512, 512, 224, generator())
+    sides = torch.tensor(
+        [augmentation.window[2] - augmentation.window[0] for augmentation in augmentations if augmentation.window], dtype=torch.float64
+    )
     # E[u^p] = 1 / (1 + p)
     assert sides.mean().item() == pytest.approx(224 + 288 / 1.3, rel=0.02)
 
 
 @settings(max_examples=30, deadline=None)
 @given(height=st.integers(2, 50), width=st.integers(2, 50), zoom=st.floats(0.1, 1), jitter=st.floats(0, 0.9), seed=st.integers(0, 1000))
-def test_augmented_views_begin_with_the_picture(height: int, width: int, zoom: float, jitter: float, seed: int) -> None:
-    pictures = torch.rand(2, 3, height, width)
-    views = ViewSampler("augmented", 3, smallest_zoom=zoom, jitter=jitter).draw(height, width, 8, generator(seed))
-    assert len(views) == 4
-    assert views[0](pictures) is pictures
-    for view in views[1:]:
-        assert view.window is not None
-        assert not view.mirrored
-        assert min(view.window[:2]) >= 0
-        assert view.window[2] <= height + 1e-9
-        assert view.window[3] <= width + 1e-9
-        assert view.window[2] - view.window[0] >= zoom * height - 1e-9
-        shown = view(pictures)
-        assert shown.shape == pictures.shape
-        torch.testing.assert_close(shown[1:], view(pictures[1:]))
+def test_augmented_views_begin_with_the_image(height: int, width: int, zoom: float, jitter: float, seed: int) -> None:
+    images = torch.rand(2, 3, height, width)
+    augmentations = Augmentations("augmented", 3, smallest_zoom=zoom, jitter=jitter).draw(height, width, 8, generator(seed))
+    assert len(augmentations) == 4
+    assert augmentations[0](images) is images
+    for augmentation in augmentations[1:]:
+        assert augmentation.window is not None
+        assert not augmentation.mirrored
+        assert min(augmentation.window[:2]) >= 0
+        assert augmentation.window[2] <= height + 1e-9
+        assert augmentation.window[3] <= width + 1e-9
+        assert augmentation.window[2] - augmentation.window[0] >= zoom * height - 1e-9
+        shown = augmentation(images)
+        assert shown.shape == images.shape
+        torch.testing.assert_close(shown[1:], augmentation(images[1:]))
 
 
 def test_views_come_from_the_generator_alone() -> None:
-    sampler = ViewSampler("augmented", 3, flip=True)
+    sampler = Augmentations("augmented", 3, flip=True)
     before = torch.get_rng_state()
     first, same, other = (sampler.draw(20, 30, 8, generator(seed)) for seed in (1, 1, 2))
     assert first == same != other
     assert torch.equal(before, torch.get_rng_state())
-    assert sampler.draw(20, 30, 8, None) == [View()]
+    assert sampler.draw(20, 30, 8, None) == [Augmentation()]
 
 
 def test_views_are_differentiable() -> None:
-    view = View((0.5, 1.0, 4.5, 6.0), brightness=1.1, contrast=0.9, saturation=1.2, mirrored=True)
-    assert torch.autograd.gradcheck(view, (torch.rand(2, 3, 5, 6, dtype=torch.float64, requires_grad=True),))
-    pictures = torch.rand(1, 3, 5, 6)
-    torch.testing.assert_close(View(mirrored=True)(pictures), pictures.flip(-1))
-    assert View(saturation=0.0)(pictures).std(dim=1).max() < 1e-6
+    augmentation = Augmentation((0.5, 1.0, 4.5, 6.0), brightness=1.1, contrast=0.9, saturation=1.2, mirrored=True)
+    assert torch.autograd.gradcheck(augmentation, (torch.rand(2, 3, 5, 6, dtype=torch.float64, requires_grad=True),))
+    images = torch.rand(1, 3, 5, 6)
+    torch.testing.assert_close(Augmentation(mirrored=True)(images), images.flip(-1))
+    assert Augmentation(saturation=0.0)(images).std(dim=1).max() < 1e-6
 
 
-@pytest.mark.parametrize("options", [{"views": "all"}, {"count": 0}, {"cut_power": -1}, {"smallest_zoom": 0}, {"jitter": 1}])
+@pytest.mark.parametrize("options", [{"kind": "all"}, {"count": 0}, {"cut_power": -1}, {"smallest_zoom": 0}, {"jitter": 1}])
 def test_views_that_cannot_be_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"it has to be|choose one"):
-        ViewSampler(**options)  # type: ignore[arg-type]
+        Augmentations(**options)  # type: ignore[arg-type]
 
 
 def test_great_circle_is_half_the_squared_angle() -> None:

@@ -1,4 +1,4 @@
-"""Arithmetic on a batch whose pictures must not see each other: one number per picture, spread over its elements."""
+"""Arithmetic on a batch whose images must not see each other: one number per image, spread over its elements."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import Tensor
 
 
 def norms(x: Tensor) -> Tensor:
-    """Euclidean norm of each picture of ``x (B, ...)``, as ``(B,)``."""
+    """Euclidean norm of each image of ``x (B, ...)``, as ``(B,)``."""
     lengths: Tensor = torch.linalg.vector_norm(x.flatten(1), dim=1)
     return lengths
 
 
 def spread(values: Tensor | Sequence[float] | Sequence[bool], like: Tensor) -> Tensor:
-    """One value per picture, ``(B,)``, shaped and placed so that it broadcasts against ``like (B, ...)``. Booleans stay booleans."""
+    """One value per image, ``(B,)``, shaped and placed so that it broadcasts against ``like (B, ...)``. Booleans stay booleans."""
     tensor = torch.as_tensor(values)
     dtype = torch.bool if tensor.dtype == torch.bool else like.dtype
     return tensor.to(device=like.device, dtype=dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
 def unit_rms(x: Tensor) -> Tensor:
-    """Each picture of ``x (B, ...)`` scaled to a root mean square of 1; a picture of zeros stays zeros."""
+    """Each image of ``x (B, ...)`` scaled to a root mean square of 1; an image of zeros stays zeros."""
     # Divided by the largest magnitude first: gradients can be so small that their squares underflow in float32.
     largest = x.flatten(1).abs().amax(dim=1)
     x = x / spread(torch.where(largest > 0, largest, 1.0), x)
@@ -31,5 +31,5 @@ def unit_rms(x: Tensor) -> Tensor:
 
 
 def finite(x: Tensor) -> list[bool]:
-    """Which pictures of ``x (B, ...)`` have nothing but finite elements."""
+    """Which images of ``x (B, ...)`` have nothing but finite elements."""
     return [bool(ok) for ok in torch.isfinite(x).flatten(1).all(dim=1).tolist()]
