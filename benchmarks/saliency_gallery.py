@@ -13,9 +13,9 @@ import argparse
 from pathlib import Path
 
 import torch
+from sgool.image_ops.resize import shrink
 from sgool.saliency_models import registry
 from sgool.saliency_models.drawing import contours, fit, overlay, titled, to_pil
-from sgool.saliency_models.images import shrink
 from sgool.saliency_models.interface import SaliencyModel
 from torch import Tensor
 

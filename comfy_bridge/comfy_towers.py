@@ -34,7 +34,7 @@ class ComfyTowers:
         self.name = f"CLIP ({tower_name}) with CLIP vision"
         size = (int(clip_vision.image_size),) * 2
         mean, std = tuple(clip_vision.image_mean), tuple(clip_vision.image_std)
-        self.preprocessing = Preprocessing("shortest", size, size, mean=mean, std=std, arithmetic="comfyui")
+        self.preprocessing = Preprocessing("shortest", size, size, mean=mean, std=std, program="comfyui")
 
     @property
     def image_size(self) -> int:

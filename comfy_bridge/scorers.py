@@ -75,17 +75,14 @@ class Scorer:
             vectors = self._towers.encode_text(prompts)
             return vectors.detach().to(comfy.model_management.intermediate_device(), copy=True)
 
-    def encode_image(self, images: Tensor, eight_bit: bool = True) -> Tensor:
-        """``(B, d)`` unit vectors for images ``(B, 3, H, W)`` in [0, 1], on the images' device; differentiable in the images.
-
-        ``eight_bit``: round as image processors do, see ``Preprocessing``; the gradient passes straight through.
-        """
+    def encode_image(self, images: Tensor) -> Tensor:
+        """``(B, d)`` unit vectors for images ``(B, 3, H, W)`` in [0, 1], on the images' device; differentiable in the images."""
         with_grad = images.requires_grad and torch.is_grad_enabled()
         needed = self._bytes_per_image * len(images)
         _load(self._image_patcher, needed if with_grad else 0.0)
         # Ordinary tensors and a graph where they are asked for; the caller's mode, and no graph, where not.
         with _gradients() if with_grad else torch.no_grad():
-            values = self._towers.preprocessing(images.to(self._image_patcher.load_device, torch.float32), eight_bit)
+            values = self._towers.preprocessing(images.to(self._image_patcher.load_device, torch.float32))
             room = ROOM * self._free_memory() if with_grad else needed
             if needed <= room:
                 return self._towers.embed(values).to(images.device)

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .resampling import sample_window
+from ..image_ops.resize import sample_window
 
 AugmentationKind = Literal["whole", "augmented", "cutouts"]
 KINDS: tuple[AugmentationKind, ...] = ("whole", "augmented", "cutouts")

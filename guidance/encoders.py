@@ -81,12 +81,9 @@ class TransformersEncoder:
             features = [_features(self.model.get_text_features(**self._tokens(prompt))) for prompt in prompts]
             return _unit(torch.cat(features)).detach()
 
-    def encode_image(self, images: Tensor, eight_bit: bool = True) -> Tensor:
-        """``(B, d)`` unit vectors, at least float32, for images ``(B, 3, H, W)`` in [0, 1]; differentiable in the images.
-
-        ``eight_bit``: round as the model's own image processor does, see ``Preprocessing``; the gradient passes straight through.
-        """
-        return self.embed(self.preprocessing(images, eight_bit))
+    def encode_image(self, images: Tensor) -> Tensor:
+        """``(B, d)`` unit vectors, at least float32, for images ``(B, 3, H, W)`` in [0, 1]; differentiable in the images."""
+        return self.embed(self.preprocessing(images))
 
     def embed(self, pixel_values: Tensor) -> Tensor:
         """``(B, d)`` unit vectors for preprocessed images ``(B, 3, h, w)``."""

@@ -9,11 +9,11 @@ from typing import Any, Literal
 from torch import Tensor
 from torch.nn import functional
 
-from .eight_bit import Arithmetic, resize_eight_bit, to_eight_bit
-from .resampling import Kernel, resize_axis
+from ..image_ops.resize import Kernel, resize
 
 _PILLOW_KERNELS: dict[int, Kernel] = {2: "bilinear", 3: "bicubic"}
 _PILLOW_NAMES = {0: "nearest", 1: "lanczos", 4: "box", 5: "hamming"}
+_OTHER_SIZES = ("max_num_patches", "crop_pct", "size_divisor", "pad_size", "do_pad")  # what other processors do to sizes
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -31,9 +31,8 @@ class Preprocessing:
         kernel: interpolation; always antialiased, as Pillow's is.
         factor: multiplies values in [0, 1] before they are normalized; 1 for all common models.
         mean, std: per channel.
-        arithmetic: whose bits ``eight_bit`` gives. ``"torchvision"``: the processors that transformers 5 takes by default, on a CPU.
-            ``"pillow"``: those called ``...Pil``, and most of transformers 4. ``"comfyui"``: ComfyUI's CLIP_VISION, which rounds once, at
-            the end, and sizes to the nearest pixel instead of cutting off.
+        program: whose it is. ``"transformers"``: the longer side is cut off to whole pixels, and values to [0, 1] after each axis, since
+            bytes are in between. ``"comfyui"`` (CLIP_VISION): the longer side is the nearest whole pixel, and values are cut once.
     """
 
     resize: Literal["shortest", "exact", "none"] = "shortest"
@@ -43,17 +42,16 @@ class Preprocessing:
     factor: float = 1.0
     mean: tuple[float, ...] = OPENAI_MEAN
     std: tuple[float, ...] = OPENAI_STD
-    arithmetic: Arithmetic | Literal["comfyui"] = "torchvision"
+    program: Literal["transformers", "comfyui"] = "transformers"
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Preprocessing:
         """Read a ``preprocessor_config.json``. What it leaves out is CLIP's default, or SigLIP's where it names SigLIP's processor.
 
-        The arithmetic is torchvision's, whatever version of transformers is installed, or Pillow's where the processor's name ends so.
-
         Raises:
             ValueError: for an interpolation or a way of resizing that this class does not have.
         """
+        _refuse_other_sizes(config)
         name = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
         siglip = "siglip" in name.lower()
         crop = None
@@ -71,40 +69,28 @@ class Preprocessing:
             std = tuple(config.get("image_std") or ((0.5,) * 3 if siglip else OPENAI_STD))
         if len(mean) != 3 or len(std) != 3 or not all(std):
             raise ValueError(f"The image processor's mean {mean} and deviation {std} have to be three numbers each, no deviation zero.")
-        return cls(resize, size, crop, kernel, factor, mean, std, "pillow" if name.endswith("Pil") else "torchvision")
+        return cls(resize, size, crop, kernel, factor, mean, std)
 
     @property
     def output_size(self) -> tuple[int, int] | None:
         """Height and width of the pixel values, or ``None`` where they depend on the image."""
         return self.crop or (self.size if self.resize == "exact" else None)
 
-    def __call__(self, images: Tensor, eight_bit: bool = True) -> Tensor:
-        """Turn ``(B, 3, H, W)`` images in [0, 1] into pixel values ``(B, 3, h, w)``; differentiable.
+    def __call__(self, images: Tensor) -> Tensor:
+        """Turn ``(B, 3, H, W)`` images in [0, 1], others clamped, into pixel values ``(B, 3, h, w)``; differentiable.
 
-        Image processors work on 8-bit images and round after resizing along each axis, so that scores are those of the processor
-        itself only when this rounds too; images of other values are first rounded to 8 bits, as they would be saved. The gradient
-        passes straight through the rounding. ``eight_bit=False`` leaves it out, for smooth values (finite differences); a value may then
-        differ from the processor's by about one 8-bit level, 1/255 divided by ``std``.
+        Image processors round to bytes after each axis, torchvision's and Pillow's each in its own way; here nothing is rounded. A value
+        may differ from theirs by about one level, 1/255 divided by ``std`` (docs/guidance.md has the numbers).
         """
         size = self._resized(images.shape[-2], images.shape[-1])
-        if eight_bit and self.arithmetic != "comfyui":
-            images = resize_eight_bit(images, size, self.kernel, self.arithmetic)
-        else:
-            images = self._resize_smoothly(images, size)
+        images = images.clamp(0, 1)
+        if self.program == "transformers":
+            images = resize(images, (images.shape[-2], size[1]), self.kernel).clamp(0, 1)  # bicubic weights overshoot
+        images = resize(images, size, self.kernel).clamp(0, 1)
         if self.crop is not None:
             images = _center(images, *self.crop)
-        if eight_bit and self.arithmetic == "comfyui":
-            images = to_eight_bit(images)
         mean, std = (images.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
         return (images * self.factor - mean) / std
-
-    def _resize_smoothly(self, images: Tensor, size: tuple[int, int]) -> Tensor:
-        # Bicubic weights overshoot; 8-bit images cannot, neither after the first axis nor after the second. ComfyUI clamps once.
-        images = images.clamp(0, 1)
-        for axis in (-1, -2):
-            images = resize_axis(images, size[axis], self.kernel, axis)
-            images = images if self.arithmetic == "comfyui" and axis == -1 else images.clamp(0, 1)
-        return images
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         if self.resize == "none":
@@ -112,7 +98,7 @@ class Preprocessing:
         if self.resize == "exact":
             return self.size
         short = self.size[0]
-        if self.arithmetic == "comfyui":
+        if self.program == "comfyui":
             scale = short / min(height, width)
             return round(scale * height), round(scale * width)
         # Integer products first: the processors cut off, they do not round.
@@ -126,6 +112,19 @@ def _center(images: Tensor, height: int, width: int) -> Tensor:
         images = functional.pad(images, (across // 2, across - across // 2, down // 2, down - down // 2))
     top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
     return images[..., top : top + height, left : left + width]
+
+
+def _refuse_other_sizes(config: Mapping[str, Any]) -> None:
+    found = [key for key in _OTHER_SIZES if config.get(key)]
+    if "max_num_patches" in found or "siglip2" in str(config.get("image_processor_type", "")).lower():
+        raise ValueError(
+            "The image processor cuts images into patches in their own aspect ratio (SigLIP 2, NaFlex), which is not supported. "
+            "Use a model of fixed resolution."
+        )
+    if found:
+        raise ValueError(
+            f"The image processor's {found[0]} is {config[found[0]]!r}; resizing and a central crop are all that is supported."
+        )
 
 
 def _resizing(config: Mapping[str, Any], siglip: bool) -> tuple[Literal["shortest", "exact", "none"], tuple[int, int]]:

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .resampling import blur, sample_window
+from ..image_ops.blur import blur
+from ..image_ops.resize import sample_window
 
 Region = Literal["multiply", "blur surroundings", "soft crop"]
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ..image_ops.resize import resize
 from .augmentations import Augmentations
 from .distances import DISTANCES, Distance, contrast
 from .encoders import ImageTextEncoder, check_widths, plain_prompts
 from .objective import Context, Objective, Scored, WeightedSum
 from .regions import REGIONS, Region
-from .resampling import resize
 
 Saliency = Callable[[Tensor], Tensor]
 

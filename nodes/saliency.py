@@ -9,12 +9,12 @@ from torch import Tensor
 from ..comfy_bridge import saliency as bridge
 from ..comfy_bridge.folders import register_saliency
 from ..comfy_bridge.layout import from_image, from_mask, match_batch, to_image, to_mask
+from ..image_ops.blur import blur as blurred
 from ..saliency_models import drawing
 from ..saliency_models.center_prior import central_gaussian
 from ..saliency_models.color_maps import NAMES, color
 from ..saliency_models.comparison import METRICS, compare, parse_points
-from ..saliency_models.images import blur as blurred
-from ..saliency_models.images import check_images
+from ..saliency_models.interface import check_images
 from .sockets import SaliencyModel
 
 register_saliency()

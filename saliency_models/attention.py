@@ -22,8 +22,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from .images import divide_by_maximum, resize
+from ..image_ops.resize import resize
 from .interface import SaliencyModel
+from .maps import divide_by_maximum
 from .registry import Entry, RemoteFile, Weights
 from .weights import WeightsError, working_dtype
 

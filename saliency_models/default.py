@@ -6,11 +6,12 @@ from functools import partial
 
 from torch import Tensor
 
+from ..image_ops.resize import resize
 from .center_prior import central_gaussian
 from .graph_based import GraphBasedSaliency
 from .image_signature import ImageSignature
-from .images import divide_by_maximum, resize
 from .interface import SaliencyModel
+from .maps import divide_by_maximum
 from .registry import Entry
 
 

@@ -7,8 +7,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..image_ops.resize import resize
 from .color_maps import color
-from .images import resize
 
 
 def overlay(images: Tensor, maps: Tensor, name: str = "inferno", opacity: float = 0.6, fade: bool = True) -> Tensor:

@@ -1,4 +1,4 @@
-"""Separable filters as matrix products (see ``images``): for any size, and the same bits each time."""
+"""Separable filters as matrix products (see ``image_ops.resize``): for any size, and the same bits each time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .images import blur
+from ..image_ops.blur import blur
 
 _GABOR_PERIOD = 7.0  # pixels
 _GABOR_SIGMA = 7.0 / 3  # pixels, as in Itti-Koch implementations: about one octave

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .images import blur
+from ..image_ops.blur import blur
 
 Fixations = Tensor | Sequence[Tensor]
 """Of a batch: a list with an (N, 2) tensor of (row, column) per image (float places are rounded down, a place may come twice); or a

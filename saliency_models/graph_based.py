@@ -14,9 +14,11 @@ import torch
 from kornia.color import rgb_to_lab
 from torch import Tensor
 
+from ..image_ops.blur import blur
+from ..image_ops.resize import fit_size, resize, shrink
 from .filters import gabor_energy
-from .images import blur, divide_by_maximum, fit_size, resize, shrink
 from .interface import SaliencyModel
+from .maps import divide_by_maximum
 from .registry import Entry
 
 

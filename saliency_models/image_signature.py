@@ -13,8 +13,10 @@ import torch
 from kornia.color import rgb_to_lab
 from torch import Tensor
 
-from .images import blur, divide_by_maximum, shrink
+from ..image_ops.blur import blur
+from ..image_ops.resize import shrink
 from .interface import SaliencyModel
+from .maps import divide_by_maximum
 from .registry import Entry
 
 # A cosine coefficient (of Lab / 100, orthonormal transform) below which a channel counts as empty: a quarter of the smallest step

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from .images import check_images, fit_size, resize
+from ..image_ops.resize import fit_size, resize
 
 Kind = Literal["fixation", "salient object", "attention", "bottom-up"]
 """What a map means: where people look ("fixation", learned from eye tracking), which object stands out ("salient object",
@@ -90,3 +90,41 @@ class SaliencyModel(nn.Module, ABC):
         Returns:
             (B, 1, h, w) in [0, 1]; a map of another size than the image's is resized bilinearly by ``forward``.
         """
+
+
+def check_images(images: Tensor) -> Tensor:
+    """Return ``images`` as (B, 3, H, W), or say what is wrong with them.
+
+    Gray images are repeated over the channels; an alpha channel is dropped, as ComfyUI's core nodes do.
+
+    Args:
+        images: (B, 1 or 3 or 4, H, W), floating point, finite.
+
+    Returns:
+        (B, 3, H, W), same dtype and device.
+
+    Raises:
+        ValueError: not such a tensor, no images or no pixels, or values that are NaN or infinite.
+    """
+    if not isinstance(images, Tensor) or images.dim() != 4:
+        got = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"Saliency models take a batch of images (B, 3, H, W); got {got}. Add a batch dimension with images[None].")
+    if not images.is_floating_point():
+        raise ValueError(f"Saliency models take float images in [0, 1]; got {images.dtype}. Convert with images.float() / 255.")
+    if images.shape[0] == 0:
+        raise ValueError("The batch of images is empty (0 images); a saliency model needs at least one.")
+    if 0 in images.shape:
+        raise ValueError(f"The images have no pixels: {tuple(images.shape)}. Height and width must be at least 1.")
+    channels = images.shape[1]
+    if channels not in (1, 3, 4):
+        raise ValueError(
+            f"Saliency models take gray, RGB or RGBA images (1, 3 or 4 channels); got {channels} in {tuple(images.shape)}. "
+            "Is this a latent, or channels-last? Decode it, or permute it to (B, 3, H, W)."
+        )
+    if not bool(torch.isfinite(images).all()):
+        bad = (~torch.isfinite(images)).flatten(1).any(1).nonzero().flatten().tolist()
+        raise ValueError(
+            f"Images {bad} of the batch hold NaN or infinite pixels, so no saliency map exists for them. "
+            "Look at what made them: a decoder in half precision often overflows; run it in float32."
+        )
+    return images.expand(-1, 3, -1, -1) if channels == 1 else images[:, :3]

@@ -11,9 +11,11 @@ import math
 import torch
 from torch import Tensor
 
+from ..image_ops.blur import blur
+from ..image_ops.resize import fit_size, resize, shrink
 from .filters import gabor_energy
-from .images import blur, divide_by_maximum, fit_size, resize, shrink
 from .interface import SaliencyModel
+from .maps import divide_by_maximum
 from .registry import Entry
 
 _LEVELS = 7  # its levels 2 to 8

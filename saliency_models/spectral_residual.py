@@ -13,9 +13,10 @@ import math
 import torch
 from torch import Tensor
 
+from ..image_ops.resize import resize
 from .filters import filter_rows_and_columns
-from .images import divide_by_maximum, resize
 from .interface import SaliencyModel
+from .maps import divide_by_maximum
 from .registry import Entry
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601

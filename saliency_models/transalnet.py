@@ -15,11 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..image_ops.axis_filters import apply_matrices, bilinear_matrix
+from ..image_ops.eight_bit import opencv_linear
 from .backbones import DenseNet161, ResNet50
-from .eight_bit import opencv_linear
 from .interface import SaliencyModel
 from .registry import Entry, Weights
-from .resampling import apply_matrices, bilinear_matrix
 from .weights import build_with_weights, working_dtype
 
 Variant = Literal["resnet50", "densenet161"]

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .images import divide_by_maximum
+from ..image_ops.axis_filters import apply_matrices, scikit_matrix, scikit_plain_matrix
 from .interface import SaliencyModel
+from .maps import divide_by_maximum
 from .registry import Entry, RemoteFile, Weights
-from .resampling import apply_matrices, scikit_matrix, scikit_plain_matrix
 from .weights import build_with_weights, working_dtype
 
 Variant = Literal["u2net", "u2netp"]

@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .eight_bit import pillow_lanczos
+from ..image_ops.axis_filters import apply_matrices, bilinear_matrix, lanczos_matrix
+from ..image_ops.eight_bit import pillow_lanczos
 from .interface import SaliencyModel
 from .registry import Entry, RemoteFile, Weights
-from .resampling import apply_matrices, bilinear_matrix, lanczos_matrix
 from .weights import build_with_weights, working_dtype
 
 Domain = Literal["SALICON", "DHF1K", "Hollywood", "UCFSports"]

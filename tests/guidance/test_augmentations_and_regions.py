@@ -1,4 +1,4 @@
-"""Resampling, regions, augmentations and distances."""
+"""Regions, augmentations and distances."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from sgool.guidance.augmentations import Augmentation, Augmentations
 from sgool.guidance.distances import DISTANCES, contrast, one_minus_cosine, squared_great_circle
 from sgool.guidance.regions import REGIONS, mass_window, multiply, soft_crop
-from sgool.guidance.resampling import blur, resize, sample_window
 from torch import Tensor
 from torch.nn import functional
 
 SIDES = st.integers(1, 40)
-LENGTHS = st.integers(2, 40)  # interpolate itself mixes up images that are one pixel wide
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -25,28 +23,6 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def units(*shape: int, seed: int = 0) -> Tensor:
     return functional.normalize(torch.randn(*shape, dtype=torch.float64, generator=generator(seed)), dim=-1)
-
-
-@settings(max_examples=30, deadline=None)
-@given(height=LENGTHS, width=LENGTHS, to_height=LENGTHS, to_width=LENGTHS, kernel=st.sampled_from(["bilinear", "bicubic"]))
-def test_resize_is_antialiased_interpolation(height: int, width: int, to_height: int, to_width: int, kernel: str) -> None:
-    images = torch.rand(2, 3, height, width, dtype=torch.float64, generator=generator())
-    ours = resize(images, (to_height, to_width), kernel)
-    theirs = functional.interpolate(images, (to_height, to_width), mode=kernel, antialias=True, align_corners=False)
-    torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
-
-
-def test_window_of_the_whole_image_is_the_image() -> None:
-    images = torch.rand(2, 3, 7, 9, dtype=torch.float64)
-    torch.testing.assert_close(sample_window(images, torch.tensor([0.0, 0.0, 7.0, 9.0]), (7, 9)), images)
-    part = sample_window(images, torch.tensor([[1.0, 2.0, 4.0, 5.0], [3.0, 0.0, 6.0, 3.0]]), (3, 3))
-    torch.testing.assert_close(part, torch.stack([images[0, :, 1:4, 2:5], images[1, :, 3:6, 0:3]]))
-
-
-def test_blur_keeps_what_is_constant_and_smooths_the_rest() -> None:
-    torch.testing.assert_close(blur(torch.full((1, 3, 5, 6), 0.3), 2.0), torch.full((1, 3, 5, 6), 0.3))
-    images = torch.rand(1, 3, 30, 30)
-    assert blur(images, 2.0).std() < 0.3 * images.std()
 
 
 @settings(max_examples=30, deadline=None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,11 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sgool.guidance.eight_bit import resize_eight_bit
 from sgool.guidance.preprocessing import Preprocessing
 from skimage import data
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 PHOTOGRAPHS = ("astronaut", "rocket", "coffee", "chelsea", "camera", "retina", "panorama")
 CLIP: dict[str, Any] = {
@@ -55,7 +54,7 @@ def as_images(image: Image.Image) -> Tensor:
 
 
 def processors(config: dict[str, Any]) -> list[tuple[Any, Literal["torchvision", "pillow"]]]:
-    """Those of transformers 5, torchvision's and Pillow's; of transformers 4 Pillow's, whose crop the other misses by a pixel."""
+    """Those of transformers 5, torchvision's and Pillow's; of transformers 4 Pillow's."""
     import transformers
 
     endings = {"": "pillow"} if transformers.__version__.startswith("4.") else {"": "torchvision", "Pil": "pillow"}
@@ -67,57 +66,30 @@ def processors(config: dict[str, Any]) -> list[tuple[Any, Literal["torchvision",
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 @pytest.mark.parametrize("turned", [False, True])
-def test_agrees_with_the_models_own_processor(name: str, turned: bool, config: dict[str, Any]) -> None:
+def test_agrees_with_the_models_own_processors(name: str, turned: bool, config: dict[str, Any]) -> None:
+    """Theirs round to bytes twice, half a level each time."""
     image = photograph(name, turned)
-    ours = Preprocessing.from_config(config)
-    for processor, arithmetic in processors(config):
+    ours = Preprocessing.from_config(config)(as_images(image))
+    for processor, program in processors(config):
         theirs = processor(image, return_tensors="pt")["pixel_values"]
-        rounded = replace(ours, arithmetic=arithmetic)(as_images(image))
-        smooth = ours(as_images(image), eight_bit=False)
-        assert theirs.shape == rounded.shape == smooth.shape
-        # Pillow 13 resizes some tall images along the height first; older ones, torchvision and we along the width.
-        turns = arithmetic == "pillow" and turned and int(PIL.__version__.split(".")[0]) >= 13
-        assert (theirs - rounded).abs().max() < 1e-2 or turns  # of all values; one 8-bit level is 0.0146 for CLIP
-        for values, mean in ((rounded, 5e-3 if turns else 1e-5), (smooth, 5e-3)):
-            assert (theirs - values).abs().mean() < mean
-            assert torch.cosine_similarity(theirs.flatten().double(), values.flatten().double(), dim=0) > 1 - 1e-3
-        # Without rounding: about one 8-bit level apart at most, after their two roundings of half a level each.
-        assert turns or (theirs - smooth).abs().max() < 1.25 * LEVEL / min(config["image_std"])
-
-
-def test_the_processors_name_decides_whose_bits() -> None:
-    assert Preprocessing.from_config(CLIP).arithmetic == "torchvision"
-    assert Preprocessing.from_config({**CLIP, "image_processor_type": "CLIPImageProcessorPil"}).arithmetic == "pillow"
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    sizes=st.tuples(*[st.integers(2, 90) | st.integers(90, 700)] * 4),  # PyTorch 2.13 fails on lines of bytes one pixel wide
-    kernel=st.sampled_from(["bilinear", "bicubic"]),
-    seed=st.integers(0, 1 << 16),
-)
-def test_bytes_are_resized_as_by_torchvision_and_pillow(sizes: tuple[int, ...], kernel: Any, seed: int) -> None:
-    height, width, to_height, to_width = sizes
-    pixels = torch.randint(0, 256, (3, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-    torchvision = interpolate(pixels[None], (to_height, to_width), mode=kernel, antialias=True)[0]
-    filter_ = Image.Resampling[kernel.upper()]
-    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    pillow = torch.from_numpy(np.asarray(image.resize((to_width, height), filter_).resize((to_width, to_height), filter_)).copy())
-    for arithmetic, theirs in (("torchvision", torchvision), ("pillow", pillow.permute(2, 0, 1))):
-        for with_gradient in (False, True):
-            images = (pixels[None].float() / 255).requires_grad_(with_gradient)
-            ours = resize_eight_bit(images, (to_height, to_width), kernel, arithmetic)[0].detach() * 255
-            torch.testing.assert_close(ours, theirs.float(), atol=1e-3, rtol=0)
+        assert theirs.shape == ours.shape
+        difference = (theirs - ours).abs() * torch.tensor(config["image_std"])[:, None, None] / LEVEL
+        # Pillow 13 resizes some tall images along the height first, and cuts overshoot off in another order.
+        if program == "pillow" and turned and int(PIL.__version__.split(".")[0]) >= 13:
+            assert (difference > 1.25).float().mean() < 3e-3
+        else:
+            assert difference.max() < 1.25
+        assert difference.mean() < 0.35
+        assert torch.cosine_similarity(theirs.flatten().double(), ours.flatten().double(), dim=0) > 1 - 1e-4
 
 
 @pytest.mark.parametrize("size", [(33, 47), (224, 335), (225, 224), (500, 100), (224, 224), (7, 9)])
 def test_sizes_and_crops_are_cut_off_as_theirs(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
-    for processor, arithmetic in processors(CLIP)[:1]:
-        ours = replace(Preprocessing.from_config(CLIP), arithmetic=arithmetic)(as_images(image))
-        theirs = processor(image, return_tensors="pt")["pixel_values"]
-        assert (theirs - ours).abs().mean() < 1e-3  # one pixel aside, noise differs by about 1
+    ours = Preprocessing.from_config(CLIP)(as_images(image))
+    theirs = processors(CLIP)[0][0](image, return_tensors="pt")["pixel_values"]
+    assert (theirs - ours).abs().mean() < 1e-2  # one pixel aside, noise differs by about 1
 
 
 @pytest.mark.parametrize("config", [CLIP, SIGLIP], ids=["clip", "siglip"])
@@ -125,23 +97,14 @@ def test_gradient_is_that_of_finite_differences(config: dict[str, Any]) -> None:
     small = {"size": {"shortest_edge": 5} if config is CLIP else {"height": 5, "width": 6}, "crop_size": {"height": 5, "width": 4}}
     images = (0.3 + 0.4 * torch.rand(2, 3, 9, 11, dtype=torch.float64)).requires_grad_()
     ours = Preprocessing.from_config({**config, **small})
-    assert torch.autograd.gradcheck(lambda p: ours(p, eight_bit=False), (images,))
+    assert torch.autograd.gradcheck(ours, (images,))
 
 
-def test_gradient_passes_straight_through_the_rounding() -> None:
-    ours = Preprocessing.from_config(CLIP)
-    images = (0.3 + 0.4 * torch.rand(1, 3, 300, 260)).requires_grad_()
-    weights = torch.randn(1, 3, 224, 224)
-    smooth, rounded = (torch.autograd.grad((ours(images, eight_bit=e) * weights).sum(), images)[0] for e in (False, True))
-    torch.testing.assert_close(smooth, rounded)
-
-
-@pytest.mark.parametrize("with_gradient", [False, True])
-def test_what_is_not_a_number_is_not_hidden_by_rounding(with_gradient: bool) -> None:
+def test_what_is_not_a_number_is_not_hidden() -> None:
     images = torch.rand(3, 3, 40, 30)
     images[1, 0, 5, 7] = torch.nan
     images[2] = torch.inf
-    values = Preprocessing(size=(16, 16), crop=(16, 16))(images.requires_grad_(with_gradient))
+    values = Preprocessing(size=(16, 16), crop=(16, 16))(images)
     assert values.isnan().flatten(1).any(1).tolist() == [False, True, False]
     assert torch.isfinite(values[2]).all()
 
@@ -164,8 +127,7 @@ def test_what_a_configuration_leaves_out() -> None:
     assert (siglip.resize, siglip.size, siglip.crop, siglip.mean) == ("exact", (224, 224), None, (0.5, 0.5, 0.5))
     bare = Preprocessing.from_config({"do_resize": False, "do_center_crop": False, "do_normalize": False, "do_rescale": False})
     images = torch.rand(1, 3, 4, 5)
-    torch.testing.assert_close(bare(images, eight_bit=False), images * 255)
-    torch.testing.assert_close(bare(images), torch.floor(images * 255 + 0.5))
+    torch.testing.assert_close(bare(images), images * 255)
     assert bare.output_size is None
 
 
@@ -176,8 +138,36 @@ def test_what_a_configuration_leaves_out() -> None:
         ({"size": {"shortest_edge": 3, "longest_edge": 9}}, "longest_edge"),
         ({"image_std": [0.5, 0.5, 0.0]}, "no deviation zero"),
         ({"image_mean": [0.5]}, "three numbers"),
+        ({"image_processor_type": "ConvNextImageProcessor", "crop_pct": 0.875}, "crop_pct"),
     ],
 )
 def test_what_is_not_supported_is_refused(config: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Preprocessing.from_config(config)
+
+
+@pytest.mark.parametrize("name", ["Siglip2ImageProcessor", "Siglip2ImageProcessorPil", "Siglip2ImageProcessorFast"])
+def test_a_processor_of_variable_resolution_is_refused(name: str, tmp_path: Path) -> None:
+    """SigLIP 2's NaFlex has neither a size nor a crop: it would be read as 224 x 224."""
+    import transformers
+
+    processor = getattr(transformers, name, None)
+    if processor is None:
+        pytest.skip(f"transformers {transformers.__version__} has no {name}")
+    processor().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="NaFlex"):
+        Preprocessing.from_config(json.loads((tmp_path / "preprocessor_config.json").read_text()))
+
+
+@pytest.mark.parametrize("name", ["CLIPImageProcessor", "SiglipImageProcessor"])
+def test_pillows_processors_are_saved_and_read_as_the_others(name: str, tmp_path: Path) -> None:
+    """transformers drops their ending, so that a file cannot tell them apart, and nothing here may depend on it."""
+    import transformers
+
+    found = []
+    for ending in ("", "Pil"):
+        processor = getattr(transformers, name + ending, None)
+        if processor is not None:
+            processor().save_pretrained(tmp_path / f"as{ending}")
+            found.append(Preprocessing.from_config(json.loads((tmp_path / f"as{ending}" / "preprocessor_config.json").read_text())))
+    assert found[0] == found[-1]

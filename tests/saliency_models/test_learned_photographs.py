@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from sgool.harness.seeded_weights import seeded_state
+from sgool.image_ops.resize import shrink
 from sgool.saliency_models import registry
-from sgool.saliency_models.images import shrink
 from sgool.saliency_models.transalnet import TranSalNet
 from sgool.saliency_models.u2net import U2Net
 from sgool.saliency_models.unisal import Unisal

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from sgool.harness.derivatives import along_a_direction
 from sgool.harness.seeded_weights import seeded_images, seeded_state, uniform
+from sgool.image_ops.axis_filters import apply_matrices, scikit_matrix, scikit_plain_matrix
 from sgool.saliency_models import registry
 from sgool.saliency_models.interface import SaliencyModel
-from sgool.saliency_models.resampling import apply_matrices, scikit_matrix, scikit_plain_matrix
 from sgool.saliency_models.u2net import U2Net
 from sgool.saliency_models.weights import WeightsError
 from torch import Tensor

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from sgool.harness.derivatives import along_a_direction
 from sgool.harness.seeded_weights import seeded_images, seeded_state
+from sgool.image_ops.axis_filters import apply_matrices, lanczos_matrix
+from sgool.image_ops.eight_bit import pillow_lanczos
 from sgool.saliency_models import registry
-from sgool.saliency_models.eight_bit import pillow_lanczos
-from sgool.saliency_models.resampling import apply_matrices, lanczos_matrix
 from sgool.saliency_models.unisal import DOMAINS, Unisal, best_size
 from sgool.saliency_models.weights import WeightsError
 from torch import Tensor

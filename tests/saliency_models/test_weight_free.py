@@ -6,9 +6,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sgool.image_ops.resize import resize
 from sgool.saliency_models import registry
 from sgool.saliency_models.graph_based import node_degrees
-from sgool.saliency_models.images import resize
 from skimage import data
 from torch import Tensor
 

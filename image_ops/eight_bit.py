@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .resampling import apply_matrices, bilinear_matrix, lanczos_matrix
+from .axis_filters import apply_matrices, bilinear_matrix, lanczos_matrix
 
 _PILLOW_BITS = 22  # of a weight after the point: src/libImaging/Resample.c
 _OPENCV_BITS = 11  # of a weight after the point: modules/imgproc/src/resize.cpp
