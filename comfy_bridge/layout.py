@@ -5,6 +5,7 @@ ComfyUI: IMAGE (B, H, W, C) and MASK (B, H, W). Libraries: images (B, 3, H, W) a
 
 from __future__ import annotations
 
+from einops import rearrange
 from torch import Tensor
 
 
@@ -29,14 +30,14 @@ def from_image(image: Tensor) -> Tensor:
         raise ValueError(f"The IMAGE batch is empty: its shape is {tuple(image.shape)}. Check the node that made it.")
     if image.shape[-1] == 1:
         image = image.expand(-1, -1, -1, 3)
-    return image[..., :3].movedim(-1, 1)
+    return rearrange(image[..., :3], "b h w c -> b c h w")
 
 
 def to_image(images: Tensor) -> Tensor:
     """Turn images or maps (B, 1 or 3, H, W) into an IMAGE (B, H, W, 3), clamped to [0, 1], float32."""
     if images.dim() != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"Expected images of shape (batch, 1 or 3, height, width); got {tuple(images.shape)}.")
-    return images.expand(-1, 3, -1, -1).movedim(1, -1).float().clamp(0, 1).contiguous()
+    return rearrange(images.expand(-1, 3, -1, -1), "b c h w -> b h w c").float().clamp(0, 1).contiguous()
 
 
 def to_mask(maps: Tensor) -> Tensor:

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from ..latent_optimization.autograd_mode import GradientMode
 from ..saliency_models import registry
+from ..saliency_models.entries import Entry
 from ..saliency_models.interface import SaliencyModel
-from ..saliency_models.registry import Entry
 from ..saliency_models.weights import WeightsError, read_state_dict
+from . import memory
 from .folders import SALIENCY
 
 DTYPES = {"as in the file": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -27,6 +28,7 @@ DTYPES = {"as in the file": None, "fp32": torch.float32, "fp16": torch.float16, 
 # and from above, for ComfyUI to make room; a run that needs more only meets ComfyUI's usual handling of memory.
 FORWARD_BYTES = 400 * 2**20
 BACKWARD_BYTES = 1600 * 2**20
+DEFAULT_PREDICTOR = "default"  # used where none is given; needs no weights
 CHUNK = 8  # images at a time where no graph has to be kept
 
 
@@ -103,13 +105,13 @@ class SaliencyPredictor:
         needed = batch * (FORWARD_BYTES + BACKWARD_BYTES) if with_grad else min(batch, CHUNK) * FORWARD_BYTES
         # Inference tensors may only be written to in inference mode, and weights may have become ones when another node had them moved.
         inference = any(parameter.is_inference() for parameter in self.patcher.model.parameters())
-        with torch._C.DisableTorchFunction(), torch.inference_mode(inference), torch.no_grad():
-            comfy.model_management.load_models_gpu([self.patcher], memory_required=needed)
+        with torch._C.DisableTorchFunction():
+            memory.load([self.patcher], needed, as_inference=inference)
 
 
 def default_predictor() -> SaliencyPredictor:
-    """The predictor that is used where none is given; it needs no weights."""
-    return SaliencyPredictor(registry.load("default"))
+    """The predictor that is used where none is given."""
+    return SaliencyPredictor(registry.load(DEFAULT_PREDICTOR))
 
 
 def choices() -> list[str]:

@@ -21,14 +21,13 @@ CLEARLY_BESIDE = 4.0  # pixels by which one center must be to the left of anothe
 
 @dataclass(frozen=True)
 class Detected:
-    """One object that the judge sees: names, center in pixels, and how sure it is that something is there."""
+    """One object that the judge sees: names, and its center in pixels."""
 
     color: str
     shape: str
     size: str
     x: float
     y: float
-    confidence: float
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,6 @@ def detect(judge: nn.Module, images: Tensor, threshold: float = 0.5) -> list[lis
                 SIZES[size],
                 (column + 0.5 + dx) * CELL,
                 (row + 0.5 + dy) * CELL,
-                float(center[b, 0, row, column]),
             )
         )
     return found

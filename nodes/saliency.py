@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import Any, get_args
+
 import torch
 from comfy_api.latest import io
 from torch import Tensor
@@ -10,7 +14,7 @@ from ..comfy_bridge import saliency as bridge
 from ..comfy_bridge.folders import register_saliency
 from ..comfy_bridge.layout import from_image, from_mask, match_batch, to_image, to_mask
 from ..image_ops.blur import blur as blurred
-from ..saliency_models import drawing
+from ..saliency_models import drawing, transalnet, unisal
 from ..saliency_models.center_prior import central_gaussian
 from ..saliency_models.color_maps import NAMES, color
 from ..saliency_models.comparison import METRICS, compare, parse_points
@@ -23,6 +27,11 @@ CATEGORY = "SGOOL/saliency"
 ALIASES = ["saliency", "attention", "eye tracking", "fixation", "heatmap", "where people look", "sgool"]
 DEFAULT = "default"
 NORMALIZATIONS = ["as predicted", "maximum", "range"]
+BASELINES = ["center prior", "uniform"]
+
+
+def _default(function: Callable[..., Any], argument: str) -> Any:
+    return inspect.signature(function).parameters[argument].default
 
 
 class LoadSaliencyModel(io.ComfyNode):
@@ -42,7 +51,7 @@ class LoadSaliencyModel(io.ComfyNode):
                 io.Combo.Input(
                     "model_name",
                     options=bridge.choices(),
-                    default="default",
+                    default=bridge.DEFAULT_PREDICTOR,
                     tooltip="A predictor, or a file in models/saliency. The node's help lists them with their kind, license and address.",
                 ),
                 io.Boolean.Input(
@@ -60,13 +69,13 @@ class LoadSaliencyModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "channel_order",
-                    options=[DEFAULT, "rgb", "bgr"],
+                    options=[DEFAULT, *get_args(transalnet.ChannelOrder)],
                     advanced=True,
                     tooltip="TranSalNet only. Trained on RGB; the authors' own test script feeds BGR.",
                 ),
                 io.Combo.Input(
                     "domain",
-                    options=[DEFAULT, "SALICON", "DHF1K", "Hollywood", "UCFSports"],
+                    options=[DEFAULT, *unisal.DOMAINS],
                     advanced=True,
                     tooltip="UNISAL only: which of the data it was trained on to predict for. SALICON is still images, the others films.",
                 ),
@@ -109,7 +118,7 @@ class PredictSaliency(io.ComfyNode):
                 io.Combo.Input(
                     "normalization",
                     options=NORMALIZATIONS,
-                    default="as predicted",
+                    default=NORMALIZATIONS[0],
                     advanced=True,
                     tooltip="'maximum' divides each map by its maximum; 'range' stretches each from 0 to 1. A constant map stays as it is.",
                 ),
@@ -133,7 +142,7 @@ class PredictSaliency(io.ComfyNode):
                     tooltip="How much to multiply by a Gaussian around the center, since people look at the middle of photographs. The "
                     "default predictor and those trained on fixations have it in them already.",
                 ),
-                io.Combo.Input("color_map", options=list(NAMES), default="inferno", advanced=True, tooltip="Of the heatmap."),
+                io.Combo.Input("color_map", options=list(NAMES), default=_default(color, "name"), advanced=True, tooltip="Of the heatmap."),
             ],
             outputs=[
                 io.Mask.Output(tooltip="0 to 1, the size of the image."),
@@ -161,7 +170,7 @@ class PredictSaliency(io.ComfyNode):
             raise ValueError(f"The input size is {input_size}; set it to 0 (the predictor's own), or to 32 or more.")
         maps = predictor.at_size(input_size, size)(images).float()
         if center_prior:
-            maps = maps * central_gaussian(size, 0.25, maps) ** center_prior
+            maps = maps * central_gaussian(size, maps) ** center_prior
         maps = _normalized(blurred(maps, blur), normalization)
         if threshold > 0:
             maps = (maps > threshold).float()
@@ -190,9 +199,23 @@ class SaliencyOverlay(io.ComfyNode):
             inputs=[
                 io.Image.Input("image", tooltip="The images."),
                 io.Mask.Input("mask", tooltip="A map for each image, or one for all; resized if of another size."),
-                io.Combo.Input("color_map", options=list(NAMES), default="inferno", tooltip="Perceptually uniform, except for gray."),
-                io.Float.Input("opacity", default=0.6, min=0.0, max=1.0, step=0.05, tooltip="Of the colors over the image."),
-                io.Boolean.Input("fade", default=True, tooltip="Let the image show through where the map is low."),
+                io.Combo.Input(
+                    "color_map",
+                    options=list(NAMES),
+                    default=_default(drawing.overlay, "name"),
+                    tooltip="Perceptually uniform, except for gray.",
+                ),
+                io.Float.Input(
+                    "opacity",
+                    default=_default(drawing.overlay, "opacity"),
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Of the colors over the image.",
+                ),
+                io.Boolean.Input(
+                    "fade", default=_default(drawing.overlay, "fade"), tooltip="Let the image show through where the map is low."
+                ),
                 io.Int.Input("contours", default=0, min=0, max=10, tooltip="Lines of equal saliency: 1 is at a half, 3 at 1/4, 1/2, 3/4."),
                 io.Boolean.Input("legend", default=False, tooltip="Draw the colors with their ends, 0 and 1, into the corner."),
             ],
@@ -253,8 +276,8 @@ class CompareSaliency(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "baseline",
-                    options=["center prior", "uniform"],
-                    default="center prior",
+                    options=BASELINES,
+                    default=BASELINES[0],
                     advanced=True,
                     tooltip="What the information gain is over.",
                 ),
@@ -290,7 +313,7 @@ class CompareSaliency(io.ComfyNode):
             reference=None if reference is None else match_batch(from_mask(reference).to(maps), batch, "reference maps"),
             points=_fixations(fixations, fixation_mask, maps),
             others=_for_batch(parse_points(other_fixations), batch) if other_fixations.strip() else None,
-            center_baseline=baseline == "center prior",
+            center_baseline=baseline == BASELINES[0],
             images=images,
         )
         numbers = [found.mean(metric) for metric in METRICS]

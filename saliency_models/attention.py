@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..image_ops.resize import resize
+from .entries import Entry, RemoteFile, Weights
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
-from .registry import Entry, RemoteFile, Weights
 from .weights import WeightsError, working_dtype
 
 Method = Literal["last", "rollout"]
@@ -96,7 +97,7 @@ class AttentionSaliency(SaliencyModel):
         attentions = self._attentions(((small - mean) / std).to(working_dtype(self.vision, small)))
         heads = [attention.to(images.dtype).mean(dim=1) for attention in attentions]
         row = heads[-1][:, 0] if self.method == "last" else rollout(heads)
-        maps = row[:, self.prefix :].unflatten(1, grid).unsqueeze(1)
+        maps = rearrange(row[:, self.prefix :], "b (rows columns) -> b 1 rows columns", rows=grid[0])
         return divide_by_maximum(maps - maps.amin(dim=(-3, -2, -1), keepdim=True))
 
     def _attentions(self, pixels: Tensor) -> tuple[Tensor, ...]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .entries import Entry
 from .interface import SaliencyModel
-from .registry import Entry
+
+SIGMA = 0.25
+"""Of the prior's Gaussian, as a part of each side."""
 
 
-def central_gaussian(size: tuple[int, int], sigma: float, like: Tensor) -> Tensor:
+def central_gaussian(size: tuple[int, int], like: Tensor, sigma: float = SIGMA) -> Tensor:
     """(1, 1, H, W) Gaussian around the center, 1 at most, ``sigma`` as a part of each side; dtype and device of ``like``."""
     if not sigma > 0:
         raise ValueError(f"The center prior's sigma is {sigma}; it must be more than 0 (0.25 is a quarter of each side).")
@@ -30,9 +33,9 @@ class CenterPrior(SaliencyModel):
     name = "center-prior"
     kind = "bottom-up"
 
-    def __init__(self, sigma: float = 0.25) -> None:
+    def __init__(self, sigma: float = SIGMA) -> None:
         super().__init__()
-        central_gaussian((1, 1), sigma, torch.zeros(()))  # refuses a sigma that is not positive
+        central_gaussian((1, 1), torch.zeros(()), sigma)  # refuses a sigma that is not positive
         self.sigma = sigma
 
     def at_size(self, longest: int, image: tuple[int, int]) -> SaliencyModel:
@@ -41,7 +44,7 @@ class CenterPrior(SaliencyModel):
 
     def predict(self, images: Tensor) -> Tensor:
         """Return (B, 1, H, W). The derivative in the pixels is defined, and zero."""
-        bell = central_gaussian((images.shape[-2], images.shape[-1]), self.sigma, images)
+        bell = central_gaussian((images.shape[-2], images.shape[-1]), images, self.sigma)
         return bell + 0 * images[:, :1]
 
 

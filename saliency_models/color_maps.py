@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 # 33 evenly spaced colors of each map; between them colors are interpolated, within 2 of 255 levels of the originals, which were made
@@ -39,4 +40,4 @@ def color(maps: Tensor, name: str = "inferno") -> Tensor:
     place = maps[:, 0].clamp(0, 1) * (len(table) - 1)
     lower = place.detach().long().clamp(max=len(table) - 2)
     share = (place - lower)[..., None]
-    return (table[lower] * (1 - share) + table[lower + 1] * share).movedim(-1, 1)
+    return rearrange(table[lower] * (1 - share) + table[lower + 1] * share, "b h w c -> b c h w")

@@ -96,7 +96,7 @@ def compare(
         reference: (B, 1, h, w), resized to the maps.
         points: for each image (N, 2) of (row, column).
         others: negatives for each image, as ``points``.
-        center_baseline: information gain over the center prior (sigma a quarter of each side); otherwise over the uniform density.
+        center_baseline: information gain over the center prior ; otherwise over the uniform density.
         images: (B, 3, H, W) to draw on; None draws the maps alone.
 
     Raises:
@@ -125,7 +125,7 @@ def _truth(maps: Tensor, reference: Tensor | None, places: list[Tensor] | None) 
 
 def _against_points(maps: Tensor, places: list[Tensor], others: list[Tensor] | None, center_baseline: bool) -> dict[str, Tensor]:
     size = (maps.shape[-2], maps.shape[-1])
-    baseline = central_gaussian(size, 0.25, maps.double()).expand_as(maps) if center_baseline else None
+    baseline = central_gaussian(size, maps.double()).expand_as(maps) if center_baseline else None
     found = {
         "AUC-Judd": auc_judd(maps, places),
         "AUC-Borji": auc_borji(maps, places),

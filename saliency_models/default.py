@@ -7,12 +7,12 @@ from functools import partial
 from torch import Tensor
 
 from ..image_ops.resize import resize
-from .center_prior import central_gaussian
+from .center_prior import SIGMA, central_gaussian
+from .entries import Entry
 from .graph_based import GraphBasedSaliency
 from .image_signature import ImageSignature
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
-from .registry import Entry
 
 
 class DefaultSaliency(SaliencyModel):
@@ -25,7 +25,7 @@ class DefaultSaliency(SaliencyModel):
 
     kind = "bottom-up"
 
-    def __init__(self, center_prior: float = 1.0, sigma: float = 0.25) -> None:
+    def __init__(self, center_prior: float = 1.0, sigma: float = SIGMA) -> None:
         super().__init__()
         if not 0 <= center_prior <= 1 or sigma <= 0:
             raise ValueError(f"The center prior needs a strength from 0 (none) to 1 and a sigma above 0; got {center_prior} and {sigma}.")
@@ -46,7 +46,7 @@ class DefaultSaliency(SaliencyModel):
         size = (graph.shape[-2], graph.shape[-1])
         signature = resize(self.signature.predict(images), size)
         both = graph / graph.mean(dim=(-2, -1), keepdim=True) + signature / signature.mean(dim=(-2, -1), keepdim=True)
-        return divide_by_maximum(both * central_gaussian(size, self.sigma, both) ** self.center_prior)
+        return divide_by_maximum(both * central_gaussian(size, both, self.sigma) ** self.center_prior)
 
 
 ENTRIES = [

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .registry import RemoteFile, Weights
+from .entries import RemoteFile, Weights
 from .weights import WeightsError
 
 Progress = Callable[[int, int | None], None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -131,12 +132,13 @@ def fit(maps: Tensor, images: Tensor) -> Tensor:
 
 def to_pil(image: Tensor) -> Image.Image:
     """(3, H, W) in [0, 1] to an image."""
-    return Image.fromarray((image.detach().float().clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy())
+    levels = (image.detach().float().clamp(0, 1) * 255).round().byte()
+    return Image.fromarray(rearrange(levels, "c h w -> h w c").cpu().numpy())
 
 
 def from_pil(image: Image.Image, like: Tensor) -> Tensor:
     """An image to (3, H, W) in [0, 1], dtype and device of ``like``."""
-    return torch.from_numpy(np.array(image.convert("RGB"))).movedim(-1, 0).to(like) / 255
+    return rearrange(torch.from_numpy(np.array(image.convert("RGB"))), "h w c -> c h w").to(like) / 255
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

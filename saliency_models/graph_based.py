@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange
 from kornia.color import rgb_to_lab
 from torch import Tensor
 
 from ..image_ops.blur import blur
 from ..image_ops.resize import fit_size, resize, shrink
+from .entries import Entry
 from .filters import gabor_energy
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
-from .registry import Entry
 
 
 def node_degrees(features: Tensor, sigma: float) -> Tensor:
@@ -71,9 +72,10 @@ class GraphBasedSaliency(SaliencyModel):
     def predict(self, images: Tensor) -> Tensor:
         """Return (B, 1, h, w) maps on a grid of twice the lattice; the maximum of each is 1."""
         features = self._features(shrink(images, self.side))
-        batch, channels, height, width = features.shape
+        height, width = features.shape[-2:]
         mean_side = (height + width) / 2
-        degrees = node_degrees(features.flatten(0, 1), self.sigma * mean_side).reshape(batch, channels, height, width)
+        degrees = node_degrees(rearrange(features, "b c h w -> (b c) h w"), self.sigma * mean_side)
+        degrees = rearrange(degrees, "(b c) h w -> b c h w", b=len(features))
         # A stationary distribution sums to 1. The floor keeps a feature without contrast (the colors of a gray image) at 0:
         # it is the mean degree of a feature whose cells differ by about a thousandth of its range.
         floor = 1e-3 * self.sigma**2 * mean_side**2 * 2 * math.pi

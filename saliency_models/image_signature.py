@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ..image_ops.blur import blur
 from ..image_ops.resize import shrink
+from .entries import Entry
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
-from .registry import Entry
 
 # A cosine coefficient (of Lab / 100, orthonormal transform) below which a channel counts as empty: a quarter of the smallest step
 # of an 8-bit image, and far above the rounding in the colors of a gray one.

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ..image_ops.blur import blur
 from ..image_ops.resize import fit_size, resize, shrink
+from .entries import Entry
 from .filters import gabor_energy
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
-from .registry import Entry
 
 _LEVELS = 7  # its levels 2 to 8
 _CENTERS, _DELTAS = (0, 1, 2), (3, 4)  # its c = 2, 3, 4 and s = c + 3, c + 4

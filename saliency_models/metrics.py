@@ -218,18 +218,3 @@ def information_gain(maps: Tensor, fixations: Fixations, baseline: Tensor | None
     reference = torch.ones_like(single) if baseline is None else _pair(maps, baseline)[1]
     gain = torch.log2(EPSILON + as_density(single)) - torch.log2(EPSILON + as_density(reference))
     return _per_image(gain, fixations, lambda one, places: _values(one, places).mean())
-
-
-def compare_with_map(maps: Tensor, truth: Tensor) -> dict[str, Tensor]:
-    """Return CC, SIM and KLD against a map, (B,) each."""
-    return {"CC": cc(maps, truth), "SIM": sim(maps, truth), "KLD": kld(maps, truth)}
-
-
-def compare_with_fixations(
-    maps: Tensor, fixations: Fixations, others: Fixations | None = None, baseline: Tensor | None = None
-) -> dict[str, Tensor]:
-    """Return AUC-Judd, AUC-Borji, sAUC (if there are ``others``), NSS and IG against fixations, (B,) each."""
-    found = {"AUC-Judd": auc_judd(maps, fixations), "AUC-Borji": auc_borji(maps, fixations)}
-    if others is not None:
-        found["sAUC"] = auc_shuffled(maps, fixations, others)
-    return found | {"NSS": nss(maps, fixations), "IG": information_gain(maps, fixations, baseline)}

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from ..image_ops.resize import resize
+from .entries import Entry
 from .filters import filter_rows_and_columns
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
-from .registry import Entry
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 # Amplitude, that of noise of an eighth of a gray level, below which a frequency counts as absent: its phase and its gradient mean nothing.

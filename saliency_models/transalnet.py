@@ -13,13 +13,14 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..image_ops.axis_filters import apply_matrices, bilinear_matrix
 from ..image_ops.eight_bit import opencv_linear
 from .backbones import DenseNet161, ResNet50
+from .entries import Entry, Weights
 from .interface import SaliencyModel
-from .registry import Entry, Weights
 from .weights import build_with_weights, working_dtype
 
 Variant = Literal["resnet50", "densenet161"]
@@ -43,9 +44,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         query, key, value = (
-            project(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2) for project in (self.query, self.key, self.value)
+            rearrange(project(tokens), "b n (heads d) -> b heads n d", heads=self.heads) for project in (self.query, self.key, self.value)
         )
-        return self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+        return self.out(rearrange(F.scaled_dot_product_attention(query, key, value), "b heads n d -> b n (heads d)"))
 
 
 class FeedForward(nn.Module):
@@ -107,16 +108,16 @@ class TransEncoder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         size = (features.shape[-2], features.shape[-1])
-        tokens = self.patch_embeddings(features).flatten(2).transpose(1, 2)
+        tokens = rearrange(self.patch_embeddings(features), "b d h w -> b (h w) d")
         tokens = self.transformer_encoder(tokens + self._positions(size, tokens))
-        return tokens.transpose(1, 2).unflatten(2, size)
+        return rearrange(tokens, "b (h w) d -> b d h w", h=size[0])
 
     def _positions(self, size: tuple[int, int], like: Tensor) -> Tensor:
         positions = self.position_embeddings.to(device=like.device, dtype=like.dtype)
         if size == self.grid:
             return positions
-        as_image = positions.transpose(1, 2).unflatten(2, self.grid)
-        return F.interpolate(as_image, size=size, mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
+        as_image = rearrange(positions, "1 (h w) d -> 1 d h w", h=self.grid[0])
+        return rearrange(F.interpolate(as_image, size=size, mode="bicubic", align_corners=False), "1 d h w -> 1 (h w) d")
 
 
 class Decoder(nn.Module):

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..image_ops.axis_filters import apply_matrices, scikit_matrix, scikit_plain_matrix
+from .entries import Entry, RemoteFile, Weights
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
-from .registry import Entry, RemoteFile, Weights
 from .weights import build_with_weights, working_dtype
 
 Variant = Literal["u2net", "u2netp"]

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from ..image_ops.axis_filters import apply_matrices, bilinear_matrix, lanczos_matrix
 from ..image_ops.eight_bit import pillow_lanczos
+from .entries import Entry, RemoteFile, Weights
 from .interface import SaliencyModel
-from .registry import Entry, RemoteFile, Weights
 from .weights import build_with_weights, working_dtype
 
 Domain = Literal["SALICON", "DHF1K", "Hollywood", "UCFSports"]

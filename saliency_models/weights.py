@@ -15,13 +15,15 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
-
 M = TypeVar("M", bound=nn.Module)
 
 
 class WeightsError(ValueError):
     """A weights file, or a state dict, that is not what it should be; the message says what to do."""
+
+
+class MismatchError(WeightsError):
+    """A state dict whose keys or shapes are not those of the model that it was given to."""
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -111,7 +113,7 @@ def build_with_weights(make: Callable[[], M], state: Mapping[str, Tensor]) -> M:
     The weights keep their dtype and are not copied. Batch norms' step counters, which prediction never reads, may be missing.
 
     Raises:
-        WeightsError: a key that the model lacks, a missing one, or one of another shape.
+        MismatchError: a key that the model lacks, a missing one, or one of another shape.
     """
     with torch.device("meta"):
         model = make()
@@ -137,16 +139,7 @@ def _check(name: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor
         key = reshaped[0]
         shapes = f"{tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
         parts.append(f"{len(reshaped)} have another shape (first {key!r}: {shapes})")
-    raise WeightsError(f"These are not the weights of {name!r}: {', '.join(parts)}. {_advice(name, found)}")
-
-
-def _advice(name: str, found: Mapping[str, Tensor]) -> str:
-    from .registry import recognize  # the registry imports the predictors, which import this
-
-    entry = recognize(found)
-    if entry is not None and entry.name != name:
-        return f"They are those of {entry.name!r}: choose that predictor, or the file that belongs to {name!r}."
-    return "Check that the file is the one this predictor's help names, and that its download is complete."
+    raise MismatchError(f"These are not the weights of {name!r}: {', '.join(parts)}.")
 
 
 def working_dtype(model: nn.Module, images: Tensor) -> torch.dtype:

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from sgool.comfy_bridge import saliency as bridge
 from sgool.nodes import saliency as nodes
-from sgool.saliency_models import registry
+from sgool.saliency_models import entries, registry
 from sgool.saliency_models.u2net import U2Net
 from skimage import data
 from torch import Tensor
@@ -268,7 +268,7 @@ def test_missing_weights_are_fetched_only_when_asked(folder: Path, monkeypatch: 
     threading.Thread(target=stand_in.serve_forever, daemon=True).start()
     entry = registry.find("u2netp")
     assert entry.weights is not None
-    remote = registry.RemoteFile("u2netp.safetensors", f"http://127.0.0.1:{stand_in.server_port}/u2netp", len(content))
+    remote = entries.RemoteFile("u2netp.safetensors", f"http://127.0.0.1:{stand_in.server_port}/u2netp", len(content))
     offered = replace(entry, weights=replace(entry.weights, filename="u2netp.safetensors", remote=(remote,)))
     monkeypatch.setattr(registry, "find", lambda name: offered)
     try:

@@ -27,7 +27,7 @@ def test_hard_negatives_differ_from_the_truth(seed: int) -> None:
     wrong = hard_negatives(scene.caption, 5, np.random.default_rng(seed))
     assert len(wrong) == 5
     assert all(caption.meaning() != scene.caption.meaning() for caption in wrong)
-    seen = [Detected(o.color, o.shape, o.size, o.x, o.y, 1.0) for o in scene.objects]
+    seen = [Detected(o.color, o.shape, o.size, o.x, o.y) for o in scene.objects]
     assert not any(compare(caption, seen).right for caption in wrong)
     assert all(parse(caption.text()) == caption for caption in wrong if caption.phrases)
 

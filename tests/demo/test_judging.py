@@ -7,7 +7,7 @@ from sgool.demo.judging import Detected, compare, detect, judge_images
 
 def seen(text: str, x: float = 32.0, y: float = 32.0) -> Detected:
     size, color, shape = text.split()
-    return Detected(color, shape, size, x, y, 1.0)
+    return Detected(color, shape, size, x, y)
 
 
 class Oracle(torch.nn.Module):

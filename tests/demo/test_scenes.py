@@ -7,7 +7,7 @@ from sgool.demo.training.data import detection_targets
 
 
 def as_seen(scene) -> list[Detected]:
-    return [Detected(o.color, o.shape, o.size, o.x, o.y, 1.0) for o in scene.objects]
+    return [Detected(o.color, o.shape, o.size, o.x, o.y) for o in scene.objects]
 
 
 def test_same_seed_same_images() -> None:

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from sgool.saliency_models import registry
 from sgool.saliency_models.download import download, git_blob
-from sgool.saliency_models.registry import RemoteFile, Weights
+from sgool.saliency_models.entries import RemoteFile, Weights
 from sgool.saliency_models.weights import WeightsError
 
 CONTENT = bytes(range(256)) * 12_000  # three chunks
