@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +11,11 @@ import comfy.utils
 import latent_preview
 import torch
 
-from ..latent_optimization.presets import Procedure
+from ..guidance.objective import Objective
+from ..latent_optimization.presets import Preset
+from .outcome import Outcome
 from .procedure import replacement, sampler_for
-from .sgool_sampler import Outcome, SGOOLSampler, check_latent
+from .sgool_sampler import SGOOLSampler
 
 
 @dataclass
@@ -45,15 +45,17 @@ def sample(
     negative: Any,
     latent: dict[str, Any],
     denoise: float,
-    wrap: Callable[[comfy.samplers.Sampler], SGOOLSampler],
-    procedure: Procedure | None = None,
+    objective: Objective | None,
+    vae: Any,
+    preset: Preset,
 ) -> KSampled:
-    """Do what core's KSampler does, with its sampler wrapped by ``wrap``.
+    """Do what core's KSampler does, with its sampler wrapped by an :class:`SGOOLSampler`.
 
-    All arguments but ``wrap`` and ``procedure`` are KSampler's own. With nothing to optimize the LATENT is KSampler's, bit for bit. A
-    procedure's solver, steps and guidance scale take the place of ``sampler_name``, ``steps`` and ``cfg``; the outcome says so.
+    All arguments but the last three, which are the wrapper's, are KSampler's own. With nothing to optimize the LATENT is KSampler's, bit
+    for bit. A procedure's solver, steps and guidance scale take the place of ``sampler_name``, ``steps`` and ``cfg``; the outcome says so.
     """
-    remark = None if procedure is None else replacement(procedure, sampler_name, steps, cfg)
+    procedure = preset.procedure
+    remarks = [] if procedure is None else [replacement(procedure, sampler_name, steps, cfg)]
     if procedure is not None:
         steps, cfg = procedure.steps, procedure.cfg
         sampler_name = "euler"  # for its schedule, which no step is dropped from
@@ -71,9 +73,8 @@ def sample(
         denoise=denoise,
         model_options=model.model_options,
     )
-    sampler = wrap(comfy.samplers.sampler_object(ksampler.sampler) if procedure is None else sampler_for(procedure))
-    if sampler.optimizes and not image.is_nested:  # before core scales the latent, which may fail on it as well
-        check_latent(image, model.get_model_object("latent_format").latent_channels)
+    inner = comfy.samplers.sampler_object(ksampler.sampler) if procedure is None else sampler_for(procedure)
+    sampler = SGOOLSampler(inner, objective, vae, preset, remarks)
     samples = comfy.sample.sample_custom(
         model,
         noise,
@@ -89,13 +90,11 @@ def sample(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    if remark is not None and sampler.outcome is not None:
-        logging.info("SGOOL: %s", remark)
-        sampler.outcome.messages.insert(0, remark)
     rest = {key: value for key, value in latent.items() if key not in ("samples", "downscale_ratio_spacial", "downscale_ratio_temporal")}
-    best = noise if sampler.outcome is None or not sampler.optimizes else _shaped(sampler.outcome.noise, image)
+    outcome = sampler.outcomes.last
+    best = noise if outcome is None or not sampler.optimizes else _shaped(outcome.noise, image)
     without_mask = {key: value for key, value in rest.items() if key != "noise_mask"}
-    return KSampled({**rest, "samples": samples}, {**without_mask, "samples": best}, sampler.outcome)
+    return KSampled({**rest, "samples": samples}, {**without_mask, "samples": best}, outcome)
 
 
 def _shaped(noise: torch.Tensor, like: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.model_patcher
@@ -23,11 +22,10 @@ def gradient_is_approximate(sampler: comfy.samplers.Sampler) -> bool:
     return getattr(getattr(sampler, "sampler_function", None), "__name__", "") in APPROXIMATE
 
 
-@dataclass
 class NoiseToLatent:
     """One sampler's run on a model that is loaded: ``noise -> latent``, both as ComfyUI hands them to ``Sampler.sample``.
 
-    Attributes:
+    Args:
         sampler: the SAMPLER whose run this is.
         model: the guider, which a sampler calls as its denoiser.
         sigmas: ``(steps + 1,)``.
@@ -38,26 +36,49 @@ class NoiseToLatent:
         use_checkpoint: recompute each model call in backward instead of keeping its activations.
         copy_constants: see :class:`GradientMode`.
         before_call: run before each model call and each recomputation of one.
-        calls: model calls of all runs so far, without recomputations.
         both: return both latents of a sampler with a coupled pair, ``(B, 2, ...)``; only for samplers with ``sample_both``.
+        random_state: what the global generators are set to before each run; as they are now where ``None``.
+
+    Attributes:
+        sampler, model, sigmas, extra_args, latent_image, denoise_mask: as given.
+        calls: model calls of all runs so far, without recomputations.
     """
 
-    sampler: comfy.samplers.Sampler
-    model: Any
-    sigmas: Tensor
-    extra_args: dict[str, Any]
-    latent_image: Tensor | None = None
-    denoise_mask: Tensor | None = None
-    schedule: JacobianSchedule = field(default_factory=JacobianSchedule)
-    use_checkpoint: bool = True
-    copy_constants: bool = False
-    before_call: Callable[[], None] | None = None
-    calls: int = 0
-    both: bool = False
-
-    def __post_init__(self) -> None:
-        self._random_state = _RandomState(self.sigmas.device)
+    def __init__(  # noqa: PLR0917  (in the order of core's Sampler.sample)
+        self,
+        sampler: comfy.samplers.Sampler,
+        model: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        *,
+        schedule: JacobianSchedule | None = None,
+        use_checkpoint: bool = True,
+        copy_constants: bool = False,
+        before_call: Callable[[], None] | None = None,
+        both: bool = False,
+        random_state: RandomState | None = None,
+    ) -> None:
+        self.sampler, self.model, self.sigmas, self.extra_args = sampler, model, sigmas, extra_args
+        self.latent_image, self.denoise_mask = latent_image, denoise_mask
+        self._schedule = schedule or JacobianSchedule()
+        self._use_checkpoint, self._copy_constants = use_checkpoint, copy_constants
+        self._before_call = before_call
+        self._both = both
+        self._random_state = random_state or RandomState(sigmas.device)
         self._calls_per_run: int | None = None
+        self.calls = 0
+
+    @property
+    def steps(self) -> int:
+        """Of the schedule, at least 1."""
+        return max(1, len(self.sigmas) - 1)
+
+    @property
+    def seed(self) -> int:
+        """That ComfyUI passes on with the run; 0 without one."""
+        return int(self.extra_args.get("seed") or 0)
 
     def plain(self, noise: Tensor, callback: Callable[..., None] | None = None, disable_pbar: bool = True) -> Tensor:
         """Run the sampler exactly as ComfyUI would have, without any of our machinery in between. The calls are not counted."""
@@ -73,14 +94,19 @@ class NoiseToLatent:
         """
         self._random_state.restore()
         if not noise.requires_grad:
-            counted = _Counted(self.model, self.before_call)
+            counted = _Counted(self.model, self._before_call)
             with torch.no_grad():
                 latent = self._sample(counted, noise)
             self._finished(counted.calls)
             return latent.clone() if latent.is_inference() else latent
-        mode = GradientMode(keep_history=True, copy_constants=self.copy_constants)
+        mode = GradientMode(keep_history=True, copy_constants=self._copy_constants)
         calls = CheckpointedCalls(
-            self.model, self.schedule, self._expected_calls(noise), mode, before_call=self.before_call, use_checkpoint=self.use_checkpoint
+            self.model,
+            self._schedule,
+            self._expected_calls(noise),
+            mode,
+            before_call=self._before_call,
+            use_checkpoint=self._use_checkpoint,
         )
         with torch.enable_grad(), mode:
             latent = self._sample(calls, noise.clone())  # a clone, since a leaf may not be written to
@@ -93,7 +119,7 @@ class NoiseToLatent:
 
     def _expected_calls(self, noise: Tensor) -> int:
         """How many model calls a run makes: what the last one made, else what the sampler makes of a model that answers zero."""
-        if self.schedule.choice == "all":
+        if self._schedule.choice == "all":
             return 0
         if self._calls_per_run is None:
             silent = _Counted(self.model, None, answer=torch.zeros_like)
@@ -107,7 +133,7 @@ class NoiseToLatent:
         extra_args = dict(self.extra_args)
         if "model_options" in extra_args:
             extra_args["model_options"] = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
-        if self.both:
+        if self._both:
             return self.sampler.sample_both(  # type: ignore[attr-defined]
                 model, self.sigmas.clone(), extra_args, noise, self.latent_image, self.denoise_mask
             )
@@ -136,7 +162,7 @@ class _Counted:
         return self._model(x, *args, **kwargs) if self._answer is None else self._answer(x)
 
 
-class _RandomState:
+class RandomState:
     """The global generators as they were, so that each run of a sampler that draws from them draws the same."""
 
     def __init__(self, device: torch.device) -> None:

@@ -44,7 +44,7 @@ def replacement(procedure: Procedure, sampler_name: str, steps: int, cfg: float)
     """The sentence for widgets that a procedure replaces."""
     return (
         f"By the preset, the image was sampled with {_published(procedure)}, in the place of {sampler_name}, {steps} steps, CFG {cfg:g}. "
-        "To keep the widgets, connect SGOOL Settings with procedure 'sampler and objective nodes'."
+        "To keep the widgets, connect SGOOL Settings with procedure 'none'."
     )
 
 

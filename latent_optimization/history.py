@@ -86,7 +86,7 @@ class History:
         elements: elements of one image's noise; norms divided by its square root are in units of the noise's standard deviation.
         settings: the settings of the run, as plain values.
         candidates, rows, rescored: before, during and after the iterations, in the order they happened.
-        chosen: for each image, which candidate it started from.
+        started_from: for each image, which candidate it started from.
         stopped: for each image, why it stopped before the last iteration, or ``None``.
         returned_iteration: for each image, which iterate was returned.
         cost: of the whole run.
@@ -98,7 +98,7 @@ class History:
     candidates: list[Candidate] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     rescored: list[Rescored] = field(default_factory=list)
-    chosen: list[int] = field(default_factory=list)
+    started_from: list[int] = field(default_factory=list)
     stopped: list[str | None] = field(default_factory=list)
     returned_iteration: list[int] = field(default_factory=list)
     cost: Cost = field(default_factory=Cost)
@@ -131,7 +131,7 @@ class History:
         lines = [f"Image {image + 1}", *_aligned(table)] if len(table) > 1 else [f"Image {image + 1}: not scored"]
         if len(self.candidates) > 1:
             tried = ", ".join(_number(candidate.loss[image]) for candidate in self.candidates)
-            lines.insert(1, f"started from noise {self.chosen[image]} of losses {tried}")
+            lines.insert(1, f"started from noise {self.started_from[image]} of losses {tried}")
         for line in self.rescored:
             if line.image == image:
                 lines.append(f"rescored: iteration {line.iteration}, loss {_number(line.loss)}")

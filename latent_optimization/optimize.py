@@ -1,31 +1,44 @@
-"""Optimize the noise of a batch of images by gradients through their sampler: the library's one entry."""
+"""SGOOL's loop: noise to latent to loss, the gradient back to the noise, a step; for a batch of independent images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from .batch import Batch
+from .history import History
 from .per_image import finite
-from .presets import Settings
-from .random_streams import make_streams
-from .results import Progress, Result
-from .run import Generate, Run
-from .scoring import Evaluate
+from .random_streams import streams_for
+from .recorder import Generate, Recorder
+from .regularizers import penalty
+from .score import Evaluate, Score
+from .scoring import Scorer
+from .search import search
+from .settings import Settings
+from .steps import Steps
 
-__all__ = ["Evaluate", "Generate", "Progress", "Result", "optimize"]
+
+@dataclass
+class Result:
+    """What a run returns.
+
+    Attributes:
+        noise: ``(B, ...)``, of the given noise's shape, dtype and device: sampling from it gives ``latent``.
+        latent: ``(B, ...)``, as ``generate`` made it.
+        history: every number of the run.
+        messages: sentences for the user about images that stopped early or met numbers that are not finite.
+    """
+
+    noise: Tensor
+    latent: Tensor
+    history: History
+    messages: list[str] = field(default_factory=list)
 
 
 def optimize(
-    noise: Tensor,
-    generate: Generate,
-    evaluate: Evaluate | None,
-    settings: Settings,
-    *,
-    generators: Sequence[torch.Generator] | None = None,
-    on_iteration: Callable[[Progress], None] | None = None,
-    count_model_calls: Callable[[], int] | None = None,
+    noise: Tensor, generate: Generate, evaluate: Evaluate | None, settings: Settings, *, seed: int = 0, recorder: Recorder | None = None
 ) -> Result:
     """Optimize the noise of each image so that what is generated from it has a low loss.
 
@@ -48,29 +61,86 @@ def optimize(
         noise: ``(B, ...)`` floating point. Kept and stepped in float32 at least.
         generate: noise ``(B, ...)`` to latent ``(B, ...)``. Gets noise of the given dtype. Run with autograd on and a noise that requires
             grad where the gradient is wanted, else under ``no_grad``, in whatever inference mode the caller is in.
-        evaluate: ``evaluate(latent, iteration, generator, indices)`` to losses and named parts. Called with one image at a time:
-            latent ``(1, ...)``, float32 at least; that image's own CPU generator for augmentations, or ``None`` for none of them (a
-            search, unless ``search_augmented``); its index in the batch, ``(1,)`` long. Returns losses ``(1,)``, differentiable in the
-            latent, and parts name -> ``(1,)``. Outside the iterations (``best_of``, ``"rescored"``) the iteration is 0, so that nothing
-            cached for an iterate is used for another. ``None`` only if nothing is to be optimized or chosen.
-        settings: see presets.py.
-        generators: one CPU generator for each image. Their state is read, not advanced. Without, image ``i`` is seeded with ``i``.
-        on_iteration: told of every candidate, iteration and rescoring; what it raises ends the run and passes through. No graph is alive
-            when it is called.
-        count_model_calls: returns how often the diffusion model was called so far, for the history's cost.
+        evaluate: ``evaluate(latent, index, iteration, generator)`` to a loss ``(1,)``, differentiable in the latent, and its named parts
+            ``(1,)``. Asked about one image at a time: latent ``(1, ...)``, float32 at least; its index in the batch; that image's own CPU
+            generator for augmentations, or ``None`` for none of them (a search, unless ``search_augmented``). Outside the iterations
+            (``best_of``, ``"rescored"``) the iteration is 0, so that nothing cached for an iterate is used for another. ``None`` only if
+            nothing is to be optimized or chosen.
+        settings: see settings.py.
+        seed: of everything random in the run, together with each image's own noise (random_streams.py).
+        recorder: keeps the history and tells of progress; one of its own where ``None``.
 
     Returns:
         The chosen iterates, the history, and messages for the user.
 
     Raises:
         ValueError: for noise without a batch, not floating point, not finite or all zeros (where its norm is to be kept); for a missing
-            objective; a wrong number of generators; a latent of another batch size; losses of another shape; or if latent or loss cannot be
-            differentiated.
+            objective; a latent of another batch size; losses of another shape; or if latent or loss cannot be differentiated.
     """
     _check(noise, evaluate, settings)
-    streams = make_streams(generators, len(noise))
-    run = Run(noise, generate, evaluate, settings, streams=streams, on_iteration=on_iteration, count_model_calls=count_model_calls)
-    return run.execute()
+    recorder = recorder or Recorder()
+    recorder.begin(noise, settings)
+    sample = recorder.counted(generate, noise.dtype)
+    streams = streams_for(noise, seed)
+    scorer = Scorer(evaluate, streams, recorder)
+    batch = Batch(len(noise), settings)
+    x = noise.detach().to(torch.promote_types(noise.dtype, torch.float32))
+    start, messages = None, list[str]()
+    if settings.best_of > 1:
+        start, messages = search(x, sample, scorer=scorer, settings=settings, streams=streams, recorder=recorder)
+        x, latent, scores = start.noise, start.latent, start.scores
+    steps = Steps(x, settings, streams)
+
+    for iteration in range(settings.iterations):
+        active = batch.active
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = x.clone().requires_grad_()
+            latent = sample(leaf)
+            scores = scorer.score(latent, active, iteration, with_gradient=True)  # the loss, and its gradient in the latent
+            gradient = _gradient_in_noise(latent, leaf, scores)
+        latent = latent.detach()
+        recorder.differentiated(gradient is not None)
+        regularizer, noise_gradient = penalty(settings.regularizer, x)
+        gradient = noise_gradient if gradient is None else gradient + noise_gradient
+        batch.add(iteration, scores, x, latent)
+        good = batch.check(iteration, scores, gradient)
+        steps.take(gradient, good, active, batch)
+        recorder.iteration(iteration, x, scores, active, good, steps=steps, gradient=gradient, regularizer=regularizer)
+        x = steps.noise
+        if not any(batch.active):
+            break
+    else:
+        if start is None or settings.iterations:  # else the search has sampled and scored this noise
+            with torch.no_grad():
+                latent = sample(x)
+            scores = scorer.score(latent, batch.active, settings.iterations)
+        batch.add(settings.iterations, scores, x, latent)
+        good = batch.check(settings.iterations, scores) if evaluate is not None else [False] * len(x)
+        recorder.iteration(settings.iterations, x, scores, batch.active, good, steps=steps)
+
+    noises, latents, returned = batch.choose(x, latent, scorer.rescore(settings.rescoring_augmentations, latent))
+    history = recorder.end(batch, returned)
+    return Result(noises.to(noise.dtype), latents, history, [*messages, *batch.messages(returned)])
+
+
+def _gradient_in_noise(latent: Tensor, leaf: Tensor, scores: list[Score]) -> Tensor | None:
+    """The scores' gradients in ``latent (B, ...)`` sent back through the sampler to ``leaf``; ``None`` where no image has one.
+
+    Images without a finite score send nothing. Frees the sampler's graph.
+    """
+    if not latent.requires_grad:
+        raise ValueError(
+            "What the sampler returns does not depend on its noise in a way that can be differentiated; "
+            "it has to be run with gradients. To sample without optimizing, set iterations to 0."
+        )
+    incoming = torch.zeros_like(latent)
+    usable = [(index, score.gradient) for index, score in enumerate(scores) if score.finite and score.gradient is not None]
+    for index, gradient in usable:
+        incoming[index] = gradient[0].to(incoming)
+    if not usable:
+        return None
+    (gradient,) = torch.autograd.grad(latent, leaf, incoming, allow_unused=True)
+    return None if gradient is None else gradient.detach()
 
 
 def _check(noise: Tensor, evaluate: Evaluate | None, settings: Settings) -> None:
@@ -78,7 +148,7 @@ def _check(noise: Tensor, evaluate: Evaluate | None, settings: Settings) -> None
         raise ValueError(f"The noise has the shape {tuple(noise.shape)}; expected (batch, ...) with at least one element in each image.")
     if not noise.is_floating_point():
         raise ValueError(f"The noise is of type {noise.dtype}; expected floating point numbers.")
-    if settings.iterations == 0 and settings.best_of == 1:
+    if not settings.changes_noise:
         return
     if evaluate is None:
         raise ValueError("There is no objective to optimize; connect one, or set iterations to 0 and best_of to 1 to sample plainly.")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-_SEEDS = 2**62
 
 
 @dataclass(frozen=True)
@@ -21,27 +20,33 @@ class Streams:
     rescoring: torch.Generator
 
     @classmethod
-    def from_generator(cls, generator: torch.Generator) -> Streams:
-        """Derive the streams from an image's generator, which is left in the state it was in."""
-        source = torch.Generator().set_state(generator.get_state())
-        seeds = torch.randint(_SEEDS, (4,), generator=source).tolist()
-        return cls(*(torch.Generator().manual_seed(seed) for seed in seeds))
+    def derive(cls, seed: int, image: bytes) -> Streams:
+        """The streams of an image of a run. Every generator is seeded with a hash of the run's seed, the image and the use."""
+        uses = ("candidates", "augmentations", "perturbations", "rescoring")
+        return cls(*(_generator(seed, image, use) for use in uses))
 
 
-def make_streams(generators: Sequence[torch.Generator] | None, batch: int) -> list[Streams]:
-    """Streams for each image of a batch. Without generators, image ``i`` has the seed ``i``.
+def streams_for(noise: Tensor, seed: int) -> list[Streams]:
+    """The streams of each image of ``noise (B, ...)``.
 
-    Raises:
-        ValueError: if there is not one generator per image, or one is not on the CPU.
+    An image is known by the noise that it was given, not by its place: so it can be made again alone, or in another batch, and runs of
+    different seeds share nothing. Images of the same noise have the same streams.
     """
-    if generators is None:
-        generators = [torch.Generator().manual_seed(index) for index in range(batch)]
-    if len(generators) != batch:
-        raise ValueError(f"There are {len(generators)} generators for a batch of {batch}; give one for each image.")
-    for generator in generators:
-        if generator.device.type != "cpu":
-            raise ValueError(f"A generator is on {generator.device}; it has to be on the CPU, where a seed means the same everywhere.")
-    return [Streams.from_generator(generator) for generator in generators]
+    return [Streams.derive(seed, _digest(each)) for each in noise]
+
+
+def _digest(noise: Tensor) -> bytes:
+    return hashlib.sha256(noise.detach().to("cpu", torch.float32).contiguous().numpy().tobytes()).digest()
+
+
+def _generator(seed: int, image: bytes, use: str) -> torch.Generator:
+    digest = hashlib.sha256(f"{seed} {image.hex()} {use}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") % 2**63)
+
+
+def copy_of(generator: torch.Generator) -> torch.Generator:
+    """A generator in the same state, so that what is drawn from it can be drawn again."""
+    return torch.Generator().set_state(generator.get_state())
 
 
 def draw_normal(generators: Sequence[torch.Generator], like: Tensor) -> Tensor:

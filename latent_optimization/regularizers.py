@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .per_image import norms
+from .ranged import Ranged, number
 
 _COARSEST = 8
 
@@ -40,13 +41,8 @@ def penalty(regularizer: Regularizer | None, noise: Tensor) -> tuple[list[float]
     return [float(value) for value in values.detach()], regularizer.weight * gradient
 
 
-def _check_weight(weight: float) -> None:
-    if not (math.isfinite(weight) and weight > 0):
-        raise ValueError(f"The weight of the noise regularizer is {weight}; it has to be above 0. To have none, leave the regularizer out.")
-
-
 @dataclass(frozen=True)
-class NormLikelihood:
+class NormLikelihood(Ranged):
     """Negative log-likelihood of the noise's norm r under white noise of d elements: r^2 / 2 - (d - 1) log r, less its minimum.
 
     Source: Samuel et al., "Norm-guided latent space exploration" (arXiv 2306.08687); ReNO (arXiv 2406.04312) adds it with weight 0.01.
@@ -56,10 +52,7 @@ class NormLikelihood:
         ValueError: for a weight that is not above 0.
     """
 
-    weight: float = 0.01
-
-    def __post_init__(self) -> None:
-        _check_weight(self.weight)
+    weight: float = number(0.01, above=0, help="Weight of this loss.")
 
     def __call__(self, noise: Tensor) -> Tensor:
         """At least 0, and 0 where the norm is sqrt(d - 1). Infinite for an image of zeros with more tha one element."""
@@ -70,7 +63,7 @@ class NormLikelihood:
 
 
 @dataclass(frozen=True)
-class WhiteNoise:
+class WhiteNoise(Ranged):
     """No structure and unit variance: neighbors uncorrelated at every scale, and the values' mean and variance those of N(0, 1).
 
     Correlation as in StyleGAN2 (arXiv 1912.04958, appendix D) and pix2pix-zero (arXiv 2302.03027): at each level of an averaging
@@ -87,10 +80,7 @@ class WhiteNoise:
         ValueError: for a weight that is not above 0.
     """
 
-    weight: float = 0.001
-
-    def __post_init__(self) -> None:
-        _check_weight(self.weight)
+    weight: float = number(0.001, above=0, help="Weight of this loss.")
 
     def __call__(self, noise: Tensor) -> Tensor:
         """At least 0; about 2 for white noise."""
@@ -124,3 +114,6 @@ def _halve(x: Tensor, dim: int) -> Tensor:
     half = x.shape[dim] // 2
     pairs = x.narrow(dim, 0, 2 * half).reshape(*x.shape[:dim], half, 2, *x.shape[dim + 1 :])
     return pairs.sum(dim=dim + 1) / 2**0.5
+
+
+REGULARIZERS: dict[str, type[Regularizer]] = {"white noise": WhiteNoise, "norm": NormLikelihood}

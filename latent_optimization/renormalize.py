@@ -22,22 +22,21 @@ def target_norms(noise: Tensor, mode: str) -> Tensor | None:
             Gaussian shell, d the elements of one image; ``"none"``.
 
     Raises:
-        ValueError: for another mode, or noise of zeros in mode ``"initial"``, which could then never move.
+        ValueError: for another mode, or noise of zeros unless the mode is ``"none"``: there is no norm to keep, and the norm of a Gaussian
+            would add noise where somebody wanted none.
     """
     if mode not in MODES:
         raise ValueError(f"Unknown renormalization {mode!r}. Expected one of {', '.join(MODES)}.")
     if mode == "none":
         return None
     own = norms(noise)
-    if mode == "shell":
-        return own.new_full((len(noise),), noise[0].numel() ** 0.5)
     empty = [index + 1 for index, norm in enumerate(own.tolist()) if norm == 0]
     if empty:
         raise ValueError(
-            f"The noise of image {', '.join(map(str, empty))} is all zeros, so there is no norm to keep. "
-            "Give it noise, or set renormalization to 'none' or 'shell'."
+            f"The noise of image {', '.join(map(str, empty))} is all zeros (Disable Noise), so there is no norm to keep. "
+            "Connect a noise (RandomNoise), or set renormalize to 'none' to let the optimizer add what helps."
         )
-    return own
+    return own if mode == "initial" else own.new_full((len(noise),), noise[0].numel() ** 0.5)
 
 
 def renormalize(noise: Tensor, targets: Tensor | None) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import comfy.samplers
@@ -10,48 +9,53 @@ import torch
 from comfy_api.latest import io
 
 from ..comfy_bridge.ksampler import sample as ksample
+from ..comfy_bridge.outcome import Outcome
 from ..comfy_bridge.plot import blank_plot, plot_image
-from ..comfy_bridge.sgool_sampler import SGOOLSampler, check_vae_for
-from ..latent_optimization.presets import DEFAULT_PRESET, PRESETS, Settings, preset
+from ..comfy_bridge.sgool_sampler import SGOOLSampler
+from ..latent_optimization.presets import DEFAULT_PRESET, PRESETS, Preset, preset
 from .settings import OptimizationSettingsNode
 from .sockets import Objective, OptimizationSettings
 
-ALIASES = ["sgool", "saliency", "latent optimization", "latent optimization", "noise optimization", "doodl", "guidance"]
+ALIASES = ["sgool", "saliency", "latent optimization", "noise optimization", "initial noise", "doodl", "guidance", "improve prompt"]
 OBJECTIVE = "What to improve, such as Saliency CLIP Loss. Needed unless iterations is 0."
 VAE = "The VAE of the model: the objective judges decoded images. Needed unless iterations is 0."
+NOISE = "The optimized noise, from which the sampler alone gives the same latent."
+PLOT = "Losses, their parts and gradient norms over the iterations."
+HISTORY = "The same as numbers, with what it cost and anything worth knowing."
 
 
 def _settings_inputs(procedure: str) -> list[io.Input]:
+    names = sorted(PRESETS, key=lambda name: name != DEFAULT_PRESET)
     return [
-        io.Combo.Input(
+        io.DynamicCombo.Input(
             "preset",
-            options=list(PRESETS),
-            default=DEFAULT_PRESET,
+            options=[io.DynamicCombo.Option(name, [_iterations(PRESETS[name])]) for name in names],
             tooltip="How the noise is changed. 'search first' tries several noises and improves the best, 'balanced' the given one. "
-            f"SGOOL and DOODL are the published procedure, meant for 50 iterations: {procedure} Ignored where settings are connected.",
+            f"SGOOL and DOODL are the published procedure: {procedure} Ignored where settings are connected.",
         ),
-        io.Int.Input(
-            "iterations",
-            default=-1,
-            min=-1,
-            max=10000,
-            tooltip="How often the noise is improved. Each costs about as much as sampling three times. -1 takes the number that the "
-            "preset or the settings have (search first: 5; balanced: 10; SGOOL, DOODL: 50). 0 samples plainly (settings: only search).",
-        ),
-        OptimizationSettings.Input("settings", optional=True, tooltip="From SGOOL Settings: replaces the preset."),
+        OptimizationSettings.Input("settings", optional=True, tooltip="From SGOOL Settings: replaces preset and iterations."),
     ]
 
 
-def _chosen(preset_name: str, iterations: int, settings: Settings | None) -> Settings:
-    """The settings to run with. A preset with 0 iterations samples plainly; settings with 0 may still ask for a search."""
-    if settings is None:
-        chosen = preset(preset_name)
-        return replace(chosen, iterations=0, best_of=1) if iterations == 0 else _with(chosen, iterations)
-    return _with(settings, iterations)
+def _iterations(of: Preset) -> io.Input:
+    return io.Int.Input(
+        "iterations",
+        default=of.settings.iterations,
+        min=0,
+        max=10000,
+        tooltip="How often the noise is improved. Each costs about as much as sampling three times. 0 samples plainly, without a search.",
+    )
 
 
-def _with(settings: Settings, iterations: int) -> Settings:
-    return settings if iterations < 0 else replace(settings, iterations=iterations)
+def _chosen(widget: dict[str, Any], settings: Preset | None) -> Preset:
+    return preset(widget["preset"]).with_iterations(widget["iterations"]) if settings is None else settings
+
+
+def _shown(outcome: Outcome) -> tuple[torch.Tensor, str]:
+    """Plot and text of a run."""
+    history = outcome.history
+    plot = plot_image(history) if history.rows or history.candidates else blank_plot("nothing was optimized")
+    return plot, outcome.to_text()
 
 
 class SGOOLSamplerNode(io.ComfyNode):
@@ -72,14 +76,14 @@ class SGOOLSamplerNode(io.ComfyNode):
                 io.Vae.Input("vae", optional=True, tooltip=VAE),
                 *_settings_inputs("its 16 cutouts replace the objective's augmentations; sampler, steps and CFG are other nodes' to set."),
             ],
-            outputs=[io.Sampler.Output(tooltip="A sampler that optimizes its noise first.")],
+            outputs=[io.Sampler.Output(tooltip="A sampler that optimizes its noise first. SGOOL Report shows what it did.")],
         )
 
     @classmethod
     def execute(
-        cls, *, sampler: Any, preset: str, iterations: int, objective: Any = None, vae: Any = None, settings: Settings | None = None
+        cls, *, sampler: Any, preset: dict[str, Any], objective: Any = None, vae: Any = None, settings: Preset | None = None
     ) -> io.NodeOutput:
-        return io.NodeOutput(SGOOLSampler(sampler, objective, vae, _chosen(preset, iterations, settings)))
+        return io.NodeOutput(SGOOLSampler(sampler, objective, vae, _chosen(preset, settings)))
 
 
 class SGOOLKSamplerNode(io.ComfyNode):
@@ -137,9 +141,9 @@ class SGOOLKSamplerNode(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."),
-                io.Latent.Output(display_name="noise", tooltip="The optimized noise, from which the sampler alone gives the same latent."),
-                io.Image.Output(display_name="plot", tooltip="Losses, their parts and gradient norms over the iterations."),
-                io.String.Output(display_name="history", tooltip="The same as numbers, with what it cost and anything worth knowing."),
+                io.Latent.Output(display_name="noise", tooltip=NOISE),
+                io.Image.Output(display_name="plot", tooltip=PLOT),
+                io.String.Output(display_name="history", tooltip=HISTORY),
             ],
         )
 
@@ -157,20 +161,11 @@ class SGOOLKSamplerNode(io.ComfyNode):
         negative: Any,
         latent_image: dict[str, Any],
         denoise: float,
-        preset: str,
-        iterations: int,
+        preset: dict[str, Any],
         objective: Any = None,
         vae: Any = None,
-        settings: Settings | None = None,
+        settings: Preset | None = None,
     ) -> io.NodeOutput:
-        chosen = _chosen(preset, iterations, settings)
-
-        def wrap(sampler: comfy.samplers.Sampler) -> SGOOLSampler:
-            wrapped = SGOOLSampler(sampler, objective, vae, chosen)
-            if wrapped.optimizes:
-                check_vae_for(model, vae)
-            return wrapped
-
         sampled = ksample(
             model=model,
             seed=seed,
@@ -182,14 +177,44 @@ class SGOOLKSamplerNode(io.ComfyNode):
             negative=negative,
             latent=latent_image,
             denoise=denoise,
-            wrap=wrap,
-            procedure=chosen.procedure,
+            objective=objective,
+            vae=vae,
+            preset=_chosen(preset, settings),
         )
         if sampled.outcome is None:
             return io.NodeOutput(sampled.latent, sampled.noise, blank_plot("denoise is 0: nothing was sampled"), "Nothing was sampled.")
-        history = sampled.outcome.history
-        plot: torch.Tensor = plot_image(history) if history.rows or history.candidates else blank_plot("nothing was optimized")
-        return io.NodeOutput(sampled.latent, sampled.noise, plot, sampled.outcome.to_text())
+        return io.NodeOutput(sampled.latent, sampled.noise, *_shown(sampled.outcome))
 
 
-NODES: list[type[io.ComfyNode]] = [SGOOLSamplerNode, SGOOLKSamplerNode, OptimizationSettingsNode]
+class SGOOLReportNode(io.ComfyNode):
+    """What an SGOOL Sampler did in somebody else's sampling node."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SGOOL_Report",
+            display_name="SGOOL Report",
+            category="SGOOL/sampling",
+            description="What an SGOOL Sampler did while another node (SamplerCustomAdvanced) sampled with it: noise, plot and history, as "
+            "SGOOL KSampler has them.",
+            search_aliases=["sgool", "report", "history", "plot", "loss curve", "optimized noise"],
+            inputs=[
+                io.Sampler.Input("sampler", tooltip="The SGOOL Sampler, the same link that goes to the node that samples."),
+                io.Latent.Input("latent", tooltip="What that node made with it."),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="noise", tooltip=NOISE),
+                io.Image.Output(display_name="plot", tooltip=PLOT),
+                io.String.Output(display_name="history", tooltip=HISTORY),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, sampler: Any, latent: dict[str, Any]) -> io.NodeOutput:
+        if not isinstance(sampler, SGOOLSampler):
+            raise ValueError("This sampler keeps no record. Connect the SGOOL Sampler that the sampling node got.")
+        outcome = sampler.outcomes.of(latent["samples"])
+        return io.NodeOutput({"samples": outcome.noise}, *_shown(outcome))
+
+
+NODES: list[type[io.ComfyNode]] = [SGOOLSamplerNode, SGOOLKSamplerNode, SGOOLReportNode, OptimizationSettingsNode]

@@ -14,4 +14,4 @@ Objective = io.Custom("SGOOL_OBJECTIVE")
 """A ``guidance.objective.Objective``: images in, one loss per image out, lower is better."""
 
 OptimizationSettings = io.Custom("SGOOL_SETTINGS")
-"""A ``latent_optimization.presets.Settings``: update rule, step size, stopping, which iterate is returned."""
+"""A ``latent_optimization.presets.Preset``: update rule, step size, stopping, which iterate is returned, procedure."""

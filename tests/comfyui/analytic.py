@@ -62,7 +62,8 @@ def run_of(name: str, kind: str = "eps", steps: int = 6, dtype: torch.dtype = to
         guider.inner_model.model_sampling.double()
     sampler = comfy.samplers.sampler_object(name)
     sigmas = comfy.samplers.calculate_sigmas(guider.inner_model.model_sampling, "normal", steps).to(dtype)
-    return NoiseToLatent(sampler, guider, sigmas, {"model_options": {}, "seed": 7}, torch.zeros((), dtype=dtype), **kwargs)
+    latent_image = kwargs.pop("latent_image", torch.zeros((), dtype=dtype))
+    return NoiseToLatent(sampler, guider, sigmas, {"model_options": {}, "seed": 7}, latent_image, **kwargs)
 
 
 @contextlib.contextmanager

@@ -19,8 +19,8 @@ SHAPE = (2, 4, 8, 8)
 class Probe(comfy.samplers.Sampler):
     """A sampler that hands its run to the test instead of sampling."""
 
-    def __init__(self, action: Callable[[NoiseToLatent, Tensor], Any], name: str = "euler") -> None:
-        self.action = action
+    def __init__(self, action: Callable[[NoiseToLatent, Tensor], Any], name: str = "euler", **options: Any) -> None:
+        self.action, self.options = action, options
         self.inner = comfy.samplers.sampler_object(name)
 
     def sample(  # noqa: PLR0917  (core's signature)
@@ -34,7 +34,7 @@ class Probe(comfy.samplers.Sampler):
         denoise_mask: Any,
         disable_pbar: Any,
     ) -> Tensor:
-        run = NoiseToLatent(self.inner, model_wrap, sigmas, extra_args, latent_image, denoise_mask)
+        run = NoiseToLatent(self.inner, model_wrap, sigmas, extra_args, latent_image, denoise_mask, **self.options)
         with memory.gradient_settings(model_wrap.model_patcher, fine=False), torch.inference_mode(False):
             self.found = self.action(run, noise.clone())
         return noise
@@ -42,7 +42,7 @@ class Probe(comfy.samplers.Sampler):
 
 def through_guider(model: Any, action: Callable[[NoiseToLatent, Tensor], Any], name: str = "euler", **kwargs: Any) -> Any:
     """What ``action`` finds when ComfyUI's CFGGuider samples with 3 steps; ``kwargs`` may have positive, negative, denoise_mask."""
-    probe = Probe(action, name)
+    probe = Probe(action, name, **kwargs.pop("options", {}))
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(kwargs.get("positive", conditioning(1)), kwargs.get("negative", conditioning(2)))
     guider.set_cfg(kwargs.get("cfg", 2.0))

@@ -20,16 +20,16 @@ from sgool.harness.server import ROOT, Server
 from sgool.nodes.settings import OptimizationSettingsNode
 from torch import Tensor
 
+from .untouched import as_sent
+
 pytestmark = [pytest.mark.comfyui, pytest.mark.server]
 USED = ("model", "prompt", "positive", "negative", "latent", "objective", "optimized")
 _fresh = itertools.count(1)
 
 
 # Of the iterates the last, so that one iteration is sure to change the image.
-LAST_ITERATE = {each.id: each.default for each in OptimizationSettingsNode.define_schema().inputs} | {
-    "preset": "balanced",
-    "returned": "last",
-}
+LAST_ITERATE = as_sent(OptimizationSettingsNode.define_schema().inputs) | {"iterations": 1, "best_of": 1, "returned": "last"}
+PLAIN = {"preset": "balanced", "preset.iterations": 0}
 
 
 def graph(changes: dict[str, dict[str, Any]] | None = None, nodes: Graph | None = None) -> Graph:
@@ -37,8 +37,8 @@ def graph(changes: dict[str, dict[str, Any]] | None = None, nodes: Graph | None 
     shipped = json.loads((ROOT / "workflows" / "api" / "sgool_demo.json").read_text(encoding="utf-8"))
     made: Graph = {name: {"class_type": shipped[name]["class_type"], "inputs": dict(shipped[name]["inputs"])} for name in USED}
     made["latent"]["inputs"]["batch_size"] = 1
-    made["optimized"]["inputs"] |= {"steps": 3, "iterations": 1, "settings": ["settings", 0]}
-    made["settings"] = {"class_type": "SGOOL_Settings", "inputs": LAST_ITERATE}
+    made["optimized"]["inputs"] |= {"steps": 3, **PLAIN, "settings": ["settings", 0]}
+    made["settings"] = {"class_type": "SGOOL_Settings", "inputs": dict(LAST_ITERATE)}
     # Without negative prompts this changes nothing but ComfyUI's cache, which would answer a graph that it has seen by itself.
     made["objective"]["inputs"]["w_negative"] = next(_fresh) / 1000
     for name, inputs in (changes or {}).items():
@@ -57,7 +57,7 @@ def without(name: str, input_: str) -> Graph:
 def plainly(made: Graph) -> Graph:
     """The same with core's KSampler, whose output has the place of ours."""
     ours = made["optimized"]["inputs"]
-    theirs = {key: value for key, value in ours.items() if key not in ("preset", "iterations", "objective", "vae", "settings")}
+    theirs = {key: value for key, value in ours.items() if key not in (*PLAIN, "objective", "vae", "settings")}
     rest = {name: node for name, node in made.items() if name not in ("objective", "history", "settings")}
     return rest | {"optimized": {"class_type": "KSampler", "inputs": theirs}}
 
@@ -200,7 +200,7 @@ def custom(sampler: dict[str, Any], nodes: Graph) -> Graph:
     made = graph(nodes=nodes)
     wanted = {key: made["optimized"]["inputs"][key] for key in ("model", "cfg", "positive", "negative", "latent_image")}
     steps = {"model": ["model", 0], "scheduler": "normal", "steps": 3, "denoise": 1.0}
-    ours = {key: made["optimized"]["inputs"][key] for key in ("objective", "vae", "preset", "iterations", "settings")}
+    ours = {key: made["optimized"]["inputs"][key] for key in (*PLAIN, "objective", "vae", "settings")}
     inputs = {"sampler": ["euler", 0], **ours, **sampler}
     del made["history"]
     return made | {
@@ -251,7 +251,7 @@ def test_no_objective_and_no_vae(server: Server, assert_next_run_is_right: Any) 
 
 
 def test_no_objective_is_needed_with_zero_iterations(server: Server, assert_next_run_is_right: Any) -> None:
-    made = graph({"optimized": {"iterations": 0}})
+    made = graph({"settings": {"iterations": 0}})
     del made["optimized"]["inputs"]["objective"], made["optimized"]["inputs"]["vae"]
     theirs = latent_of(server, server.run(plainly(graph())))
     assert torch.equal(latent_of(server, server.run(made)), theirs)
@@ -313,7 +313,7 @@ def test_an_inpaint_mask_of_another_size_is_resized_as_in_core(server: Server, a
     plain = latent_of(server, server.run(plainly(graph(nodes=LEFT_HALF))))
     assert torch.allclose(plain[..., 4:], before[..., 4:], atol=1e-4)
     assert float((after - plain)[..., :4].abs().max()) > 1e-2
-    unchanged = latent_of(server, server.run(graph({"optimized": {"iterations": 0}}, LEFT_HALF)))
+    unchanged = latent_of(server, server.run(graph({"settings": {"iterations": 0}}, LEFT_HALF)))
     assert torch.equal(unchanged, plain)
     assert_next_run_is_right()
 
@@ -339,7 +339,7 @@ def test_after_an_interrupted_run_the_next_one_is_right(server: Server, assert_n
                 server.interrupt()
 
     with pytest.raises(RunFailed, match="interrupted") as failure:
-        server.run(graph({"optimized": {"iterations": 500}}), on_event=cancel)
+        server.run(graph({"settings": {"iterations": 500}}), on_event=cancel)
     assert failure.value.interrupted
     assert failure.value.node_id == "optimized"
     assert seen < 40

@@ -49,28 +49,23 @@ def test_gradients_on_inference_weights_are_those_of_plain_autograd(kind: str) -
 
 
 def test_checkpointing_calls_or_blocks_or_nothing_gives_the_same_gradient() -> None:
-    def all_three(run: NoiseToLatent, noise: Tensor) -> list[Tensor]:
-        found = [gradient(run, noise.clone())]
+    def calls_and_blocks(run: NoiseToLatent, noise: Tensor) -> list[Tensor]:
+        found = gradient(run, noise.clone())
         with checkpointed_blocks(run.model.inner_model.diffusion_model) as count:
             assert count > 5
-            found.append(gradient(run, noise.clone()))
-        run.use_checkpoint = False
-        return [*found, gradient(run, noise.clone())]
+            return [found, gradient(run, noise.clone())]
 
     with torch.inference_mode():
-        calls, blocks, nothing = through_guider(tiny_model(), all_three)
+        calls, blocks = through_guider(tiny_model(), calls_and_blocks)
+        nothing = through_guider(tiny_model(), gradient, options={"use_checkpoint": False})
     assert torch.equal(calls, nothing)
     assert torch.allclose(calls, blocks, rtol=1e-5, atol=1e-6 * float(calls.abs().max()))
 
 
 def test_memory_that_is_used_again_makes_no_difference() -> None:
-    def both(run: NoiseToLatent, noise: Tensor) -> list[Tensor]:
-        first = gradient(run, noise.clone())
-        run.copy_constants = True
-        return [first, gradient(run, noise.clone())]
-
     with torch.inference_mode():
-        assert torch.equal(*through_guider(tiny_model(), both))
+        found = [through_guider(tiny_model(), gradient, options={"copy_constants": copied}) for copied in (False, True)]
+    assert torch.equal(*found)
 
 
 def test_with_a_lora() -> None:

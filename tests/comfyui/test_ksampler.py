@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import comfy.sample
 import comfy.samplers
 import comfy.utils
+import comfy_extras.nodes_custom_sampler as custom
 import pytest
 import torch
-from sgool.latent_optimization.presets import PRESETS, Settings
-from sgool.nodes.sampling import SGOOLKSamplerNode, SGOOLSamplerNode
-from sgool.nodes.settings import OptimizationSettingsNode, settings_from
+from comfy_api.latest import io
+from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
+from sgool.comfy_bridge.sgool_sampler import KEPT_START, SGOOLSampler
+from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
+from sgool.latent_optimization.presets import DEFAULT_PRESET, PRESETS, Preset
+from sgool.latent_optimization.regularizers import REGULARIZERS, WhiteNoise
+from sgool.latent_optimization.reversible import EDICT
+from sgool.latent_optimization.settings import Settings
+from sgool.latent_optimization.update_rules import UPDATE_RULES
+from sgool.latent_optimization.update_rules.adam import AdamUpdate
+from sgool.latent_optimization.update_rules.doodl import DOODLUpdate
+from sgool.nodes.sampling import SGOOLKSamplerNode, SGOOLReportNode, SGOOLSamplerNode
+from sgool.nodes.settings import OptimizationSettingsNode, preset_from
 
 import nodes
 
 from .objectives import Red
 from .tiny_models import MODEL_TYPES, conditioning, tiny_model, tiny_vae
+from .untouched import as_given
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
 SCHEDULERS = list(comfy.samplers.SCHEDULER_NAMES)
@@ -57,7 +70,7 @@ def both(model: Any, sampler: str, scheduler: str, latent: dict[str, Any], denoi
         "denoise": denoise,
     }
     (theirs,) = nodes.KSampler().sample(**common)
-    ours = SGOOLKSamplerNode.execute(**common, preset="balanced", iterations=0).result[0]
+    ours = SGOOLKSamplerNode.execute(**common, preset={"preset": "balanced", "iterations": 0}).result[0]
     return theirs, ours
 
 
@@ -92,11 +105,14 @@ def test_with_denoise_zero_nothing_is_sampled(models: dict[str, Any]) -> None:
     assert_same(*both(models["eps"], "euler", "normal", masked(), 0.0))
 
 
-def optimized(model: Any, latent: dict[str, Any], *, sampler: str = "euler", denoise: float = 1.0, **kwargs: Any) -> Any:
-    arguments: dict[str, Any] = {"objective": Red(), "vae": tiny_vae(), "preset": "balanced", "iterations": 2, **kwargs}
+def optimized(
+    model: Any, latent: dict[str, Any], *, sampler: str = "euler", denoise: float = 1.0, iterations: int = 2, seed: int = 5, **kwargs: Any
+) -> Any:
+    preset = {"preset": "balanced", "iterations": iterations}
+    arguments: dict[str, Any] = {"objective": Red(), "vae": tiny_vae(), "preset": preset, **kwargs}
     return SGOOLKSamplerNode.execute(
         model=model,
-        seed=5,
+        seed=seed,
         steps=3,
         cfg=4.0,
         sampler_name=sampler,
@@ -156,12 +172,12 @@ def test_the_widgets_are_ksamplers_and_then_ours() -> None:
         assert our_kind == kind
         for key in ("default", "min", "max", "step", "round", "control_after_generate"):
             assert (options[0] if options else {}).get(key) == (our_options[0] if our_options else {}).get(key), (name, key)
-    assert list(ours["required"])[len(core) :] == ["preset", "iterations"]
+    assert list(ours["required"])[len(core) :] == ["preset"]
     assert list(ours["optional"]) == ["objective", "vae", "settings"]
 
 
 def test_every_input_and_output_is_explained() -> None:
-    for node in (SGOOLSamplerNode, SGOOLKSamplerNode, OptimizationSettingsNode):
+    for node in (SGOOLSamplerNode, SGOOLKSamplerNode, SGOOLReportNode, OptimizationSettingsNode):
         schema = node.GET_SCHEMA()
         assert schema.description
         assert schema.search_aliases
@@ -181,64 +197,149 @@ def test_what_is_missing_is_said(change: dict[str, Any], sentence: str, models: 
         optimized(models["eps"], empty(), **change)
 
 
+PLAIN = {"preset": "balanced", "iterations": 0}
+
+
 def test_a_sampler_is_not_wrapped_twice() -> None:
-    wrapped = SGOOLSamplerNode.execute(sampler=comfy.samplers.sampler_object("euler"), preset="balanced", iterations=0).result[0]
+    wrapped = SGOOLSamplerNode.execute(sampler=comfy.samplers.sampler_object("euler"), preset=PLAIN).result[0]
     with pytest.raises(ValueError, match="optimizes already"):
-        SGOOLSamplerNode.execute(sampler=wrapped, preset="balanced", iterations=0)
+        SGOOLSamplerNode.execute(sampler=wrapped, preset=PLAIN)
     with pytest.raises(ValueError, match="Expected a SAMPLER"):
-        SGOOLSamplerNode.execute(sampler="euler", preset="balanced", iterations=0)
+        SGOOLSamplerNode.execute(sampler="euler", preset=PLAIN)
 
 
-def untouched() -> dict[str, Any]:
-    inputs = OptimizationSettingsNode.INPUT_TYPES()["required"]
-    return {name: options["default"] for name, (_, options) in inputs.items() if name != "preset"}
+UNTOUCHED = as_given(OptimizationSettingsNode.define_schema().inputs)
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
-def test_untouched_settings_are_the_preset(name: str) -> None:
-    assert OptimizationSettingsNode.execute(preset=name, **untouched()).result[0] == PRESETS[name]
+def test_untouched_settings_are_the_default_preset() -> None:
+    assert OptimizationSettingsNode.execute(**UNTOUCHED).result[0] == PRESETS[DEFAULT_PRESET]
+
+
+def test_widgets_show_what_is_used_and_stay_in_range_when_clicked() -> None:
+    """One click on + or - of any widget gives a value that the settings take."""
+    for each in OptimizationSettingsNode.define_schema().inputs:
+        options = each.options if isinstance(each, io.DynamicCombo.Input) else [None]
+        for option in options:
+            for widget in [each] if option is None else option.inputs:
+                if not isinstance(widget, (io.Int.Input, io.Float.Input)):
+                    continue
+                step = getattr(widget, "step", None) or 1
+                for clicked in (min(widget.default + step, widget.max), max(widget.default - step, widget.min)):
+                    value = clicked if option is None else {each.id: option.key, **as_given(option.inputs), widget.id: clicked}
+                    preset_from({**UNTOUCHED, each.id: value})
 
 
 def test_settings_change_what_they_name() -> None:
-    changed = settings_from(
-        "DOODL", {**untouched(), "momentum": 0.5, "clip": 0.01, "patience": 3, "stop_at_target": True, "target_loss": -1.0, "best_of": 2}
-    )
-    assert (changed.rule.momentum, changed.rule.clip, changed.rule.perturbation) == (0.5, 0.01, 1e-4)
+    doodl = {"rule": "DOODL", "gradient_scale": 1.0, "clip": 0.01, "momentum": 0.5, "perturbation": 1e-4}
+    target = {"target": "stop at", "target_loss": -1.0}
+    changed = preset_from({**UNTOUCHED, "rule": doodl, "patience": 3, "target": target, "best_of": 2, "search_augmented": True}).settings
+    assert changed.rule == DOODLUpdate(clip=0.01, momentum=0.5)
     assert (changed.stopping.patience, changed.stopping.target_loss) == (3, -1.0)
-    assert (changed.best_of, changed.iterations) == (2, 50)
-    assert settings_from("search first", {**untouched(), "search_scoring": "augmented"}).search_augmented
-    adam = settings_from("balanced", {**untouched(), "rule": "Adam", "momentum": 0.8, "step_size": 0.05, "gradient_calls": "last"})
-    assert (adam.rule.beta1, adam.rule.step_size, adam.jacobian.choice, adam.jacobian.count) == (0.8, 0.05, "last", 1)
-    noisy = settings_from("balanced", {**untouched(), "regularizer": "white noise", "regularizer_weight": 0.5})
-    assert noisy.regularizer.weight == 0.5
-    with pytest.raises(ValueError, match="step size"):
-        settings_from("balanced", {**untouched(), "step_size": 0.0})
+    assert (changed.best_of, changed.search_augmented) == (2, True)
+    adam = {"rule": "Adam", "step_size": 0.05, "beta1": 0.8, "beta2": 0.9, "epsilon": 1e-2}
+    calls = {"gradient_calls": "last", "count": 2}
+    preset = preset_from({**UNTOUCHED, "rule": adam, "gradient_calls": calls, "returned": {"returned": "best"}, "procedure": "SGOOL"})
+    assert preset.settings.rule == AdamUpdate(0.05, 0.8, 0.9, 1e-2)
+    assert preset.settings.returned == "best"
+    assert preset.jacobian == JacobianSchedule("last", 2)
+    assert preset.procedure == PRESETS["SGOOL"].procedure
+    noisy = preset_from({**UNTOUCHED, "regularizer": {"regularizer": "white noise", "weight": 0.5}})
+    assert noisy.settings.regularizer == WhiteNoise(0.5)
+    with pytest.raises(ValueError, match=r"step_size is 0\.0; it has to be above 0\."):
+        preset_from({**UNTOUCHED, "rule": {"rule": "normalized gradient", "step_size": 0.0, "momentum": 0.9}})
 
 
-def test_the_samplers_iterations_win_over_the_settings(models: dict[str, Any]) -> None:
-    settings = Settings(iterations=1)
-    assert "returned: iteration 2" in optimized(models["eps"], empty(), settings=settings, iterations=2)[3]
-    assert "returned: iteration 1" in optimized(models["eps"], empty(), settings=settings, iterations=-1)[3]
+def test_every_update_rule_and_regularizer_can_be_chosen() -> None:
+    for each in OptimizationSettingsNode.define_schema().inputs:
+        known = {"rule": UPDATE_RULES, "regularizer": REGULARIZERS}.get(each.id)
+        for option in each.options if known else []:
+            settings = preset_from({**UNTOUCHED, each.id: {each.id: option.key, **as_given(option.inputs)}}).settings
+            chosen = getattr(settings, each.id)
+            assert chosen is None if option.key == "none" else chosen == known[option.key]()
 
 
-def test_zero_iterations_of_a_preset_do_not_search(models: dict[str, Any]) -> None:
-    plain = SGOOLSamplerNode.execute(sampler=comfy.samplers.sampler_object("euler"), preset="search first", iterations=0).result[0]
-    assert not plain.optimizes
-    searching = Settings(iterations=0, best_of=3)
-    arguments = {"sampler": comfy.samplers.sampler_object("euler"), "objective": Red(), "vae": tiny_vae()}
-    kept = SGOOLSamplerNode.execute(**arguments, preset="balanced", iterations=0, settings=searching).result[0]
-    assert kept.settings == searching
-    default = SGOOLSamplerNode.execute(**arguments, preset="search first", iterations=-1).result[0]
-    assert default.settings == PRESETS["search first"]
+def test_connected_settings_replace_preset_and_iterations(models: dict[str, Any]) -> None:
+    settings = Preset(Settings(iterations=1))
+    assert "returned: iteration 1" in optimized(models["eps"], empty(), settings=settings, iterations=2)[3]
+
+
+def test_zero_iterations_of_a_preset_do_not_search() -> None:
+    sampler = comfy.samplers.sampler_object("euler")
+    assert not SGOOLSamplerNode.execute(sampler=sampler, preset={"preset": "search first", "iterations": 0}).result[0].optimizes
+    searching = Preset(Settings(iterations=0, best_of=3))
+    arguments = {"sampler": sampler, "objective": Red(), "vae": tiny_vae()}
+    assert SGOOLSamplerNode.execute(**arguments, preset=PLAIN, settings=searching).result[0].preset == searching
+    shown = as_given(SGOOLSamplerNode.define_schema().inputs[3:4])["preset"]
+    assert shown == {"preset": DEFAULT_PRESET, "iterations": 5}
+    assert SGOOLSamplerNode.execute(**arguments, preset=shown).result[0].preset == PRESETS[DEFAULT_PRESET]
 
 
 def test_an_inverted_start_is_not_searched_away() -> None:
-    from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
-    from sgool.comfy_bridge.sgool_sampler import KEPT_START, SGOOLSampler
-    from sgool.latent_optimization.reversible import EDICT
-
     inverted = ReversibleSampler(EDICT(), pair=torch.zeros(1, 2, 4, 8, 8))
     kept = SGOOLSampler(inverted, Red(), tiny_vae(), PRESETS["search first"])
-    assert kept.settings.best_of == 1
+    assert kept.preset.settings.best_of == 1
     assert KEPT_START in kept._remarks
-    assert SGOOLSampler(ReversibleSampler(EDICT()), Red(), tiny_vae(), PRESETS["search first"]).settings.best_of == 16
+    assert SGOOLSampler(ReversibleSampler(EDICT()), Red(), tiny_vae(), PRESETS["search first"]).preset.settings.best_of == 16
+
+
+def latent_of_batch(latent: dict[str, Any], index: int) -> dict[str, Any]:
+    (one,) = nodes.LatentFromBatch().frombatch(latent, index, 1)
+    return one
+
+
+@pytest.mark.parametrize("preset", ["search first", "balanced"])
+def test_an_image_of_a_batch_can_be_made_again_alone(preset: str, models: dict[str, Any]) -> None:
+    """As Latent From Batch, Repeat Latent Batch and masked latents hand it on: core gives that image its own noise again."""
+    batch = {"samples": torch.zeros(3, 4, 8, 8)}
+    (repeated,) = nodes.RepeatLatentBatch().repeat({"samples": torch.zeros(1, 4, 8, 8), "batch_index": [4]}, 3)
+    inpainted = {**masked(), "noise_mask": torch.ones(2, 1, 8, 8)}
+    for latent, index in ((batch, 2), (repeated, 1), (inpainted, 1)):
+        settings = Preset(replace(PRESETS[preset].settings, iterations=2, best_of=3, returned="rescored"))
+        together, noises, _, _ = optimized(models["eps"], latent, settings=settings, seed=3)
+        alone, noise, _, _ = optimized(models["eps"], latent_of_batch(latent, index), settings=settings, seed=3)
+        assert torch.allclose(noise["samples"][0], noises["samples"][index], atol=1e-3)
+        assert torch.allclose(alone["samples"][0], together["samples"][index], rtol=1e-3, atol=1e-3)
+
+
+def test_a_report_shows_what_the_sampler_did(models: dict[str, Any]) -> None:
+    sampler = SGOOLSamplerNode.execute(
+        sampler=comfy.samplers.sampler_object("euler"), objective=Red(), vae=tiny_vae(), preset={"preset": "balanced", "iterations": 2}
+    ).result[0]
+    guider = comfy.samplers.CFGGuider(models["eps"])
+    guider.set_conds(conditioning(1), conditioning(2))
+    sigmas = comfy.samplers.calculate_sigmas(models["eps"].get_model_object("model_sampling"), "normal", 3)
+    made = []
+    for seed in (1, 2):  # one sampler, two nodes: each has its own report
+        made.append(custom.SamplerCustomAdvanced.execute(custom.Noise_RandomNoise(seed), guider, sampler, sigmas, empty()).result[0])
+    reports = [SGOOLReportNode.execute(sampler=sampler, latent=latent).result for latent in made]
+    for latent, (noise, plot, text) in zip(made, reports, strict=True):
+        guided = guider.sample(noise["samples"], torch.zeros(2, 4, 8, 8), comfy.samplers.sampler_object("euler"), sigmas, seed=1)
+        assert torch.equal(guided, latent["samples"])
+        assert "3 sampler runs, 2 of them differentiated" in text
+        assert plot.shape[-1] == 3
+    assert reports[0][2] != reports[1][2]
+    with pytest.raises(ValueError, match="not made by this sampler"):
+        SGOOLReportNode.execute(sampler=sampler, latent=empty())
+    with pytest.raises(ValueError, match="keeps no record"):
+        SGOOLReportNode.execute(sampler=comfy.samplers.sampler_object("euler"), latent=made[0])
+
+
+def test_disabled_noise_stays_disabled(models: dict[str, Any]) -> None:
+    """The second half of SplitSigmas, as SamplerCustomAdvanced runs it: no noise is added where none was to be."""
+    sampler = SGOOLSamplerNode.execute(
+        sampler=comfy.samplers.sampler_object("euler"),
+        objective=Red(),
+        vae=tiny_vae(),
+        preset={"preset": "balanced", "iterations": 0},
+        settings=Preset(Settings(iterations=0, best_of=4)),
+    ).result[0]
+    guider = comfy.samplers.CFGGuider(models["eps"])
+    guider.set_conds(conditioning(1), conditioning(2))
+    sigmas = comfy.samplers.calculate_sigmas(models["eps"].get_model_object("model_sampling"), "normal", 6)[3:]
+    latent = {"samples": torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))}
+    output = custom.SamplerCustomAdvanced.execute(custom.Noise_EmptyNoise(), guider, sampler, sigmas, latent).result[0]
+    plain = custom.SamplerCustomAdvanced.execute(
+        custom.Noise_EmptyNoise(), guider, comfy.samplers.sampler_object("euler"), sigmas, latent
+    ).result[0]
+    assert torch.equal(output["samples"], plain["samples"])
+    assert "no other noises were tried" in SGOOLReportNode.execute(sampler=sampler, latent=output).result[2]

@@ -25,10 +25,10 @@ from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
 from sgool.harness.pack import ROOT
 from sgool.harness.server import Server
 from sgool.latent_optimization.presets import PRESETS, Procedure
-from sgool.latent_optimization.random_streams import draw_normal, make_streams
+from sgool.latent_optimization.random_streams import draw_normal, streams_for
 from sgool.latent_optimization.reversible import BDIA, EDICT, OBELM
 from sgool.nodes.sampling import SGOOLKSamplerNode, SGOOLSamplerNode
-from sgool.nodes.settings import PROCEDURES, settings_from
+from sgool.nodes.settings import PROCEDURES
 from torch import Tensor
 
 import nodes
@@ -37,7 +37,6 @@ from .objectives import Red
 from .tiny_models import MODEL_TYPES, conditioning, tiny_model, tiny_vae
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
-PUBLISHED, OWN = PROCEDURES
 SIDE = 8
 
 
@@ -86,8 +85,7 @@ def ksampled(model: Any, *, objective: Any = None, preset: str = "DOODL", iterat
         "negative": conditioning(2),
         "latent_image": {"samples": torch.zeros(1, 4, 8, 8)},
         "denoise": 1.0,
-        "preset": preset,
-        "iterations": iterations,
+        "preset": {"preset": preset, "iterations": iterations},
         "objective": objective,
         "vae": tiny_vae(),
         **changes,
@@ -125,7 +123,7 @@ class ByHand(comfy.samplers.Sampler):
 
     def __init__(self, vae: Any, iterations: int, seed: int) -> None:
         self.vae, self.iterations = vae, iterations
-        self.draws = make_streams([torch.Generator().manual_seed(seed)], 1)[0].perturbations
+        self.seed = seed
 
     def losses(self, model_wrap: Any, run: NoiseToLatent, noise: Tensor) -> Tensor:
         total = torch.zeros(())
@@ -138,6 +136,7 @@ class ByHand(comfy.samplers.Sampler):
         run = NoiseToLatent(ReversibleSampler(EDICT(0.93)), model_wrap, sigmas, extra_args, rest[0], both=True)
         with memory.gradient_settings(model_wrap.model_patcher, fine=False), torch.inference_mode(False), torch.enable_grad():
             x, velocity = noise.clone(), torch.zeros(())
+            draws = streams_for(noise, self.seed)[0].perturbations
             norm = x.norm()
             for _ in range(self.iterations):
                 leaf = x.clone().requires_grad_()
@@ -145,7 +144,7 @@ class ByHand(comfy.samplers.Sampler):
                 pull = -0.5 * of_both / 2  # the tied pair starts from one noise: of_both is the sum of the two gradients
                 self.clipped = float((pull.abs() > 1e-3).float().mean())
                 velocity = 0.9 * velocity + pull.clamp(-1e-3, 1e-3)
-                x = x + velocity + 1e-4 * draw_normal([self.draws], x)
+                x = x + velocity + 1e-4 * draw_normal([draws], x)
                 x = x / x.norm() * norm
         self.noise = x
         return x
@@ -153,8 +152,8 @@ class ByHand(comfy.samplers.Sampler):
 
 def test_the_node_takes_the_published_steps(model: Any) -> None:
     """With fewer steps, to be quick, and one objective that draws nothing."""
-    settings = replace(PRESETS["DOODL"], procedure=Procedure(steps=4))
-    noise = ksampled(model, objective=Red(), iterations=5, settings=settings)[1]["samples"]
+    settings = replace(PRESETS["DOODL"].with_iterations(5), procedure=Procedure(steps=4))
+    noise = ksampled(model, objective=Red(), settings=settings)[1]["samples"]
     start = comfy.sample.prepare_noise(torch.zeros(1, 4, 8, 8), 5)
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 4)
     by_hand = ByHand(tiny_vae(), 5, seed=5)
@@ -175,16 +174,15 @@ def test_without_iterations_it_samples_plainly_by_the_procedure(model: Any) -> N
 
 
 def test_settings_take_the_procedure_away_and_give_it(model: Any) -> None:
-    own = settings_from("DOODL", {"procedure": OWN})
+    own = replace(PRESETS["DOODL"].with_iterations(1), procedure=PROCEDURES["none"])
     assert own.procedure is None
-    assert own.rule == PRESETS["DOODL"].rule
-    latent, _, _, text = ksampled(model, iterations=0, settings=own)
+    latent, _, _, text = ksampled(model, settings=own.with_iterations(0))
     (theirs,) = nodes.common_ksampler(
         model, 5, 3, 4.0, "dpm_2", "normal", conditioning(1), conditioning(2), {"samples": torch.zeros(1, 4, 8, 8)}
     )
     assert torch.equal(latent["samples"], theirs["samples"])
     assert "By the preset" not in text
-    assert settings_from("balanced", {"procedure": PUBLISHED}).procedure == PRESETS["DOODL"].procedure
+    assert PROCEDURES["DOODL"] == PRESETS["DOODL"].procedure
     objective = clip_loss()
     text = ksampled(model, objective=objective, settings=own)[3]
     assert {shape[0] for shape in objective.encoder.shown} == {5}
@@ -193,11 +191,13 @@ def test_settings_take_the_procedure_away_and_give_it(model: Any) -> None:
 
 def custom(model: Any, sampler: Any, objective: Any, *, steps: int = 2, cfg: float = 8.0, preset: str = "DOODL") -> tuple[str, Tensor]:
     """SGOOL Sampler in core's SamplerCustom; returns its messages, and the latent."""
-    sgool = SGOOLSamplerNode.execute(sampler=sampler, preset=preset, iterations=1, objective=objective, vae=tiny_vae()).result[0]
+    sgool = SGOOLSamplerNode.execute(
+        sampler=sampler, preset={"preset": preset, "iterations": 1}, objective=objective, vae=tiny_vae()
+    ).result[0]
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", steps)
     start = comfy.sample.prepare_noise(torch.zeros(1, 4, 8, 8), 5)
     latent = comfy.sample.sample_custom(model, start, cfg, sgool, sigmas, conditioning(1), conditioning(2), start * 0, seed=5)
-    return "\n".join(sgool.outcome.messages), latent
+    return "\n".join(sgool.outcomes.last.messages), latent
 
 
 def test_the_sampler_node_takes_the_cutouts_and_says_what_is_not_the_procedures(model: Any) -> None:
@@ -235,7 +235,7 @@ def test_samplers_are_named_as_people_know_them() -> None:
     assert sampler_name(ReversibleSampler(BDIA())) == "BDIA"
 
 
-def test_too_many_views_for_the_memory_are_named() -> None:
+def test_too_many_augmentations_for_the_memory_are_named() -> None:
     noise = torch.zeros(1, 4, 8, 8)
     assert "fewer augmentations" in too_large(noise, PRESETS["DOODL"])
     assert "fewer augmentations" not in too_large(noise, PRESETS["balanced"])
@@ -246,16 +246,9 @@ def test_too_many_views_for_the_memory_are_named() -> None:
 def test_the_procedure_on_a_server(server: Server) -> None:
     graph = json.loads((ROOT / "workflows" / "api" / "sgool_demo.json").read_text(encoding="utf-8"))
     graph["latent"]["inputs"]["batch_size"] = 1
-    graph["settings"] = {"class_type": "SGOOL_Settings", "inputs": {**default_widgets(server), "preset": "SGOOL", "best_of": 1}}
-    graph["optimized"]["inputs"].update(settings=["settings", 0], iterations=1)
-    kept = ["model", "prompt", "positive", "negative", "latent", "objective", "optimized", "history", "settings"]
+    graph["optimized"]["inputs"] |= {"preset": "SGOOL", "preset.iterations": 1}
+    kept = ["model", "prompt", "positive", "negative", "latent", "objective", "optimized", "history"]
     text = server.run({name: graph[name] for name in kept})["history"]["text"][0]
     assert "EDICT (mix 0.93), 50 steps, CFG 7.5, in the place of euler, 12 steps, CFG 3." in text
     assert "16 random cutouts" in text
     assert "200 model calls" in text
-
-
-def default_widgets(server: Server) -> dict[str, Any]:
-    info = server.object_info("SGOOL_Settings")
-    inputs = {**info["input"]["required"], **info["input"].get("optional", {})}
-    return {name: options["default"] for name, (_, options) in inputs.items()}

@@ -12,7 +12,8 @@ from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced
 from sgool.comfy_bridge.inversion import PAIR
 from sgool.comfy_bridge.noise_objects import GivenNoise
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
-from sgool.latent_optimization.presets import Settings
+from sgool.latent_optimization.presets import Preset
+from sgool.latent_optimization.settings import Settings
 from sgool.nodes.reversible import InvertImage, NoiseFromLatent, ReversibleSamplerNode
 from torch import Tensor
 
@@ -98,13 +99,13 @@ def test_a_image_is_encoded() -> None:
 def test_an_inverted_image_is_optimized_from_where_it_is() -> None:
     model, red = gentle_model(), Red()
     noise, sampler, sigmas, latent, _ = inverted(model, steps=4)
-    outer = SGOOLSampler(sampler, red, tiny_vae(), Settings(iterations=3))
+    outer = SGOOLSampler(sampler, red, tiny_vae(), Preset(Settings(iterations=3)))
     changed = sampled(model, noise, outer, sigmas, latent)
-    assert outer.outcome is not None
-    losses = [row.loss for row in outer.outcome.history.rows]
+    assert outer.outcomes.last is not None
+    losses = [row.loss for row in outer.outcomes.last.history.rows]
     assert all(after < before for before, after in zip(losses[0], losses[-1], strict=True))
     assert relative(changed, image()) > 1e-2
-    still = SGOOLSampler(sampler, red, tiny_vae(), Settings(iterations=0))
+    still = SGOOLSampler(sampler, red, tiny_vae(), Preset(Settings(iterations=0)))
     assert relative(sampled(model, noise, still, sigmas, latent), image()) < 1e-5
 
 
@@ -113,7 +114,7 @@ def test_with_a_mask_only_the_masked_part_is_edited() -> None:
     noise, sampler, sigmas, latent, _ = inverted(model, steps=4)
     mask = torch.zeros(1, 8, 8)
     mask[:, :, :4] = 1
-    outer = SGOOLSampler(sampler, Red(), tiny_vae(), Settings(iterations=2))
+    outer = SGOOLSampler(sampler, Red(), tiny_vae(), Preset(Settings(iterations=2)))
     changed = sampled(model, noise, outer, sigmas, {**latent, "noise_mask": mask})
     assert torch.allclose(changed[..., 4:], image()[..., 4:], atol=1e-4)
     assert not torch.allclose(changed[..., :4], image()[..., :4], atol=1e-2)
@@ -164,7 +165,7 @@ def test_what_cannot_be_inverted_is_refused_before_the_model_is_called(changes: 
 def test_an_optimizing_sampler_is_refused() -> None:
     sampler = ReversibleSamplerNode.execute("EDICT", 0.93, 1.0, "float64")[0]
     with pytest.raises(ValueError, match="the reversible sampler that it wraps"):
-        inverted(gentle_model(), sampler=SGOOLSampler(sampler, None, None, Settings(iterations=0)))
+        inverted(gentle_model(), sampler=SGOOLSampler(sampler, None, None, Preset(Settings(iterations=0))))
 
 
 def test_noise_of_another_shape_is_refused() -> None:

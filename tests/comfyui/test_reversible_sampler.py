@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import replace
 from typing import Any
 
 import comfy.model_management
@@ -15,8 +14,9 @@ from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
-from sgool.latent_optimization.presets import PRESETS, Settings
+from sgool.latent_optimization.presets import PRESETS, Preset
 from sgool.latent_optimization.reversible import BDIA, EDICT, OBELM, McCallumFoster, Solver
+from sgool.latent_optimization.settings import Settings
 from torch import Tensor
 
 from .analytic import AnalyticGuider, directional, relative_error
@@ -35,14 +35,14 @@ def noise(dtype: torch.dtype = torch.float64, shape: tuple[int, ...] = (2, 3, 4,
 def analytic_run(solver: Solver, kind: str = "eps", steps: int = 6, masked: bool = False, **kwargs: Any) -> NoiseToLatent:
     guider = AnalyticGuider(kind)
     sigmas = comfy.samplers.calculate_sigmas(guider.inner_model.model_sampling, "normal", steps).double()
-    run = NoiseToLatent(ReversibleSampler(solver), guider, sigmas, {"model_options": {}, "seed": 7}, torch.zeros((), dtype=torch.float64))
+    latent_image, mask = torch.zeros((), dtype=torch.float64), None
     if masked:
-        run.latent_image = noise() * 0.5 + 1
-        run.denoise_mask = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
-        run.denoise_mask[:, :, :, :2] = 1
-    for name, value in kwargs.items():
-        setattr(run, name, value)
-    return run
+        latent_image = noise() * 0.5 + 1
+        mask = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
+        mask[:, :, :, :2] = 1
+    sampler = ReversibleSampler(solver, pair=kwargs.pop("pair", None))
+    sigmas = kwargs.pop("sigmas", sigmas)
+    return NoiseToLatent(sampler, guider, sigmas, {"model_options": {}, "seed": 7}, latent_image, mask, **kwargs)
 
 
 def sampled(model: Any, sampler: Any, steps: int = 6, latent: dict[str, Any] | None = None, cfg: float = 2.0) -> Tensor:
@@ -173,19 +173,19 @@ def test_what_is_kept_for_backward_does_not_grow_with_the_steps() -> None:
 @pytest.mark.parametrize("solver", [EDICT(), BDIA()], ids=str)
 def test_sgool_optimizes_through_it(solver: Solver) -> None:
     model, red = tiny_model(), Red()
-    outer = SGOOLSampler(ReversibleSampler(solver), red, tiny_vae(), Settings(iterations=3))
+    outer = SGOOLSampler(ReversibleSampler(solver), red, tiny_vae(), Preset(Settings(iterations=3)))
     found = sampled(model, outer, 4, cfg=1.5)
     assert torch.isfinite(found).all()
-    assert outer.outcome is not None
-    losses = [row.loss for row in outer.outcome.history.rows]
+    assert outer.outcomes.last is not None
+    history = outer.outcomes.last.history
+    losses = [row.loss for row in history.rows]
     assert all(last < first for first, last in zip(losses[0], losses[-1], strict=True))
-    assert outer.outcome.history.rows[-1].cost.model_calls is not None
+    assert history.rows[-1].cost.model_calls is not None
 
 
 @pytest.mark.parametrize("at", [3, 20], ids=["forwards", "backwards"])
 def test_cancel_works_in_both_directions(at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = analytic_run(EDICT())
-    run.before_call = lambda: comfy.model_management.interrupt_current_processing(run.model.calls >= at)
+    run = analytic_run(EDICT(), before_call=lambda: comfy.model_management.interrupt_current_processing(run.model.calls >= at))
     leaf = noise().requires_grad_()
     with pytest.raises(comfy.model_management.InterruptProcessingException):
         torch.autograd.grad(run(leaf).sum(), leaf)
@@ -197,10 +197,8 @@ def test_cancel_works_in_both_directions(at: int, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("solver", SOLVERS, ids=str)
 def test_what_cannot_work_is_said_before_the_model_is_called(solver: Solver) -> None:
     def refusal(sigmas: list[float] | None = None, start: Tensor | None = None, pair: Tensor | None = None) -> str:
-        run = analytic_run(solver)
-        run.sampler = ReversibleSampler(solver, pair=pair)
-        if sigmas is not None:
-            run.sigmas = torch.tensor(sigmas, dtype=torch.float64)
+        given = {} if sigmas is None else {"sigmas": torch.tensor(sigmas, dtype=torch.float64)}
+        run = analytic_run(solver, pair=pair, **given)
         with pytest.raises(ValueError, match=r"\w") as caught:
             run.plain(noise() if start is None else start)
         assert run.model.calls == 0
@@ -221,14 +219,16 @@ def test_an_unknown_precision_is_refused() -> None:
 
 def test_the_published_presets_judge_both_latents_of_a_coupled_pair() -> None:
     model = tiny_model()
-    settings = replace(PRESETS["DOODL"], iterations=2)
-    coupled, single = (SGOOLSampler(ReversibleSampler(solver), Red(), tiny_vae(), settings) for solver in (EDICT(), BDIA()))
+    preset = PRESETS["DOODL"].with_iterations(2)
+    coupled, single = (SGOOLSampler(ReversibleSampler(solver), Red(), tiny_vae(), preset) for solver in (EDICT(), BDIA()))
     for sampler in (coupled, single):
         assert torch.isfinite(sampled(model, sampler, 3, cfg=1.5)).all()
-        assert sampler.outcome is not None
     assert coupled.objective.calls == 2 * single.objective.calls
-    assert any("judged alone" in message for message in single.outcome.messages)
-    assert not any("judged alone" in message for message in coupled.outcome.messages)
+    of_single, of_coupled = single.outcomes.last, coupled.outcomes.last
+    assert of_single is not None
+    assert of_coupled is not None
+    assert any("judged alone" in message for message in of_single.messages)
+    assert not any("judged alone" in message for message in of_coupled.messages)
 
 
 def test_both_latents_have_their_gradient() -> None:

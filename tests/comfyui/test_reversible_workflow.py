@@ -30,7 +30,7 @@ def test_the_template_returns_the_image_and_edits_it(server: Server) -> None:
     graph = json.loads((ROOT / "workflows" / "api" / "sgool_edit_image.json").read_text(encoding="utf-8"))
     graph["image"]["inputs"]["image"] = "sgool_test_image.png"
     graph["inverted"]["inputs"]["steps"] = 6
-    graph["sgool"]["inputs"]["iterations"] = 2
+    graph["sgool"]["inputs"]["preset.iterations"] = 2
     graph["encoded"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["image", 0], "vae": ["model", 2]}}
     graph["plain"] = {"class_type": "VAEDecode", "inputs": {"samples": ["encoded", 0], "vae": ["model", 2]}}
     graph["save_plain"] = {"class_type": "SaveImage", "inputs": {"images": ["plain", 0], "filename_prefix": "plain"}}

@@ -69,9 +69,7 @@ def test_samplers_that_draw_from_the_global_generator_draw_the_same_each_time() 
 def test_a_mask_and_a_latent_image() -> None:
     mask = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
     mask[:, :, :, :2] = 1
-    run = run_of("dpmpp_2m")
-    run.latent_image = noise() * 0.5 + 1
-    run.denoise_mask = mask
+    run = run_of("dpmpp_2m", latent_image=noise() * 0.5 + 1, denoise_mask=mask)
     assert relative_error(*directional(run, noise())) <= TOLERANCE
 
 

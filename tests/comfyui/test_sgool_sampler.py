@@ -13,9 +13,11 @@ import comfy.utils
 import comfy_extras.nodes_custom_sampler as custom
 import pytest
 import torch
-from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
+from sgool.comfy_bridge.outcome import Outcome
+from sgool.comfy_bridge.sgool_sampler import LAST_RUN, SGOOLSampler
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
-from sgool.latent_optimization.presets import Settings
+from sgool.latent_optimization.presets import Preset
+from sgool.latent_optimization.settings import Settings
 from torch import Tensor
 
 from .objectives import Red
@@ -52,16 +54,20 @@ def sample(model: Any, sampler: Any, start: Tensor | None = None, seed: int = 5,
     )
 
 
-def wrapped(name: str = "euler", objective: Any = None, settings: Settings = SETTINGS) -> SGOOLSampler:
-    return SGOOLSampler(comfy.samplers.sampler_object(name), objective or Red(), tiny_vae(), settings)
+def wrapped(name: str = "euler", objective: Any = None, settings: Settings = SETTINGS, **others: Any) -> SGOOLSampler:
+    return SGOOLSampler(comfy.samplers.sampler_object(name), objective or Red(), tiny_vae(), Preset(settings, **others))
+
+
+def outcome_of(sampler: SGOOLSampler) -> Outcome:
+    assert sampler.outcomes.last is not None
+    return sampler.outcomes.last
 
 
 @pytest.mark.parametrize("name", ["euler", "dpmpp_2m_sde", "euler_ancestral", "lcm", "ddim", "uni_pc"])
 def test_the_optimized_noise_gives_the_same_latent_plainly(name: str, model: Any) -> None:
     sampler = wrapped(name)
     latent = sample(model, sampler)
-    outcome = sampler.outcome
-    assert outcome is not None
+    outcome = outcome_of(sampler)
     assert not torch.equal(outcome.noise, noise())
     assert torch.equal(sample(model, comfy.samplers.sampler_object(name), outcome.noise), latent)
     losses = [loss for _, loss in outcome.history.losses(0)]
@@ -75,8 +81,8 @@ def test_the_same_seed_gives_the_same_bits(name: str, model: Any) -> None:
         torch.manual_seed(disturbance)
         sampler = wrapped(name, settings=replace(SETTINGS, best_of=2))
         latent = sample(model, sampler)
-        assert sampler.outcome is not None
-        results.append((latent, sampler.outcome.noise, [row.loss for row in sampler.outcome.history.rows]))
+        outcome = outcome_of(sampler)
+        results.append((latent, outcome.noise, [row.loss for row in outcome.history.rows]))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
     assert results[0][2] == results[1][2]
@@ -99,24 +105,22 @@ def test_a_image_of_a_batch_fares_as_it_would_alone(model: Any) -> None:
 
 def test_fewer_calls_with_gradient_still_improve(model: Any) -> None:
     for schedule in (JacobianSchedule("last", 1), JacobianSchedule("every", 2)):
-        sampler = wrapped(settings=replace(SETTINGS, jacobian=schedule, iterations=3))
+        sampler = wrapped(settings=Settings(iterations=3), jacobian=schedule)
         sample(model, sampler)
-        assert sampler.outcome is not None
-        losses = [loss for _, loss in sampler.outcome.history.losses(0)]
+        losses = [loss for _, loss in outcome_of(sampler).history.losses(0)]
         assert losses[-1] < losses[0]
 
 
 def test_scoring_anew_decodes_each_iterate_once(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sgool.comfy_bridge import sgool_sampler
+    from sgool.comfy_bridge import optimization
 
     decoded = []
-    decode = sgool_sampler.decode_with_grad
-    monkeypatch.setattr(sgool_sampler, "decode_with_grad", lambda *args: decoded.append(args) or decode(*args))
+    decode = optimization.decode_with_grad
+    monkeypatch.setattr(optimization, "decode_with_grad", lambda *args: decoded.append(args) or decode(*args))
     sampler = wrapped(settings=replace(SETTINGS, returned="rescored", rescoring_candidates=3, rescoring_augmentations=4))
     sample(model, sampler, noise(1))
-    assert sampler.outcome is not None
-    assert len(sampler.outcome.history.rescored) == 3
-    assert sampler.outcome.history.cost.evaluations == 3 + 3 * 4
+    assert len(outcome_of(sampler).history.rescored) == 3
+    assert outcome_of(sampler).history.cost.evaluations == 3 + 3 * 4
     assert len(decoded) == 3 + 3  # once in its iteration, once for its four augmentations
 
 
@@ -130,7 +134,56 @@ def test_in_the_advanced_sampler_node(model: Any) -> None:
     output, denoised = custom.SamplerCustomAdvanced.execute(custom.Noise_RandomNoise(3), guider, sampler, sigmas, latent).result
     assert output["samples"].shape == SHAPE
     assert not torch.equal(output["samples"], torch.zeros(SHAPE))
-    assert torch.allclose(denoised["samples"], output["samples"], atol=1e-4)  # the last step ends at sigma 0
+    assert torch.equal(denoised["samples"], output["samples"])  # the last step ends at sigma 0
+    assert sampler.outcomes.of(output["samples"]) is outcome_of(sampler)
+    with pytest.raises(ValueError, match="not made by this sampler"):
+        sampler.outcomes.of(output["samples"] + 1)
+
+
+def run_through(model: Any, sampler: Any, sigmas: Tensor, monkeypatch: pytest.MonkeyPatch) -> tuple[Tensor, Tensor, int]:
+    """Output and denoised output of core's SamplerCustomAdvanced, and the model calls made."""
+    calls = [0]
+    apply_model = model.model.apply_model
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls[0] += 1
+        return apply_model(*args, **kwargs)
+
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(conditioning(1), conditioning(2))
+    guider.set_cfg(1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(model.model, "apply_model", counted)
+        output, denoised = custom.SamplerCustomAdvanced.execute(
+            custom.Noise_RandomNoise(3), guider, sampler, sigmas, {"samples": torch.zeros(SHAPE)}
+        ).result
+    return output["samples"], denoised["samples"], calls[0]
+
+
+def test_the_last_run_is_not_repeated(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 3)
+    sampler = wrapped()
+    output, _, calls = run_through(model, sampler, sigmas, monkeypatch)
+    outcome = outcome_of(sampler)
+    assert calls == 3 * 3 + 2 * 3  # three runs, and backward computes each call of two of them again
+    assert (outcome.history.cost.sampler_runs, outcome.history.cost.model_calls) == (3, 9)
+    plain = run_through(model, comfy.samplers.sampler_object("euler"), sigmas, monkeypatch)[0]
+    assert not torch.equal(output, plain)
+
+
+def test_a_schedule_that_ends_early_has_its_denoised_output_and_says_what_that_took(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 5)[:4]
+    sampler = wrapped()
+    output, denoised, calls = run_through(model, sampler, sigmas, monkeypatch)
+    outcome = outcome_of(sampler)
+    assert LAST_RUN in outcome.messages
+    assert calls == 3 * 3 + 2 * 3 + 3
+    assert outcome.history.cost.sampler_runs == 4
+    monkeypatch.setattr(custom.Noise_RandomNoise, "generate_noise", lambda self, latent: outcome.noise)
+    theirs = run_through(model, comfy.samplers.sampler_object("euler"), sigmas, monkeypatch)
+    assert torch.equal(output, theirs[0])
+    assert torch.equal(denoised, theirs[1])
+    assert not torch.allclose(denoised, output, atol=0.1)
 
 
 def test_progress_has_images_and_ends_complete(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,11 @@ import pytest
 import torch
 from sgool.latent_optimization.history import History
 from sgool.latent_optimization.optimize import optimize
-from sgool.latent_optimization.presets import PRESETS, Settings
+from sgool.latent_optimization.presets import PRESETS
+from sgool.latent_optimization.recorder import Recorder
 from sgool.latent_optimization.regularizers import WhiteNoise
-from sgool.latent_optimization.update_rules import NormalizedGradient
+from sgool.latent_optimization.settings import Settings
+from sgool.latent_optimization.update_rules.normalized_gradient import NormalizedGradient
 
 from .toy import Quadratic, linear_sampler, normal
 
@@ -60,7 +62,7 @@ def test_the_text_has_a_table_for_each_image(history: History) -> None:
     text = history.to_text()
     lines = text.splitlines()
     assert lines[0] == "Image 1"
-    assert lines[1].startswith(f"started from noise {history.chosen[0]} of losses ")
+    assert lines[1].startswith(f"started from noise {history.started_from[0]} of losses ")
     assert lines[2].split() == ["iteration", "loss", "distance", "gradient", "step", "rms", "noise", "rms", "factor"]
     assert lines[3].split()[0] == "0"
     assert float(lines[3].split()[1]) == pytest.approx(history.rows[0].loss[0], rel=1e-4)
@@ -72,7 +74,7 @@ def test_the_text_has_a_table_for_each_image(history: History) -> None:
 
 
 def test_the_text_of_a_run_that_was_never_scored() -> None:
-    result = optimize(normal(2, 4), linear_sampler(), None, Settings(iterations=0), count_model_calls=lambda: 20)
+    result = optimize(normal(2, 4), linear_sampler(), None, Settings(iterations=0), recorder=Recorder(count_model_calls=lambda: 20))
     assert result.history.losses(0) == []
     assert "Image 1\n" in result.history.to_text()
     assert result.history.to_text().endswith("1 sampler runs, 0 of them differentiated, 0 evaluations, 20 model calls")
@@ -80,5 +82,5 @@ def test_the_text_of_a_run_that_was_never_scored() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_can_be_written_down(name: str) -> None:
-    history = optimize(torch.ones(1, 4), linear_sampler(), Quadratic(torch.zeros(1, 4)), PRESETS[name]).history
+    history = optimize(torch.ones(1, 4), linear_sampler(), Quadratic(torch.zeros(1, 4)), PRESETS[name].settings).history
     assert json.dumps(history.to_dict(), allow_nan=False)

@@ -25,21 +25,13 @@ class Quadratic:
         self.jitter = jitter
         self.calls: list[tuple[int, int]] = []
 
-    def __call__(
-        self, latent: Tensor, iteration: int, generator: torch.Generator | None, indices: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        index = int(indices[0])
+    def __call__(self, latent: Tensor, index: int, iteration: int, generator: torch.Generator | None) -> tuple[Tensor, dict[str, Tensor]]:
         self.calls.append((iteration, index))
-        target = self.target[indices].to(latent)
+        target = self.target[index : index + 1].to(latent)
         if self.jitter and generator is not None:
             target = target + self.jitter * torch.randn(target.shape, generator=generator).to(latent)
         losses = ((latent - target) ** 2).flatten(1).mean(dim=1)
         return losses, {"distance": losses.detach().sqrt()}
-
-
-def generators(*seeds: int) -> list[torch.Generator]:
-    """One CPU generator for each seed."""
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:

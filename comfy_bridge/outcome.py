@@ -1,0 +1,70 @@
+"""What an SGOOL sampler's run has to say besides its latent, and finding it again by that latent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..latent_optimization.history import History
+
+MOST_KEPT = 16
+NOT_OURS = (
+    "This latent was not made by this sampler: connect the SGOOL Sampler and the output of the node that sampled with it, in one graph."
+)
+
+
+@dataclass
+class Outcome:
+    """One run.
+
+    Attributes:
+        noise: ``(B, ...)`` float32 on the CPU: from this noise, the wrapped sampler alone gives the latent that was returned.
+        history: the numbers of the run.
+        messages: sentences for the user.
+    """
+
+    noise: Tensor
+    history: History
+    messages: list[str] = field(default_factory=list)
+
+    def to_text(self) -> str:
+        """Messages and tables."""
+        return "\n\n".join([*self.messages, self.history.to_text()])
+
+
+class Outcomes:
+    """The outcomes of a sampler's last runs, known by the latents they made: one SAMPLER may serve several nodes of a graph."""
+
+    def __init__(self) -> None:
+        self._by_latent: OrderedDict[str, Outcome] = OrderedDict()
+
+    @property
+    def last(self) -> Outcome | None:
+        """The newest, or ``None``."""
+        return next(reversed(self._by_latent.values()), None)
+
+    def add(self, model_wrap: Any, latent: Tensor, outcome: Outcome) -> None:
+        """Note the outcome of the run that made ``latent``, in the model's space, and forget the oldest."""
+        with torch.no_grad():
+            samples = model_wrap.inner_model.process_latent_out(latent.detach().to(torch.float32))
+        key = _key(samples)
+        self._by_latent.pop(key, None)
+        self._by_latent[key] = outcome
+        while len(self._by_latent) > MOST_KEPT:
+            self._by_latent.popitem(last=False)
+
+    def of(self, samples: Tensor) -> Outcome:
+        """The outcome of the run that made a LATENT's ``samples``. Raises ``ValueError`` where it was none of these."""
+        found = self._by_latent.get(_key(samples))
+        if found is None:
+            raise ValueError(NOT_OURS)
+        return found
+
+
+def _key(samples: Tensor) -> str:
+    return hashlib.sha256(samples.detach().to("cpu", torch.float32).contiguous().numpy().tobytes()).hexdigest()

@@ -1,0 +1,62 @@
+"""Widgets made of the dataclass fields that they set, so that names, defaults, ranges and help stand in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from comfy_api.latest import io
+
+LARGEST = 1e6  # the page wants an end to every number
+MOST = 10000
+
+
+def widgets_of(kind: type[Any], defaults: Any = None, names: list[str] | None = None) -> list[io.Input]:
+    """A widget for each field of a dataclass that has a range or options (latent_optimization/ranged.py).
+
+    Args:
+        kind: the dataclass.
+        defaults: an instance whose values are the widgets' defaults; the fields' own where ``None``.
+        names: only these fields.
+    """
+    values = kind() if defaults is None else defaults
+    fields = [field for field in dataclasses.fields(kind) if "range" in field.metadata or "options" in field.metadata]
+    return [_widget(field, getattr(values, field.name)) for field in fields if names is None or field.name in names]
+
+
+def _widget(field: dataclasses.Field[Any], default: Any) -> io.Input:
+    tooltip = field.metadata["help"]
+    if "options" in field.metadata:
+        return io.Combo.Input(field.name, options=list(field.metadata["options"]), default=default, tooltip=tooltip)
+    span = field.metadata["range"]
+    if span.whole:
+        return io.Int.Input(field.name, default=default, min=int(span.low), max=MOST, tooltip=tooltip)
+    high = min(span.high, LARGEST)
+    if not span.high_included and math.isfinite(span.high):
+        high -= 1e-4 * abs(high)
+    # About a tenth of the way to the nearer end: a click changes something, and does not leave the range.
+    room = min(default, span.high - default) if default else 0.01
+    step = 10.0 ** math.floor(math.log10(room / 10) + 1e-9)
+    low = span.low if span.low_included else span.low + step / 10
+    return io.Float.Input(field.name, default=default, min=low, max=high, step=step, round=False, tooltip=tooltip)
+
+
+def choice_of(name: str, kinds: dict[str, type[Any]], tooltip: str, default: Any = None, none: str | None = None) -> io.Input:
+    """A combo of dataclasses by name, each with the widgets of its own fields. The first is the default.
+
+    Args:
+        kinds: name -> dataclass.
+        default: the instance that is chosen, and whose values are shown, at first; ``None`` where ``none`` is.
+        none: the name of an option without a dataclass, which comes first.
+    """
+    options = [io.DynamicCombo.Option(none, [])] if none is not None else []
+    ordered = sorted(kinds.items(), key=lambda item: item[1] is not type(default))
+    options += [io.DynamicCombo.Option(key, widgets_of(kind, default if kind is type(default) else None)) for key, kind in ordered]
+    return io.DynamicCombo.Input(name, options=options, tooltip=tooltip)
+
+
+def chosen(value: dict[str, Any], name: str, kinds: dict[str, type[Any]]) -> Any:
+    """The instance that a ``choice_of`` says; ``None`` for its option without a dataclass."""
+    numbers = {key: number for key, number in value.items() if key != name}
+    return kinds[value[name]](**numbers) if value[name] in kinds else None
