@@ -54,7 +54,7 @@ def command_line(command: str, arguments: list[str]) -> list[str]:
         known = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("_"))
         if not arguments or arguments[0] not in known:
             raise SetupProblem(f"bench takes the name of a measurement: {', '.join(known) or 'there is none yet'}.")
-        return ["-m", "harness.script", str(ROOT / "benchmarks" / f"{arguments[0]}.py"), *arguments[1:]]
+        return ["-m", "harness.script", f"sgool.benchmarks.{arguments[0]}", *arguments[1:]]
     raise SetupProblem(f"there is no command {' '.join([command, *arguments])!r}; python run.py --help lists them.")
 
 

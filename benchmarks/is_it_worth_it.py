@@ -12,69 +12,80 @@ Resumable: what is in the folder already is not run again. The same prompts, see
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 from pathlib import Path
 
-import _environment as environment
+from sgool.demo.weights import WEIGHTS
+from sgool.harness.problems import SetupProblem, exit_with
+from sgool.harness.server import stop_on_signals
 
-environment.prepare()
+from .common.jobs import Job, Record, Store, plan, write
+from .common.sheets import Cell, write_sheets
+from .common.spread import spread
+from .worth import plots
+from .worth.discrimination import discrimination_table
+from .worth.methods import BASELINE, GROUPS, SEGMENTER, Method
+from .worth.prompts import CHUNK, HALVES, chunks
+from .worth.segmenter import load_segmenter
+from .worth.tables import comparison_table, gained_and_lost, image_of, kinds_table, rows_of
+from .worth.worker import Demo, DemoOwner
 
-from sgool.benchmarks.worth import plots, tables  # noqa: E402
-from sgool.benchmarks.worth.discrimination import discrimination_table  # noqa: E402
-from sgool.benchmarks.worth.methods import ABLATIONS, BEST_OF, CONTENDERS, IMPROVEMENTS, PROCEDURES, SALIENCY, Method  # noqa: E402
-from sgool.benchmarks.worth.pool import run_all  # noqa: E402
-from sgool.benchmarks.worth.prompts import HALVES, draw_prompts, places  # noqa: E402
-from sgool.benchmarks.worth.results import Results, weights_mark  # noqa: E402
-from sgool.benchmarks.worth.segmenter import load_segmenter  # noqa: E402
-from sgool.benchmarks.worth.worker import Worker  # noqa: E402
-from sgool.demo.weights import WEIGHTS  # noqa: E402  (needs the environment)
-
-GROUPS: dict[str, dict[str, Method]] = {
-    "saliency": SALIENCY,
-    "contenders": CONTENDERS,
-    "improvements": {name: each.method for name, each in IMPROVEMENTS.items()},
-    "ablations": ABLATIONS,
-    "procedures": PROCEDURES,
-}
-BASELINE = f"best of {BEST_OF}"
-CHANGED = "choose the iterate anew"  # what the ablations and the maps change
+CHANGED = "gradient, rescored"  # what the ablations and the maps change
+SMOKE = ["best of 8", "gradient", "gradient and saliency"]
 
 
-def chosen(options: argparse.Namespace) -> dict[str, Method]:
+def chosen(names: list[str], groups: list[str]) -> dict[str, Method]:
     """The methods asked for, the baseline and plain sampling among them."""
     every = {name: method for group in GROUPS.values() for name, method in group.items()}
-    if unknown := set(options.methods) - set(every):
-        raise SystemExit(f"There is no method {', '.join(sorted(unknown))}. Methods: {'; '.join(every)}.")
-    groups = [name for name in GROUPS if name != "procedures"] if "all" in options.groups else options.groups
-    names = [*options.methods, *(name for group in groups for name in GROUPS[group])]
-    return {name: every[name] for name in dict.fromkeys(["plain", BASELINE, *names])}
+    if unknown := set(names) - set(every):
+        raise SetupProblem(f"there is no method {', '.join(sorted(unknown))}. Methods: {'; '.join(every)}.")
+    groups = [name for name in GROUPS if name != "procedures"] if "all" in groups else groups
+    wanted = ["plain", BASELINE, *names, *(name for group in groups for name in GROUPS[group])]
+    return {name: every[name] for name in dict.fromkeys(wanted)}
 
 
-def report(results: Results, methods: dict[str, Method], wanted: list[int], folder: Path) -> None:
-    """Tables to standard output and to the folder, plots beside them."""
-    outcomes = {name: rows for name, method in methods.items() if (rows := results.of(method.fingerprint(), wanted)) is not None}
-    if BASELINE not in outcomes:
-        raise SystemExit(f"The folder does not have {len(wanted)} images of {BASELINE!r} yet; run without --tables-only.")
-    parts = [f"{len(wanted)} images", tables.main_table(outcomes, BASELINE), tables.kinds_table(outcomes)]
+def run(jobs: list[Job], methods: dict[str, Method], store: Store, options: argparse.Namespace) -> None:
+    """Run what is missing."""
+    missing, names = store.missing(jobs), {method.fingerprint(): name for name, method in methods.items()}
+    done = 0
+
+    def keep(job: Job, record: Record) -> None:
+        nonlocal done
+        if "failed" in record:
+            raise SetupProblem(f"{names[job.method]}: {record['failed']}")
+        store.add(job, record)
+        done += 1
+        right, first = sum(row["right"] for row in record["rows"]), job.place * CHUNK
+        which = f"prompts {first + 1} to {first + CHUNK}, seed {job.seed_number + 1}"
+        print(f"{done} of {len(missing)}: {names[job.method]}, {which}: {right} right", flush=True)
+
+    if missing:
+        owner = DemoOwner({method.fingerprint(): method for method in methods.values()}, options.folder)
+        spread(missing, owner, keep, print, workers=options.processes, scheduler=options.scheduler)
+
+
+def report(store: Store, outcomes: dict[str, list[Record]], out: Path) -> None:
+    """Tables to standard output and to the folder, plots and images beside them."""
+    parts = [f"{len(outcomes[BASELINE])} images", comparison_table(outcomes, BASELINE), kinds_table(outcomes)]
     if CHANGED in outcomes:
-        parts.append(tables.short_table({CHANGED: outcomes[CHANGED], **outcomes}, CHANGED))
-        ideas = {name: (idea.hypothesis, idea.prediction) for name, idea in IMPROVEMENTS.items()}
-        parts.append(tables.ideas_table(ideas, outcomes, BASELINE))
+        parts.append(comparison_table({CHANGED: outcomes[CHANGED], **outcomes}, CHANGED))
     text = "\n\n".join(parts) + "\n"
-    (folder / "table.md").write_text(text)
+    write(out / "table.md", text.encode())
     print(text)
-    plots.accuracy_against_cost(outcomes, folder / "cost.png")
-    plots.judge_against_score(outcomes, folder / "iterations.png")
-    told = [f"Prompts that only one of a method and {BASELINE!r} gets right."]
+    plots.accuracy_against_cost(outcomes, out / "cost.png")
+    plots.judge_against_score(outcomes, out / "iterations.png")
     for name, rows in outcomes.items():
-        for label, pairs in tables.gained_and_lost(rows, outcomes[BASELINE]).items():
-            if pairs:
-                told += [f"\n{name}, {label}:", *(f"- {row['prompt']}" for _, row in pairs)]
-                plots.strip(pairs[:12], results.image, folder / f"{label} - {name}.png")
-    (folder / "prompts.md").write_text("\n".join(told) + "\n")
+        sheet = []
+        for label, pairs in gained_and_lost(rows, outcomes[BASELINE]).items():
+            for pair in pairs[:12]:
+                cells = [Cell(each, [image_of(store, row)], (), row["right"]) for each, row in zip((BASELINE, name), pair, strict=True)]
+                sheet.append((f"{label}: {pair[0]['prompt']}", cells))
+        if sheet:
+            write_sheets(out / name.replace(":", ""), sheet)
 
 
-def main() -> None:
+def main(arguments: list[str]) -> int:
     """Run what is missing, then tell."""
     parser = argparse.ArgumentParser(prog="run.py bench is_it_worth_it", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--half", choices=HALVES, default="tune")
@@ -83,29 +94,46 @@ def main() -> None:
     parser.add_argument("--groups", nargs="*", choices=[*GROUPS, "all"], default=[], help="all: without the procedures, which take long")
     parser.add_argument("--methods", nargs="*", default=[])
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT", help="use the workers of this dask scheduler instead")
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "worth")
     parser.add_argument("--tables-only", action="store_true", help="run nothing")
     parser.add_argument("--attention", action="store_true", help="run nothing; how well the scorer tells right from wrong with each map")
     parser.add_argument("--smoke", action="store_true", help="10 prompts, the main contenders")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.smoke:
-        options.prompts, options.methods = 10, ["best of 8", "gradient", "gradient and saliency"]
+        options.prompts, options.methods = 10, SMOKE
     elif not (options.groups or options.methods):
         options.groups = ["contenders"]
-    methods = chosen(options)
-    wanted = places(options.prompts, options.seeds)
-    results = Results(options.folder, options.half, weights_mark(WEIGHTS))
+    methods = chosen(options.methods, options.groups)
+    options.folder = options.folder.absolute()
+    store = Store(options.folder / options.half, {"half": options.half, "weights": weights_mark(WEIGHTS)})
+    jobs = plan(chunks(options.half, options.prompts), options.seeds, [method.fingerprint() for method in methods.values()])
+    if not options.tables_only and not options.attention:
+        if any(method.saliency == SEGMENTER for method in methods.values()):
+            load_segmenter(options.folder)  # once, before the workers need it
+        run(jobs, methods, store, options)
+
+    def rows(method: Method) -> list[Record]:
+        return rows_of(store, [job for job in jobs if job.method == method.fingerprint()], options.prompts)
+
+    outcomes = {name: found for name, method in methods.items() if len(found := rows(method)) == options.prompts * options.seeds}
     if options.attention:
-        print(discrimination_table(results, Worker(options.folder)))
-        return
-    if not options.tables_only:
-        load_segmenter(options.folder)
-        drawn = [prompt for number in range(options.seeds) for prompt in draw_prompts(options.half, options.prompts, number)]
-        run_all(methods, dict(zip(wanted, drawn, strict=True)), results, options.folder, options.processes)
-    out = options.folder / f"{options.half}-{options.prompts}x{options.seeds}"
-    out.mkdir(parents=True, exist_ok=True)
-    report(results, methods, wanted, out)
+        print(discrimination_table(store, [row for found in outcomes.values() for row in found], Demo(options.folder)))
+    elif BASELINE in outcomes:
+        report(store, outcomes, options.folder / f"{options.half}-{options.prompts}x{options.seeds}")
+    else:
+        raise SetupProblem(f"the folder does not have all images of {BASELINE!r} yet; run without --tables-only.")
+    return 0
+
+
+def weights_mark(folder: Path) -> str:
+    """Changes with the demo model, whose results are not to be mixed."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 if __name__ == "__main__":
-    main()
+    stop_on_signals()
+    exit_with(main, stopped="stopped; the same command goes on from here.")

@@ -41,6 +41,21 @@ class RunLost(ConnectionError):
     """The server answers, but knows nothing of the run: it was started anew since, or its queue was cleared."""
 
 
+def describe_outage(error: BaseException) -> str:
+    """Why a server is away, in a few words. ``error`` is one of OUTAGE."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"it answers with HTTP status {error.code}"
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, RunLost):
+        return "it was started anew, or its queue was cleared"
+    words: dict[type, str] = {
+        ConnectionRefusedError: "nobody listens there",
+        TimeoutError: "it does not answer in time",
+        ConnectionResetError: "it broke the connection off",
+    }
+    return words.get(type(reason), str(reason) or type(reason).__name__)
+
+
 class Client:
     """A ComfyUI server at ``url``, such as ``http://127.0.0.1:8188``."""
 

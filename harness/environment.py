@@ -133,10 +133,10 @@ def _bring_comfyui(python: Path, folder: Path, say: Say, environ: Mapping[str, s
 def _install(folder: Path, python: Path, tree: Path, say: Say, run_pip: Pip) -> None:
     """Install what is needed, unless the marker says that exactly this is installed."""
     wanted = comfyui_requirements((tree / "requirements.txt").read_text(encoding="utf-8"))
-    tests = (ROOT / "harness" / "requirements-test.txt").read_text(encoding="utf-8").split()
-    mark = fingerprint([*wanted, *tests])
+    tests, bench = ((ROOT / "harness" / f"requirements-{name}.txt").read_text(encoding="utf-8").split() for name in ("test", "bench"))
+    marks = {"fingerprint": fingerprint([*wanted, *tests]), "bench": fingerprint(bench)}
     marker = folder / MARKER
-    if json.loads(marker.read_text(encoding="utf-8")).get("fingerprint") == mark:
+    if json.loads(marker.read_text(encoding="utf-8")) == marks:
         return
     constraint = folder / "sgool-constraints.txt"
     constraint.write_text(f"{TORCH}\n{TORCHVISION}\n", encoding="utf-8")
@@ -144,7 +144,7 @@ def _install(folder: Path, python: Path, tree: Path, say: Say, run_pip: Pip) -> 
         ("torch", [TORCH]),
         ("torchvision", ["--no-deps", TORCHVISION]),
         ("ComfyUI's requirements", ["--constraint", str(constraint), *wanted]),
-        ("the tools of the tests", ["--constraint", str(constraint), *tests]),
+        ("the tools of the tests and benchmarks", ["--constraint", str(constraint), *dict.fromkeys([*tests, *bench])]),
     ]
     for what, packages in steps:
         say(f"Installing {what} (once) ...")
@@ -156,7 +156,7 @@ def _install(folder: Path, python: Path, tree: Path, say: Say, run_pip: Pip) -> 
             unfinished.unlink()
             raise
         unfinished.unlink()
-    _write(marker, json.dumps({"fingerprint": mark}))
+    _write(marker, json.dumps(marks))
 
 
 def _write(path: Path, text: str) -> None:

@@ -13,14 +13,19 @@ from . import comfyui, in_process
 from .pack import ROOT, load_pack
 
 
-def main() -> None:
-    """Prepare this process and hand over to the script, as if it had been started by itself."""
-    what, sys.argv = sys.argv[1], sys.argv[1:]
+def prepare() -> None:
+    """Make ``sgool`` and, where there is a ComfyUI, ``comfy`` importable in this process; also run by dask's workers, before all else."""
     tree = comfyui.find()
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
     if tree is not None:
         in_process.prepare(tree, ROOT / ".cache" / "comfyui-base", cpu=not _has_accelerator())
     load_pack()
+
+
+def main() -> None:
+    """Prepare this process and hand over to the script, as if it had been started by itself."""
+    what, sys.argv = sys.argv[1], sys.argv[1:]
+    prepare()
     if what.startswith("sgool."):
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:

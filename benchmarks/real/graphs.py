@@ -9,7 +9,8 @@ from typing import Any
 from sgool.harness.client import Graph, RunFailed
 from sgool.harness.problems import SetupProblem
 
-from .plan import BEST_OF, EDICT, PLAIN, PUBLISHED, WINNER, Job, Plan
+from ..common.jobs import Job
+from .comparison import BEST_OF, EDICT, PLAIN, PUBLISHED, WINNER, Comparison
 
 HUB = "hub:"
 Definitions = Mapping[str, dict[str, Any]]
@@ -31,12 +32,12 @@ ALWAYS = (
 PUBLISHED_VIEWS = {"views": "cutouts", "augmentation_count": 16, "reduce": "minimum"}
 
 
-def node_types(plan: Plan) -> tuple[str, ...]:
-    """Every node that the plan's graphs are made of."""
-    loaders = ["SGOOL_LoadDemoModel", "SGOOL_DemoJudge"] if plan.demo else ["CheckpointLoaderSimple", "SGOOL_LoadCLIPScorer"]
-    if plan.judging_scorers and plan.demo:
+def node_types(comparison: Comparison) -> tuple[str, ...]:
+    """Every node that the comparison's graphs are made of."""
+    loaders = ["SGOOL_LoadDemoModel", "SGOOL_DemoJudge"] if comparison.demo else ["CheckpointLoaderSimple", "SGOOL_LoadCLIPScorer"]
+    if comparison.judging_scorers and comparison.demo:
         loaders.append("SGOOL_LoadCLIPScorer")
-    if plan.saliency_model:
+    if comparison.saliency_model:
         loaders.append("SGOOL_LoadSaliencyModel")
     return (*loaders, *ALWAYS)
 
@@ -48,21 +49,21 @@ class Builder:
         SetupProblem: by :meth:`check`, for something that the server does not have.
     """
 
-    def __init__(self, plan: Plan, definitions: Definitions) -> None:
-        self.plan = plan
+    def __init__(self, comparison: Comparison, definitions: Definitions) -> None:
+        self.comparison = comparison
         self.definitions = definitions
 
     def check(self) -> None:
-        """Compare the names in the plan with what the server offers."""
-        plan = self.plan
-        wanted = [("KSampler", "sampler_name", plan.sampler), ("KSampler", "scheduler", plan.scheduler)]
-        wanted += [("SGOOL_KSampler", "preset", name) for name in PUBLISHED if name in plan.methods]
-        if not plan.demo:
-            wanted.append(("CheckpointLoaderSimple", "ckpt_name", plan.checkpoint))
-        scorers = [*plan.judging_scorers, *([] if plan.demo else [plan.optimized_scorer])]
+        """Compare the names in the comparison with what the server offers."""
+        comparison = self.comparison
+        wanted = [("KSampler", "sampler_name", comparison.sampler), ("KSampler", "scheduler", comparison.scheduler)]
+        wanted += [("SGOOL_KSampler", "preset", name) for name in PUBLISHED if name in comparison.methods]
+        if not comparison.demo:
+            wanted.append(("CheckpointLoaderSimple", "ckpt_name", comparison.checkpoint))
+        scorers = [*comparison.judging_scorers, *([] if comparison.demo else [comparison.optimized_scorer])]
         wanted += [("SGOOL_LoadCLIPScorer", "scorer_name", name) for name in scorers if not name.startswith(HUB)]
-        if plan.saliency_model:
-            wanted.append(("SGOOL_LoadSaliencyModel", "model_name", plan.saliency_model))
+        if comparison.saliency_model:
+            wanted.append(("SGOOL_LoadSaliencyModel", "model_name", comparison.saliency_model))
         for node, widget, value in wanted:
             options = self._options(node, widget)
             if value not in options:
@@ -71,36 +72,36 @@ class Builder:
     def graph(self, job: Job) -> Graph:
         """The workflow of one job. :func:`read_outputs` reads what it gives."""
         graph = self._loaders()
-        graph["positive"] = self._node("CLIPTextEncode", text=job.prompt, clip=["model", 1])
-        graph["negative"] = self._node("CLIPTextEncode", text=self.plan.negative, clip=["model", 1])
-        graph["latent"] = self._node("EmptyLatentImage", width=self.plan.width, height=self.plan.height, batch_size=1)
+        graph["positive"] = self._node("CLIPTextEncode", text=job.prompts[0], clip=["model", 1])
+        graph["negative"] = self._node("CLIPTextEncode", text=self.comparison.negative, clip=["model", 1])
+        graph["latent"] = self._node("EmptyLatentImage", width=self.comparison.width, height=self.comparison.height, batch_size=1)
         graph |= self._sampling(job)
         graph["image"] = self._node("VAEDecode", samples=["sampled", 0], vae=["model", 2])
         graph["preview"] = self._node("PreviewImage", images=["image", 0])
-        saliency = {"saliency_model": ["saliency_model", 0]} if self.plan.saliency_model else {}
+        saliency = {"saliency_model": ["saliency_model", 0]} if self.comparison.saliency_model else {}
         graph["map"] = self._node("SGOOL_PredictSaliency", image=["image", 0], **saliency)
         graph["overlay"] = self._node("SGOOL_SaliencyOverlay", image=["image", 0], mask=["map", 0])
         graph["saliency"] = self._node("PreviewImage", images=["overlay", 0])
         scorers = {"optimized": self._optimized_scorer()}
-        scorers |= {f"judging_{number}": [f"scorer_{number}", 0] for number in range(len(self.plan.judging_scorers))}
+        scorers |= {f"judging_{number}": [f"scorer_{number}", 0] for number in range(len(self.comparison.judging_scorers))}
         for name, link in scorers.items():
-            graph[f"score_{name}"] = self._node("SGOOL_CLIPScore", clip_scorer=link, images=["image", 0], prompt=job.prompt)
+            graph[f"score_{name}"] = self._node("SGOOL_CLIPScore", clip_scorer=link, images=["image", 0], prompt=job.prompts[0])
             graph[name] = self._node("PreviewAny", source=[f"score_{name}", 0])
-        if self.plan.demo:
-            graph["judge"] = self._node("SGOOL_DemoJudge", images=["image", 0], prompt=job.prompt)
+        if self.comparison.demo:
+            graph["judge"] = self._node("SGOOL_DemoJudge", images=["image", 0], prompt=job.prompts[0])
         return graph
 
     def _loaders(self) -> Graph:
         graph: Graph = {}
-        if self.plan.demo:
+        if self.comparison.demo:
             graph["model"] = self._node("SGOOL_LoadDemoModel")
         else:
-            graph["model"] = self._node("CheckpointLoaderSimple", ckpt_name=self.plan.checkpoint)
-            graph["scorer"] = self._scorer(self.plan.optimized_scorer)
-        for number, name in enumerate(self.plan.judging_scorers):
+            graph["model"] = self._node("CheckpointLoaderSimple", ckpt_name=self.comparison.checkpoint)
+            graph["scorer"] = self._scorer(self.comparison.optimized_scorer)
+        for number, name in enumerate(self.comparison.judging_scorers):
             graph[f"scorer_{number}"] = self._scorer(name)
-        if self.plan.saliency_model:
-            graph["saliency_model"] = self._node("SGOOL_LoadSaliencyModel", model_name=self.plan.saliency_model)
+        if self.comparison.saliency_model:
+            graph["saliency_model"] = self._node("SGOOL_LoadSaliencyModel", model_name=self.comparison.saliency_model)
         return graph
 
     def _scorer(self, name: str) -> dict[str, Any]:
@@ -109,27 +110,27 @@ class Builder:
         return self._node("SGOOL_LoadCLIPScorer", scorer_name=name)
 
     def _optimized_scorer(self) -> list[Any]:
-        return ["model", 3] if self.plan.demo else ["scorer", 0]
+        return ["model", 3] if self.comparison.demo else ["scorer", 0]
 
     def _sampling(self, job: Job) -> Graph:
-        plan = self.plan
+        comparison = self.comparison
         common = {
             "model": ["model", 0],
             "seed": job.seed,
-            "steps": plan.steps,
-            "cfg": plan.cfg,
-            "sampler_name": plan.sampler,
-            "scheduler": plan.scheduler,
+            "steps": comparison.steps,
+            "cfg": comparison.cfg,
+            "sampler_name": comparison.sampler,
+            "scheduler": comparison.scheduler,
             "positive": ["positive", 0],
             "negative": ["negative", 0],
             "latent_image": ["latent", 0],
         }
         if job.method == PLAIN:
             return {"sampled": self._node("KSampler", **common)}
-        ours = {**common, "objective": ["objective", 0], "vae": ["model", 2], "iterations": plan.iterations}
+        ours = {**common, "objective": ["objective", 0], "vae": ["model", 2], "iterations": comparison.iterations}
         graph: Graph = {"objective": self._objective(job)}
         if job.method == BEST_OF:
-            graph["settings"] = self._node("SGOOL_Settings", iterations=0, best_of=plan.best_of)
+            graph["settings"] = self._node("SGOOL_Settings", iterations=0, best_of=comparison.best_of)
             ours |= {"settings": ["settings", 0], "iterations": 0}
         elif job.method == EDICT:
             ours |= {"preset": PUBLISHED[0], "iterations": 0}
@@ -143,9 +144,9 @@ class Builder:
         settings: dict[str, Any] = {}
         if job.method in PUBLISHED:
             settings = {**PUBLISHED_VIEWS, "w_salient": 0.0 if job.method == "DOODL" else 1.0}
-        if self.plan.saliency_model:
+        if self.comparison.saliency_model:
             settings["saliency_model"] = ["saliency_model", 0]
-        return self._node("SGOOL_SaliencyCLIPLoss", clip_scorer=self._optimized_scorer(), prompt=job.prompt, **settings)
+        return self._node("SGOOL_SaliencyCLIPLoss", clip_scorer=self._optimized_scorer(), prompt=job.prompts[0], **settings)
 
     def _node(self, kind: str, **inputs: Any) -> dict[str, Any]:
         defaults = {name: value for name, value in widget_defaults(self.definitions[kind]).items() if name not in inputs}
@@ -175,7 +176,7 @@ def widget_defaults(definition: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def read_outputs(plan: Plan, outputs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def read_outputs(comparison: Comparison, outputs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """The numbers and texts of a finished job: ``scores`` by scorer, ``optimized``, ``history`` and, with a judge, ``verdict``.
 
     Raises RunFailed for a score that is not finite.
@@ -189,7 +190,7 @@ def read_outputs(plan: Plan, outputs: Mapping[str, dict[str, Any]]) -> dict[str,
 
     read: dict[str, Any] = {
         "optimized": number_of("optimized"),
-        "scores": {name: number_of(f"judging_{number}") for number, name in enumerate(plan.judging_scorers)},
+        "scores": {name: number_of(f"judging_{number}") for number, name in enumerate(comparison.judging_scorers)},
         "history": str(outputs["history"]["text"][0]) if "history" in outputs else "",
     }
     if "judge" in outputs:

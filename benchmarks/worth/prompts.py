@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
 
 import numpy as np
 from sgool.demo.captions import MAX_OBJECTS, SIMILAR, Caption, parse
@@ -12,16 +11,7 @@ from sgool.demo.scenes import draw_scene
 KINDS = ("objects", "attributes", "relations", "counts", "small")
 HALVES = ("tune", "report")
 SEED = 4321
-PLACES = 10_000  # that a half has for each seed; more prompts than anybody will run
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt, its kind, and the seed of its first noise."""
-
-    text: str
-    kind: str
-    seed: int
+CHUNK = 10  # prompts that are sampled together; always whole, so that an image does not depend on how many are asked for
 
 
 def kind_of(caption: Caption) -> str | None:
@@ -46,9 +36,8 @@ def half_of(text: str) -> str:
     return HALVES[zlib.crc32(f"half {text}".encode()) % 2]
 
 
-def draw_prompts(half: str, count: int, number: int = 0) -> list[Prompt]:
-    """The first ``count`` prompts of a half, the kinds in turn; more of them begin with the same ones. Each has as many seeds as one wants:
-    ``number`` says which."""
+def draw_prompts(half: str, count: int) -> list[str]:
+    """The first ``count`` prompts of a half, the kinds in turn; more of them begin with the same ones."""
     rng = np.random.default_rng(SEED)
     found: dict[str, dict[str, None]] = {kind: {} for kind in KINDS}
     share = -(-count // len(KINDS))
@@ -57,10 +46,15 @@ def draw_prompts(half: str, count: int, number: int = 0) -> list[Prompt]:
         kind = kind_of(parse(text))
         if kind is not None and half_of(text) == half:
             found[kind][text] = None
-    rows = [(list(found[kind])[i], kind) for i in range(share) for kind in KINDS]
-    return [Prompt(text, kind, zlib.crc32(f"{text} {number}".encode() if number else text.encode())) for text, kind in rows[:count]]
+    return [list(found[kind])[i] for i in range(share) for kind in KINDS][:count]
 
 
-def places(count: int, seeds: int) -> list[int]:
-    """Where a half's first ``count`` prompts stand under each of the first ``seeds`` seeds; the same for every count."""
-    return [number * PLACES + i for number in range(seeds) for i in range(count)]
+def chunks(half: str, count: int) -> list[tuple[str, ...]]:
+    """At least the first ``count`` prompts, in whole chunks."""
+    prompts = draw_prompts(half, -(-count // CHUNK) * CHUNK)
+    return [tuple(prompts[start : start + CHUNK]) for start in range(0, len(prompts), CHUNK)]
+
+
+def noise_seed(text: str, number: int) -> int:
+    """Of a prompt's first noise, under each of its seeds, by a checksum."""
+    return zlib.crc32(f"{text} {number}".encode() if number else text.encode())

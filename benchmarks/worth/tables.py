@@ -1,97 +1,77 @@
-"""Results as Markdown tables."""
+"""Results as rows of images, and as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from .prompts import KINDS
-from .results import Row
-from .statistics import holm, paired, wilson
+import numpy as np
+from PIL import Image
 
-Outcomes = Mapping[str, Sequence[Row]]
+from ..common.jobs import Job, Record, Store
+from ..common.markdown import table
+from ..common.statistics import holm, paired, wilson
+from .prompts import CHUNK, KINDS
+
+Outcomes = Mapping[str, Sequence[Record]]
+HEAD = ("method", "right, % (95 %)", "evaluations", "CPU s", "points (95 %)", "gained / lost", "p", "p, Holm", "scorer")
 
 
-def main_table(outcomes: Outcomes, baseline: str) -> str:
-    """One line a method: how many are right, what they cost, and how they differ from ``baseline`` on the same images."""
-    others = [name for name in outcomes if name != baseline]
-    pairs = {name: paired(rights(outcomes[name]), rights(outcomes[baseline])) for name in others}
-    corrected = dict(zip(others, holm([pairs[name].p for name in others]), strict=True))
-    lines = [
-        f"| method | right, % (95 %) | evaluations | CPU s | against {baseline}: points (95 %) | gained / lost | p | p, Holm | scorer |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+def rows_of(store: Store, jobs: Iterable[Job], count: int) -> list[Record]:
+    """A row for each of the first ``count`` prompts under each seed, each with its image's file and place in it. ``jobs``: one method's."""
+    rows = []
+    for record in store.of(jobs):
+        first = record["place"] * CHUNK
+        rows += [{**row, "image": record["image"], "column": i} for i, row in enumerate(record["rows"]) if first + i < count]
+    return rows
+
+
+def image_of(store: Store, row: Record) -> Image.Image:
+    """The image of a row."""
+    with Image.open(store.folder / row["image"]) as strip:
+        return strip.crop((row["column"] * strip.height, 0, (row["column"] + 1) * strip.height, strip.height))
+
+
+def comparison_table(outcomes: Outcomes, base: str) -> str:
+    """One line a method: how many are right, what they cost, and how they differ from ``base`` on the same images."""
+    pairs = {name: paired(rights(rows), rights(outcomes[base])) for name, rows in outcomes.items() if name != base}
+    corrected = dict(zip(pairs, holm([pair.p for pair in pairs.values()]), strict=True))
+    lines = []
     for name, rows in outcomes.items():
-        hits, n = sum(rights(rows)), len(rows)
-        low, high = wilson(hits, n)
-        cells = [
-            name,
-            f"**{100 * hits / n:.1f}** ({100 * low:.0f} to {100 * high:.0f})",
-            f"{rows[0]['evaluations']:.0f}",
-            f"{mean(rows, 'seconds'):.2f}",
-        ]
+        low, high = wilson(sum(rights(rows)), len(rows))
+        against = [""] * 4
         if name in pairs:
             pair, (below, above) = pairs[name], pairs[name].interval
-            cells += [f"{100 * pair.difference:+.1f} ({100 * below:+.0f} to {100 * above:+.0f})", f"{pair.gained} / {pair.lost}"]
-            cells += [p_text(pair.p), p_text(corrected[name])]
-        else:
-            cells += ["", "", "", ""]
-        cells.append(f"{mean(rows, 'similarity'):.3f}")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def short_table(outcomes: Outcomes, base: str) -> str:
-    """One short line a method, for many of them: each as what it changes of ``base``, with the uncorrected p."""
-    lines = [
-        "| changed | right, % | points (95 %) | gained / lost | p | evaluations | CPU s |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, rows in outcomes.items():
-        pair = paired(rights(rows), rights(outcomes[base]))
-        below, above = pair.interval
-        points = f"{100 * pair.difference:+.0f} ({100 * below:+.0f} to {100 * above:+.0f}) | {pair.gained} / {pair.lost} | {p_text(pair.p)}"
-        cells = [name, f"{100 * mean(rows, 'right'):.0f}", points if name != base else " | | ", f"{rows[0]['evaluations']:.0f}"]
-        lines.append(f"| {' | '.join(cells)} | {mean(rows, 'seconds'):.1f} |")
-    return "\n".join(lines)
-
-
-def ideas_table(ideas: Mapping[str, tuple[str, str]], outcomes: Outcomes, baseline: str) -> str:
-    """Each idea's hypothesis and prediction, and what came of it. ``ideas`` gives both by the name of the method."""
-    lines = [f"| idea | why | predicted | right, %, against {baseline} | gained / lost |", "| --- | --- | --- | --- | --- |"]
-    theirs = 100 * mean(outcomes[baseline], "right")
-    for name, (why, predicted) in ideas.items():
-        if name in outcomes:
-            pair = paired(rights(outcomes[name]), rights(outcomes[baseline]))
-            ours = f"{100 * mean(outcomes[name], 'right'):.0f} against {theirs:.0f}"
-            lines.append(f"| {name} | {why} | {predicted} | {ours} | {pair.gained} / {pair.lost} |")
-    return "\n".join(lines)
+            against = [f"{100 * pair.difference:+.1f} ({100 * below:+.0f} to {100 * above:+.0f})", f"{pair.gained} / {pair.lost}"]
+            against += [p_text(pair.p), p_text(corrected[name])]
+        hits = f"**{100 * mean(rows, 'right'):.1f}** ({100 * low:.0f} to {100 * high:.0f})"
+        cost = [f"{rows[0]['evaluations']:.0f}", f"{mean(rows, 'seconds'):.2f}"]
+        lines.append([name, hits, *cost, *against, f"{mean(rows, 'similarity'):.3f}"])
+    return table([f"{cell}, against {base}" if cell.startswith("points") else cell for cell in HEAD], lines)
 
 
 def kinds_table(outcomes: Outcomes) -> str:
     """Per cent right by kind of prompt, and what is wrong with the others."""
-    lines = [f"| method | {' | '.join(KINDS)} | objects there | count | relation |", "| --- " * (len(KINDS) + 4) + "|"]
-    for name, rows in outcomes.items():
-        cells = [f"{100 * mean([row for row in rows if row['kind'] == kind], 'right'):.0f}" for kind in KINDS]
-        cells += [f"{100 * mean(rows, part):.0f}" for part in ("objects", "count", "relation")]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+
+    def cells(rows: Sequence[Record]) -> list[str]:
+        by_kind = ([row for row in rows if row["kind"] == kind] for kind in KINDS)
+        shares = [mean(of_kind, "right") for of_kind in by_kind] + [mean(rows, part) for part in ("objects", "count", "relation")]
+        return [f"{100 * share:.0f}" for share in shares]
+
+    return table(["method", *KINDS, "objects there", "count", "relation"], [[name, *cells(rows)] for name, rows in outcomes.items()])
 
 
-def gained_and_lost(rows: Sequence[Row], baseline: Sequence[Row]) -> dict[str, list[tuple[Row, Row]]]:
-    """The pairs (baseline's row, method's row) of which only one is right."""
-    pairs = list(zip(baseline, rows, strict=True))
-    return {
-        "gained": [pair for pair in pairs if pair[1]["right"] and not pair[0]["right"]],
-        "lost": [pair for pair in pairs if pair[0]["right"] and not pair[1]["right"]],
-    }
+def gained_and_lost(rows: Sequence[Record], base: Sequence[Record]) -> dict[str, list[tuple[Record, Record]]]:
+    """The pairs (base's row, method's row) of which only one is right."""
+    pairs = [pair for pair in zip(base, rows, strict=True) if pair[0]["right"] != pair[1]["right"]]
+    return {"gained": [pair for pair in pairs if pair[1]["right"]], "lost": [pair for pair in pairs if pair[0]["right"]]}
 
 
-def rights(rows: Sequence[Row]) -> list[bool]:
+def rights(rows: Sequence[Record]) -> list[bool]:
     return [bool(row["right"]) for row in rows]
 
 
-def mean(rows: Sequence[Row], key: str) -> float:
-    return sum(float(row[key]) for row in rows) / max(1, len(rows))
+def mean(rows: Sequence[Record], key: str) -> float:
+    return float(np.mean([float(row[key]) for row in rows])) if rows else 0.0
 
 
 def p_text(p: float) -> str:

@@ -1,35 +1,60 @@
-"""One process of the benchmark: holds the demo model and runs methods on chunks of prompts."""
+"""What a dask worker owns in this benchmark: the demo model and its judge."""
 
 from __future__ import annotations
 
+import io
+import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import comfy.samplers
 import numpy as np
 import torch
+from PIL import Image
 from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
 from sgool.comfy_bridge.saliency import SaliencyPredictor
 from sgool.comfy_bridge.scorers import load_scorer
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.demo import loader
+from sgool.demo.captions import parse
 from sgool.demo.judging import judge_images
-from sgool.guidance.objective import Context, Objective, Scored, WeightedSum
+from sgool.guidance.objective import Context, Objective, Scored
 from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss
 from sgool.latent_optimization.reversible import EDICT
 from sgool.saliency_models import registry
 from torch import Tensor
 
+from ..common.jobs import Job, Record
+from ..common.optimizer import evaluations
+from ..common.spread import Owner
 from .methods import NONE, RANDOM, SEGMENTER, Method
-from .prompts import Prompt
+from .prompts import kind_of, noise_seed
 from .segmenter import load_segmenter
-from .trials import Attending, Contrast
-from .zero_order import ZeroOrder
 
-CHANNELS, SIDE = 16, 8
+SHAPE = 16, 8, 8  # of a latent
+EDICTS_CALLS = 2  # for each step
+
+
+class DemoOwner(Owner):
+    """Runs ``methods``, by fingerprint, on the prompts of a job. ``folder`` is where the segmenter is kept."""
+
+    def __init__(self, methods: Mapping[str, Method], folder: Path) -> None:
+        self.methods, self.folder = dict(methods), folder
+
+    def bring(self, place: str) -> None:
+        torch.set_num_threads(1)
+        logging.disable(logging.INFO)
+        self.demo = Demo(self.folder)
+
+    def do(self, job: Job) -> Record:
+        rows, images = self.demo.run(self.methods[job.method], job.prompts, job.seed, job.seed_number)
+        contents = io.BytesIO()
+        Image.fromarray(np.concatenate(list(images.transpose(0, 2, 3, 1)), axis=1)).save(contents, "PNG")
+        name = f"images/{job.key}.png"
+        return {"rows": rows, "image": name, "files": {name: contents.getvalue()}}
 
 
 @dataclass
@@ -49,7 +74,7 @@ class Recording:
         return self.inner(images, context)
 
 
-class Worker:
+class Demo:
     """The demo model, its judge, and the saliency maps that methods ask for."""
 
     def __init__(self, folder: Path) -> None:
@@ -60,104 +85,72 @@ class Worker:
         self.negative = self._encode([""])
 
     @torch.no_grad()
-    def run(self, method: Method, prompts: Sequence[Prompt], first: int) -> tuple[list[dict[str, Any]], np.ndarray]:
-        """Rows and images (n, 3, 64, 64) uint8, one for each prompt; ``first`` is the place of the first one in the whole list.
-
-        A prompt's noise and augmentations follow from its own seed and place, not from the chunk that it is in.
-        """
-        texts = [prompt.text for prompt in prompts]
+    def run(self, method: Method, prompts: Sequence[str], seed: int, number: int = 0) -> tuple[list[dict[str, Any]], np.ndarray]:
+        """Rows and images (n, 3, 64, 64) uint8, one for each prompt. ``number``: which of a prompt's noises it starts from; ``seed``: of
+        everything else that is drawn."""
         objective = Recording(self._objective(method, prompts))
         sampler = SGOOLSampler(self._sampler(method), objective, self.vae, method.settings)
         began = time.process_time()
-        if method.zero_order:
-            search = ZeroOrder(method.zero_order, lambda noise: self._images(method, self._sampler(method), texts, noise, first), objective)
-            images = search.run(self._noise(prompts), first)
-            evaluations = float((method.zero_order + 1) * method.steps)
-        else:
-            noise = self._searched(method, objective, texts, self._noise(prompts), first)
-            images = self._images(method, sampler, texts, noise, first)
-            evaluations = self._evaluations(method, sampler) + method.search * method.search_steps
+        images = self._images(method, sampler, prompts, self._noise(prompts, number), seed)
         seconds = (time.process_time() - began) / len(prompts)
-        similarity = self._similarity(images, texts)
-        verdicts = judge_images(self.judge, images, texts)
+        paths: list[list[tuple[float, bool]]] = [[] for _ in prompts]
+        for iteration, index in sorted(objective.seen):
+            ((verdict, similarity),) = self._judged(objective.seen[iteration, index][None], [prompts[index]])
+            paths[index].append((similarity, verdict.right))
         rows = [
-            {"prompt": p.text, "kind": p.kind, "right": v.right, "objects": v.objects, "count": v.count, "relation": v.relation}
-            | {"similarity": s, "evaluations": evaluations, "seconds": seconds}
-            for p, v, s in zip(prompts, verdicts, similarity, strict=True)
+            {"prompt": text, "kind": kind_of(parse(text)), "right": verdict.right, "objects": verdict.objects, "count": verdict.count}
+            | {"relation": verdict.relation, "similarity": similarity, "evaluations": self._evaluations(method, sampler)}
+            | {"seconds": seconds, "path": path}
+            for text, path, (verdict, similarity) in zip(prompts, paths, self._judged(images, prompts), strict=True)
         ]
-        for row, path in zip(rows, self._trajectories(objective, texts), strict=True):
-            row["path"] = path
         return rows, (images.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-
-    def _searched(self, method: Method, objective: Objective, texts: Sequence[str], noise: Tensor, first: int) -> Tensor:
-        """The best of ``method.search`` noises by what they give in few steps."""
-        if not method.search:
-            return noise
-        coarse = SGOOLSampler(self._sampler(method), objective, self.vae, replace(method.settings, iterations=0, best_of=method.search))
-        self._images(replace(method, steps=method.search_steps), coarse, texts, noise, first)
-        assert coarse.outcome is not None
-        return coarse.outcome.noise
 
     def _sampler(self, method: Method) -> Any:
         return ReversibleSampler(EDICT()) if method.sampler == "EDICT" else comfy.samplers.sampler_object(method.sampler)
 
-    def _images(self, method: Method, sampler: Any, texts: Sequence[str], noise: Tensor, first: int) -> Tensor:
+    def _images(self, method: Method, sampler: Any, prompts: Sequence[str], noise: Tensor, seed: int) -> Tensor:
         guider = comfy.samplers.CFGGuider(self.model)
-        guider.set_conds(self._encode(texts), self.negative)
+        guider.set_conds(self._encode(prompts), self.negative)
         guider.set_cfg(method.cfg)
         sigmas = comfy.samplers.calculate_sigmas(self.model.get_model_object("model_sampling"), method.scheduler, method.steps)
-        latent = guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=first)
+        latent = guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=seed)
         return self.vae.decode(latent).movedim(-1, 1).float()
 
-    def _encode(self, texts: Sequence[str]) -> Any:
+    def _encode(self, prompts: Sequence[str]) -> Any:
         """One conditioning whose rows are the prompts, so that each image of a batch has its own."""
-        rows = [self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))[0] for text in texts]
-        return [
-            [torch.cat([row[0] for row in rows]), {**rows[0][1], "pooled_output": torch.cat([row[1]["pooled_output"] for row in rows])}]
-        ]
+        rows = [self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))[0] for text in prompts]
+        pooled = torch.cat([row[1]["pooled_output"] for row in rows])
+        return [[torch.cat([row[0] for row in rows]), {**rows[0][1], "pooled_output": pooled}]]
 
-    def _noise(self, prompts: Sequence[Prompt]) -> Tensor:
-        return torch.stack([torch.randn((CHANNELS, SIDE, SIDE), generator=torch.Generator().manual_seed(p.seed)) for p in prompts])
+    @staticmethod
+    def _noise(prompts: Sequence[str], number: int) -> Tensor:
+        generators = (torch.Generator().manual_seed(noise_seed(text, number)) for text in prompts)
+        return torch.stack([torch.randn(SHAPE, generator=generator) for generator in generators])
 
-    def _objective(self, method: Method, prompts: Sequence[Prompt]) -> Objective:
-        texts = [p.text for p in prompts]
-        saliency: Any = None if method.saliency == NONE else self._saliency(method.saliency, prompts)
-        in_loss = saliency if method.loss.w_salient else None
-        terms: list[tuple[float, Objective]] = [(1.0, SaliencyCLIPLoss(self.scorer, texts, saliency=in_loss, settings=method.loss))]
-        if method.near_misses:
-            terms.append((method.near_misses, Contrast(self.scorer, texts, method.loss.augmentations)))
-        if method.attending:
-            terms.append((method.attending, Attending(self.scorer, texts, saliency, method.loss.augmentations)))
-        return WeightedSum(terms)
+    def _objective(self, method: Method, prompts: Sequence[str]) -> Objective:
+        saliency = self._saliency(method.saliency, prompts) if method.saliency != NONE and method.loss.w_salient else None
+        return SaliencyCLIPLoss(self.scorer, prompts, saliency=saliency, settings=method.loss)
 
-    def _saliency(self, name: str, prompts: Sequence[Prompt]) -> Any:
+    def _saliency(self, name: str, prompts: Sequence[str]) -> Any:
         if name == SEGMENTER:
             return load_segmenter(self.folder)
         if name == RANDOM:
-            return torch.cat([random_map(prompt.seed) for prompt in prompts])
+            return torch.cat([random_map(noise_seed(text, 0)) for text in prompts])
         return SaliencyPredictor(registry.load(name))
 
-    def _evaluations(self, method: Method, sampler: SGOOLSampler) -> float:
+    @staticmethod
+    def _evaluations(method: Method, sampler: Any) -> float:
         """Model evaluations of an image: a forward counts one, a backward two. The run that hands over the result is not counted."""
         if not sampler.optimizes or sampler.outcome is None:
-            return float(method.steps * (2 if method.sampler == "EDICT" else 1))  # EDICT calls the model for each of its pair
+            return float(method.steps * (EDICTS_CALLS if method.sampler == "EDICT" else 1))
         cost = sampler.outcome.history.cost
-        calls = (cost.model_calls or 0) / max(1, cost.sampler_runs)
-        schedule = method.settings.jacobian
-        carrying = {"all": calls, "last": min(calls, schedule.count), "every": calls / max(1, schedule.count)}[schedule.choice]
-        return cost.sampler_runs * calls + 2 * cost.sampler_backwards * carrying
+        found = {"runs": cost.sampler_runs, "backwards": cost.sampler_backwards, "calls": cost.model_calls or 0}
+        return evaluations(method.settings, found)
 
-    def _similarity(self, images: Tensor, texts: Sequence[str]) -> list[float]:
-        return [float(x) for x in (self.scorer.encode_image(images) * self.scorer.encode_text(list(texts))).sum(1)]
-
-    def _trajectories(self, objective: Recording, texts: Sequence[str]) -> list[list[tuple[float, bool]]]:
-        """For each prompt, similarity and verdict of the image of every iteration."""
-        paths: list[list[tuple[float, bool]]] = [[] for _ in texts]
-        for iteration, index in sorted(objective.seen):
-            image = objective.seen[iteration, index][None]
-            verdict = judge_images(self.judge, image, [texts[index]])[0]
-            paths[index].append((self._similarity(image, [texts[index]])[0], verdict.right))
-        return paths
+    def _judged(self, images: Tensor, prompts: Sequence[str]) -> list[tuple[Any, float]]:
+        """The judge's verdict and the scorer's similarity of each image."""
+        similarity = (self.scorer.encode_image(images) * self.scorer.encode_text(list(prompts))).sum(1)
+        return list(zip(judge_images(self.judge, images, prompts), similarity.tolist(), strict=True))
 
 
 def random_map(seed: int) -> Tensor:
@@ -166,6 +159,3 @@ def random_map(seed: int) -> Tensor:
     smooth = torch.nn.functional.interpolate(coarse, size=64, mode="bicubic", align_corners=True)
     low, high = smooth.amin(), smooth.amax()
     return (smooth - low) / (high - low)
-
-
-__all__ = ["Recording", "Worker", "random_map"]

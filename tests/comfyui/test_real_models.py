@@ -9,27 +9,27 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 from PIL import Image
 from sgool.benchmarks import real_models
+from sgool.benchmarks.real.comparison import Comparison
 from sgool.benchmarks.real.graphs import Builder, node_types
-from sgool.benchmarks.real.plan import Plan
-from sgool.benchmarks.real.stations import Station
-from sgool.benchmarks.real.work import Work
+from sgool.benchmarks.real.server import OwnServer, prepare
 from sgool.harness.client import RunFailed, RunLost
 from sgool.harness.pack import ROOT
 from sgool.harness.problems import SetupProblem
 from sgool.harness.server import Server
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.server]
-PLAN = Plan("demo", ("a large red circle",), best_of=2, steps=3, cfg=3.0, width=64, height=64, iterations=1)
+DEMO = Comparison("demo", ("a large red circle",), best_of=2, steps=3, cfg=3.0, width=64, height=64, iterations=1)
 
 
 def arguments(server: Server, folder: Path, *more: str) -> list[str]:
     prompts = folder.parent / "prompts.txt"
     prompts.write_text("# two\na large red circle\na blue square\n")
     command = ["--checkpoint", "demo", "--prompts", str(prompts), "--folder", str(folder), "--server", server.url]
-    return [*command, "--steps", "3", "--cfg", "3", "--iterations", "1", "--best-of", "2", "--patience", "0.2", *more]
+    return [*command, "--steps", "3", "--cfg", "3", "--iterations", "1", "--best-of", "2", "--patience", "1", *more]
 
 
 def test_the_command_makes_the_table_and_goes_on_from_where_it_was(
@@ -37,7 +37,7 @@ def test_the_command_makes_the_table_and_goes_on_from_where_it_was(
 ) -> None:
     folder = tmp_path / "out"
     methods = ("--methods", "plain", "best-of-N", "winner")
-    script = [sys.executable, "-m", "harness.script", str(ROOT / "benchmarks" / "real_models.py")]
+    script = [sys.executable, "-m", "harness.script", "sgool.benchmarks.real_models"]
     command = [*script, *arguments(server, folder, "--most-prompts", "1", *methods)]
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert first.returncode == 0, first.stdout + first.stderr
@@ -63,56 +63,50 @@ def test_the_command_makes_the_table_and_goes_on_from_where_it_was(
     assert (folder / "sheets" / "sheet-01.jpg").exists()
 
 
-def test_a_server_that_is_not_there_is_a_sentence_and_the_other_does_the_job(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    more = ("--server", "http://127.0.0.1:9", "--methods", "plain", "--most-prompts", "1")
-    assert real_models.main(arguments(server, tmp_path / "out", *more)) == 0
-    output = capsys.readouterr().out
-    assert "http://127.0.0.1:9 is set aside: nobody listens there" in output
-    assert "1 of 1 images are there" in output
-
-
 def test_every_method_is_a_graph_that_the_server_takes(server: Server) -> None:
     """Validation only: what DOODL's and SGOOL's whole procedure costs is not for the fast tests."""
-    work = Work(PLAN, 60)
-    builder = work.prepare(server)
-    for job in PLAN.jobs():
+    builder = prepare(DEMO, server)
+    for job in DEMO.jobs():
         server.cancel(server.submit(builder.graph(job)))
 
 
 def test_what_a_server_lacks_is_named(server: Server) -> None:
-    builder: Builder = Work(PLAN, 60).prepare(server)
-    real = Plan("sd15.safetensors", ("a cat",), best_of=2, optimized_scorer="clip", sampler="no such sampler")
+    builder = prepare(DEMO, server)
+    real = Comparison("sd15.safetensors", ("a cat",), best_of=2, optimized_scorer="clip", sampler="no such sampler")
     with pytest.raises(SetupProblem, match="it offers no sampler_name 'no such sampler', only: euler"):
         Builder(real, builder.definitions).check()
     with pytest.raises(SetupProblem, match=r"it offers no ckpt_name 'sd15.safetensors', only: none"):
-        Work(Plan("sd15.safetensors", ("a cat",), best_of=2, optimized_scorer="clip"), 60).prepare(server)
+        prepare(Comparison("sd15.safetensors", ("a cat",), best_of=2, optimized_scorer="clip"), server)
 
 
 def test_a_job_that_is_done_again_on_the_same_server_gives_the_same(server: Server) -> None:
     """As after a fetch that failed: all of it comes from ComfyUI's cache then."""
-    work = Work(PLAN, 60)
-    station = Station(server.url, work.prepare)
-    assert station.available()
-    first, again = (work(station, PLAN.jobs()[0], threading.Event()) for _ in range(2))
+    owner = OwnServer(DEMO, 60, [server.url])
+    owner.bring("0")
+    owner.leaving = threading.Event()  # as dask's setup does
+    first, again = (owner.do(DEMO.jobs()[0]) for _ in range(2))
     assert {**first, "seconds": 0} == {**again, "seconds": 0}
 
 
-def test_a_folder_of_models_judges(server: Server, tmp_path: Path) -> None:
+def test_a_folder_of_models_judges_and_a_server_that_is_not_there_is_a_sentence(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     copied = server.base / "models" / "clip_scorers" / "copied"
     shutil.copytree(ROOT / "demo" / "weights" / "scorer", copied)
     try:
-        more = ("--methods", "plain", "--most-prompts", "1", "--judging-scorers", "copied")
+        more = ("--methods", "plain", "--most-prompts", "1", "--judging-scorers", "copied", "--server", "http://127.0.0.1:9")
         assert real_models.main(arguments(server, tmp_path / "out", *more)) == 0
+        output = capsys.readouterr().out
+        assert "http://127.0.0.1:9 is set aside: nobody listens there" in output
+        assert "1 of 1 images are there" in output
         line = json.loads((tmp_path / "out" / "results.jsonl").read_text())
         assert line["scores"] == {"copied": line["optimized"]}
-        assert "| copied | the embedded scorer (optimized) |" in (tmp_path / "out" / "table.md").read_text()
+        assert "| copied | the demo model's scorer (optimized) |" in (tmp_path / "out" / "table.md").read_text()
         # The graph for a real checkpoint: all of it is fine but the checkpoint, which is not there.
-        plan = Plan("sd15.safetensors", ("a cat",), best_of=2, optimized_scorer="copied", judging_scorers=("hub:some/one", "copied"))
-        definitions = {name: server.object_info(name) for name in node_types(plan)}
-        for job in plan.jobs():
-            graph = Builder(plan, definitions).graph(job)
+        real = Comparison("sd15.safetensors", ("a cat",), best_of=2, optimized_scorer="copied", judging_scorers=("hub:some/one", "copied"))
+        definitions = {name: server.object_info(name) for name in node_types(real)}
+        for job in real.jobs():
+            graph = Builder(real, definitions).graph(job)
             assert graph["scorer_0"]["inputs"]["hub_name"] == "some/one"
             graph["model"]["inputs"]["ckpt_name"] = "sd15.safetensors"
             with pytest.raises(RunFailed) as refusal:
@@ -139,3 +133,18 @@ def test_the_published_methods_run_whole(server: Server, tmp_path: Path) -> None
     assert costs["DOODL"] == costs["SGOOL"] == {"runs": 2, "backwards": 1, "calls": 200}  # 50 steps of two calls each
     assert "| EDICT, not optimized | 1 |" in (table := (tmp_path / "out" / "table.md").read_text())
     assert " | 100 | " in table
+
+
+@pytest.mark.slow
+def test_servers_that_are_started_here_do_the_jobs_and_end(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With another ComfyUI's models; the workers' servers are gone with them."""
+    copied = server.base / "models" / "clip_scorers" / "copied"
+    shutil.copytree(ROOT / "demo" / "weights" / "scorer", copied)
+    own = arguments(server, tmp_path / "out", "--methods", "plain", "--judging-scorers", "copied")
+    own[own.index("--server") : own.index("--server") + 2] = ["--workers", "2", "--models", str(server.base / "models")]
+    try:
+        assert real_models.main(own) == 0
+    finally:
+        shutil.rmtree(copied)
+    assert "2 of 2 images are there" in capsys.readouterr().out
+    assert not [child for child in psutil.Process().children(recursive=True) if "sgool-server-" in " ".join(child.cmdline())]

@@ -6,6 +6,7 @@ import ast
 import re
 from pathlib import Path
 
+import pytest
 from sgool.harness.pack import ROOT
 
 LIBRARIES = ("saliency_models", "guidance", "latent_optimization")
@@ -70,8 +71,9 @@ def test_no_file_is_large() -> None:
     assert [path.name for path in kept if path.stat().st_size > 1_000_000] == []
 
 
-def test_the_list_of_test_tools_is_the_same_in_both_places() -> None:
-    listed = (ROOT / "harness" / "requirements-test.txt").read_text(encoding="utf-8").split()
-    block = re.search(r"^test = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+@pytest.mark.parametrize("extra", ["test", "bench"])
+def test_the_lists_of_tools_are_the_same_in_both_places(extra: str) -> None:
+    listed = (ROOT / "harness" / f"requirements-{extra}.txt").read_text(encoding="utf-8").split()
+    block = re.search(rf"^{extra} = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     assert block is not None
     assert re.findall(r'"([^"]+)"', block[1]) == listed

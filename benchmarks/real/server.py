@@ -1,0 +1,171 @@
+"""The ComfyUI server that a dask worker owns: one that runs already, or one that the worker starts on its GPU."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+import urllib.error
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from sgool.harness import comfyui
+from sgool.harness.client import OUTAGE, Client, Graph, RunFailed, RunLost
+from sgool.harness.problems import SetupProblem
+from sgool.harness.server import Server
+
+from ..common.jobs import Job, Record
+from ..common.spread import Owner
+from .comparison import Comparison
+from .graphs import Builder, node_types, read_outputs
+
+COST = re.compile(r"(\d+) sampler runs, (\d+) of them differentiated, .*?(\d+) model calls")
+GRACE = 15.0  # seconds for which a server may fail to answer before its run is given up
+URL = "SGOOL_SERVER"
+
+
+class OwnServer(Owner):
+    """Does jobs of a comparison.
+
+    A worker takes the server that its environment names in ``SGOOL_SERVER``, else the one of ``urls`` in its own place, else it starts one.
+
+    Args:
+        timeout: seconds that one job may take.
+        urls: addresses of running servers, for the workers 0, 1, ... of this machine.
+        models: a folder with subfolders like ComfyUI's ``models``, for servers that are started.
+        share_gpus: the workers of this machine take its GPUs in turn; otherwise each uses what its environment shows it.
+    """
+
+    client: Client | None = None
+    server: Server | None = None
+    run_under_way = ""
+
+    def __init__(
+        self, comparison: Comparison, timeout: float, urls: Sequence[str] = (), models: Path | None = None, *, share_gpus: bool = False
+    ) -> None:
+        self.comparison, self.timeout, self.urls, self.models, self.share_gpus = comparison, timeout, list(urls), models, share_gpus
+        self.url = self.device = self.software = ""
+
+    def label(self) -> str:
+        return self.url or super().label()
+
+    def bring(self, place: str) -> None:
+        """Find or start the server, and see whether it has what is needed."""
+        self.url = os.environ.get(URL) or (self.urls[int(place)] if self.urls else "")
+        if self.url:
+            self.client = Client(self.url)
+        elif self.server is None or not self.server.running:
+            self._start(place)
+        assert self.client is not None
+        about = self.client.get("/system_stats")
+        self._cancel()  # it may still be at a job that has been given to another
+        self.builder = prepare(self.comparison, self.client)
+        self.device = str((about.get("devices") or [{}])[0].get("name", ""))
+        system = about.get("system", {})
+        self.software = f"ComfyUI {system.get('comfyui_version', '?')}, torch {system.get('pytorch_version', '?')}"
+
+    def do(self, job: Job) -> Record:
+        """Run the job's graph and fetch what it made."""
+        started = time.monotonic()
+        assert self.client is not None
+        graph = self.builder.graph(job)
+        outputs = self.run(graph)
+        seconds = time.monotonic() - started
+        record = read_outputs(self.comparison, outputs)
+        names = {"image": f"images/{job.key}.png", "saliency": f"saliency/{job.key}.png"}
+        contents = [self.client.fetch(outputs[node]["images"][0]) for node in ("preview", "saliency")]
+        for each in contents:
+            Image.open(io.BytesIO(each)).verify()
+        workflow = json.dumps(graph, indent=1, ensure_ascii=False).encode()
+        files = {**dict(zip(names.values(), contents, strict=True)), f"workflows/{job.method}.json": workflow}
+        cost = cost_of(record.pop("history"))
+        about = {"seconds": round(seconds, 2), "device": self.device, "software": self.software}
+        return {**record, **about, **names, "cost": cost, "files": files}
+
+    def run(self, graph: Graph) -> dict[str, dict[str, Any]]:
+        """Run a graph and return its outputs. Raises RunFailed, also after ``timeout`` or in leaving, or one of OUTAGE."""
+        assert self.client is not None
+        self.run_under_way = run = self.client.submit(graph)
+        end, silent_since, pause = time.monotonic() + self.timeout, 0.0, 0.05
+        while time.monotonic() < end:
+            try:
+                outputs = self.client.outcome(run)
+                silent_since = 0.0
+            except OUTAGE as error:
+                silent_since = silent_since or time.monotonic()
+                if is_final(error) or time.monotonic() - silent_since > GRACE:
+                    raise
+                outputs = None
+            if outputs is not None:
+                self.run_under_way = ""
+                return outputs
+            if self.leaving.wait(pause):
+                raise RunFailed("stopped", interrupted=True)
+            pause = min(1.2 * pause, 1.0)
+        self._cancel()
+        raise RunFailed(f"it did not end within {self.timeout / 60:.0f} minutes (--timeout)")
+
+    def release(self) -> None:
+        """Cancel what is under way; stop a server that was started here."""
+        with suppress(*OUTAGE):
+            self._cancel()
+        server, self.server = self.server, None
+        if server is not None:
+            server.stop()
+            shutil.rmtree(server.base, ignore_errors=True)
+
+    def _cancel(self) -> None:
+        if self.run_under_way and self.client is not None:
+            self.client.cancel(self.run_under_way)
+        self.run_under_way = ""
+
+    def _start(self, place: str) -> None:
+        import torch
+
+        tree = comfyui.find()
+        if tree is None:
+            raise SetupProblem("no ComfyUI was found on this machine: set COMFYUI_PATH, or name a running one with --server.")
+        self.release()
+        base, count = Path(tempfile.mkdtemp(prefix="sgool-server-")), torch.cuda.device_count()
+        arguments = ["--cuda-device", str(int(place) % count)] if self.share_gpus and count else []
+        if self.models is not None:
+            folders = {folder.name: folder.name for folder in sorted(self.models.iterdir()) if folder.is_dir()}
+            config = base / "models.yaml"
+            config.write_text(json.dumps({"sgool": {"base_path": str(self.models), **folders}}))  # JSON is YAML
+            arguments += ["--extra-model-paths-config", str(config)]
+        self.server = self.client = Server(tree, base, cpu=not count, arguments=arguments)
+        self.run_under_way = ""
+        self.server.start()
+
+
+def prepare(comparison: Comparison, client: Client) -> Builder:
+    """Ask a server for its nodes. Raises SetupProblem where it lacks a node, the checkpoint, or something else that is named."""
+    definitions = {}
+    for name in node_types(comparison):
+        found = client.get(f"/object_info/{name}")
+        if name not in found:
+            hint = "is this pack in its custom_nodes, in this version?" if name.startswith("SGOOL_") else "is its ComfyUI 0.30 or newer?"
+            raise SetupProblem(f"it has no node {name}; {hint}")
+        definitions[name] = found[name]
+    builder = Builder(comparison, definitions)
+    builder.check()
+    return builder
+
+
+def cost_of(history: str) -> dict[str, int] | None:
+    """What SGOOL KSampler says it spent: ``runs`` of the sampler, ``backwards`` through it, ``calls`` of the model in the runs."""
+    found = COST.search(history)
+    return dict(zip(("runs", "backwards", "calls"), map(int, found.groups()), strict=True)) if found else None
+
+
+def is_final(error: BaseException) -> bool:
+    """Whether waiting for the run is pointless: nobody listens, or the server has forgotten it."""
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    return isinstance(reason, (ConnectionRefusedError, RunLost))

@@ -1,0 +1,21 @@
+"""A dask worker on this machine, for ``bench real_models`` or ``bench is_it_worth_it`` with ``--scheduler``.
+
+    python run.py bench worker tcp://HOST:8786              more options are those of `dask worker`
+
+It owns one ComfyUI server: the one that SGOOL_SERVER names, else one that it starts on the GPU that CUDA_VISIBLE_DEVICES shows it.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from distributed.cli.dask_worker import main
+
+from .common.spread import PRELOAD, without_main
+
+if __name__ == "__main__":
+    with without_main():  # dask's own options come last, so that they win
+        main(
+            ["--preload", PRELOAD, "--nthreads", "1", "--memory-limit", "0", "--no-dashboard", *sys.argv[1:]],
+            prog_name="run.py bench worker",
+        )

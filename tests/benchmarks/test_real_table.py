@@ -1,0 +1,132 @@
+"""What the comparison on real models counts, and the table and sheets that are made of it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from sgool.benchmarks.common.jobs import Job, Store
+from sgool.benchmarks.common.sheets import write_sheets
+from sgool.benchmarks.real.comparison import METHODS, Comparison, read_prompts
+from sgool.benchmarks.real.server import cost_of
+from sgool.benchmarks.real.table import by_prompt, calls, write_table
+from sgool.benchmarks.real_models import parsed, sheet_rows
+from sgool.harness.problems import SetupProblem
+
+REAL = Comparison(
+    "sd15.safetensors", ("a cat", "a dog", "two birds"), best_of=31, seeds=2, optimized_scorer="A", judging_scorers=("B", "pick")
+)
+COST = {"runs": 11, "backwards": 10, "calls": 220}
+
+
+def filled(folder: Path, comparison: Comparison, *, without: int = 0, **more: Any) -> Store:
+    """Made-up results: each method is better than the one before by .05, and its images are redder."""
+    store = Store(folder, comparison.settings())
+    for job in comparison.jobs()[: len(comparison.jobs()) - without]:
+        value = 0.2 + 0.01 * job.place + 0.001 * job.seed_number + 0.05 * METHODS.index(job.method)
+        contents = io.BytesIO()
+        Image.new("RGB", (64, 48), (int(400 * value), 90, 90)).save(contents, "PNG")
+        names = {"image": f"images/{job.key}.png", "saliency": f"saliency/{job.key}.png"}
+        record = {"optimized": value, "scores": {"B": value / 2, "pick": value / 4}, "seconds": 1.5, "device": "a card", **names}
+        files = dict.fromkeys(names.values(), contents.getvalue())
+        store.add(job, {**record, "cost": None if job.method == "plain" else COST, "files": files, **more.get(job.key, {})})
+    return store
+
+
+def test_prompts_are_lines_without_comments(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("# mine\n\n a cat \n\ufeffa dog\n", encoding="utf-8")
+    assert read_prompts(path) == ("a cat", "\ufeffa dog")
+    assert read_prompts(path, 1) == ("a cat",)
+    path.write_text("# nothing\n")
+    with pytest.raises(SetupProblem, match="no prompts in it"):
+        read_prompts(path)
+    with pytest.raises(SetupProblem, match="cannot be read"):
+        read_prompts(tmp_path / "none.txt")
+
+
+def test_a_scheduler_is_ksamplers_or_dasks() -> None:
+    needed = ["--checkpoint", "demo", "--prompts", "p", "--folder", "f"]
+    both = parsed([*needed, "--scheduler", "tcp://head:8786", "--scheduler", "karras"])
+    assert (both.cluster, both.scheduler) == ("tcp://head:8786", "karras")
+    assert (parsed(needed).cluster, parsed(needed).scheduler) == ("", "normal")
+
+
+def test_the_table_has_means_differences_and_costs(tmp_path: Path) -> None:
+    text = write_table(REAL, filled(tmp_path, REAL))
+    rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("|")}
+    # The mean of levels .20 to .221 is .2105; B is half of that, and 100 times the cosine is shown.
+    assert "| plain | 6 | 10.53 [10.03, 11.03] | 5.26 [5.01, 5.51] | 21.05 [20.05, 22.05] | 20 | 1.5 |" in text
+    assert "| winner" not in text
+    assert "| this pack's default | 6 | 23.0" in text
+    # Every pair gains the same: the interval has no width, and each image is better.
+    assert "| best of 31 | 6 | +2.50 [+2.50, +2.50], better in 6 | +1.25 [+1.25, +1.25], better in 6 | +5.00" in text
+    assert "Differences from best of 31" in text
+    assert "Differences from EDICT, not optimized" in text
+    assert rows["DOODL"].count("better in 6") == 3
+    assert "Warning" not in text
+    assert "36 of 36 images are there" in text
+
+
+def test_what_failed_is_told_once_for_each_sentence(tmp_path: Path) -> None:
+    failed = {job.key: {"failed": "Allocation on device\nmore"} for job in REAL.jobs() if job.method == "plain"}
+    text = write_table(REAL, filled(tmp_path, REAL, **failed))
+    assert "- plain: Allocation on device (6 images, the first 0000-00-plain)" in text
+    assert "| plain | 0 | - |" in text
+
+
+def test_the_table_warns_of_a_judge_that_was_optimized(tmp_path: Path) -> None:
+    both, nobody = replace(REAL, judging_scorers=("B", "A", "pick")), replace(REAL, judging_scorers=())
+    assert "Warning: A is both optimized and judging" in write_table(both, Store(tmp_path / "both", both.settings()))
+    assert "no scorer here but the one that was optimized" in write_table(nobody, Store(tmp_path / "nobody", nobody.settings()))
+
+
+def test_the_judge_of_the_demo_model_is_counted_in_pairs(tmp_path: Path) -> None:
+    demo = replace(REAL, checkpoint="demo", optimized_scorer="", judging_scorers=())
+
+    def verdict(job: Job) -> str:
+        return "right (sees it)" if job.method == "winner" or job.place == 0 else "wrong: another number of objects (sees nothing)"
+
+    text = write_table(demo, filled(tmp_path, demo, **{job.key: {"verdict": verdict(job)} for job in demo.jobs()}))
+    assert "| 33.3 % [9.7, 70.0] |" in text  # Wilson's interval of 2 in 6
+    assert "| this pack's default | 6 | 4 | 0 | 0.125 | 0.625 |" in text  # two-sided: 2 / 2**4, times five comparisons
+    assert "no scorer here" in text
+
+
+def test_seeds_of_one_prompt_are_one_sample() -> None:
+    assert by_prompt({(0, 0): 1.0, (0, 1): 3.0, (2, 0): 5.0}) == [2.0, 5.0]
+
+
+def test_the_estimate_counts_forwards_and_backwards() -> None:
+    assert REAL.plain_samples("plain") == 1
+    assert REAL.plain_samples("best-of-N") == 31
+    assert REAL.plain_samples("EDICT") == 5  # 50 steps of two calls, against 20
+    assert REAL.plain_samples("DOODL") == 151 * 5
+    assert replace(REAL, iterations=10).plain_samples("SGOOL") == 31 * 5
+    four = replace(REAL, iterations=4, best_of=0)
+    assert four.best_of == four.plain_samples("winner") >= 13
+
+
+def test_cost_counts_a_backward_as_two() -> None:
+    cost = cost_of("Image 1\n...\n\n11 sampler runs, 10 of them differentiated, 11 evaluations, 220 model calls")
+    assert cost == COST
+    assert calls({"cost": cost, "method": "DOODL"}) == 20 * 31
+    assert cost_of("nothing was sampled") is None
+    assert calls({"cost": None, "method": "plain"}) is None
+
+
+def test_sheets_show_every_prompt_with_every_method(tmp_path: Path) -> None:
+    three = replace(REAL, seeds=3)
+    store = filled(tmp_path, three, without=1)  # the last image is not there yet
+    sheets = write_sheets(tmp_path / "sheets", sheet_rows(three, store))
+    assert [sheet.name for sheet in sheets] == ["sheet-01.jpg", "sheet-02.jpg"]
+    with Image.open(sheets[0]) as first:
+        assert first.size[0] == 8 + 6 * 232
+        pixels = [first.getpixel((8 + 232 * column + 112, 150)) for column in range(6)]
+    reds = [pixel[0] for pixel in pixels if isinstance(pixel, tuple)]
+    assert reds == sorted(reds)  # the colors of the six methods, in the table's order
+    assert reds[-1] - reds[0] > 80
