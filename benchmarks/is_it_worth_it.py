@@ -4,7 +4,6 @@
     python run.py bench is_it_worth_it --half tune --groups all       hours: every ablation, on the half that choices are made on
     python run.py bench is_it_worth_it --half report --prompts 20 --groups procedures    the papers' 50 x 50 steps: very long
     python run.py bench is_it_worth_it --half report --prompts 120 --groups contenders saliency    the table of docs/does-it-work.md
-    python run.py bench is_it_worth_it --half tune --attention        can attention help at all? of the images that are there
 
 Resumable: what is in the folder already is not run again. The same prompts, seeds and weights give the same images on one machine.
 """
@@ -24,12 +23,11 @@ from .common.jobs import Job, Record, Store, plan, write
 from .common.sheets import Cell, write_sheets
 from .common.spread import spread
 from .worth import plots
-from .worth.discrimination import discrimination_table
 from .worth.methods import BASELINE, GROUPS, SEGMENTER, Method
 from .worth.prompts import CHUNK, HALVES, chunks
 from .worth.segmenter import load_segmenter
 from .worth.tables import comparison_table, gained_and_lost, image_of, kinds_table, rows_of
-from .worth.worker import Demo, DemoOwner
+from .worth.worker import DemoOwner
 
 CHANGED = "gradient, rescored"  # what the ablations and the maps change
 SMOKE = ["best of 8", "gradient", "gradient and saliency"]
@@ -97,7 +95,6 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT", help="use the workers of this dask scheduler instead")
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "worth")
     parser.add_argument("--tables-only", action="store_true", help="run nothing")
-    parser.add_argument("--attention", action="store_true", help="run nothing; how well the scorer tells right from wrong with each map")
     parser.add_argument("--smoke", action="store_true", help="10 prompts, the main contenders")
     options = parser.parse_args(arguments)
     if options.smoke:
@@ -108,7 +105,7 @@ def main(arguments: list[str]) -> int:
     options.folder = options.folder.absolute()
     store = Store(options.folder / options.half, {"half": options.half, "weights": weights_mark(WEIGHTS)})
     jobs = plan(chunks(options.half, options.prompts), options.seeds, [method.fingerprint() for method in methods.values()])
-    if not options.tables_only and not options.attention:
+    if not options.tables_only:
         if any(method.saliency == SEGMENTER for method in methods.values()):
             load_segmenter(options.folder)  # once, before the workers need it
         run(jobs, methods, store, options)
@@ -117,12 +114,9 @@ def main(arguments: list[str]) -> int:
         return rows_of(store, [job for job in jobs if job.method == method.fingerprint()], options.prompts)
 
     outcomes = {name: found for name, method in methods.items() if len(found := rows(method)) == options.prompts * options.seeds}
-    if options.attention:
-        print(discrimination_table(store, [row for found in outcomes.values() for row in found], Demo(options.folder)))
-    elif BASELINE in outcomes:
-        report(store, outcomes, options.folder / f"{options.half}-{options.prompts}x{options.seeds}")
-    else:
+    if BASELINE not in outcomes:
         raise SetupProblem(f"the folder does not have all images of {BASELINE!r} yet; run without --tables-only.")
+    report(store, outcomes, options.folder / f"{options.half}-{options.prompts}x{options.seeds}")
     return 0
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
-from sgool.latent_optimization.presets import DEFAULT_PRESET, DOODL, SEARCH_FIRST, SGOOL, Settings, preset
+from sgool.latent_optimization.presets import DEFAULT_PRESET, DOODL, SEARCH_FIRST, SGOOL, Preset, preset
 from sgool.latent_optimization.regularizers import NormLikelihood, WhiteNoise
-from sgool.latent_optimization.update_rules import AdamUpdate, DOODLUpdate, NormalizedGradient
+from sgool.latent_optimization.settings import Settings
+from sgool.latent_optimization.update_rules.adam import AdamUpdate
+from sgool.latent_optimization.update_rules.doodl import DOODLUpdate
+from sgool.latent_optimization.update_rules.normalized_gradient import NormalizedGradient
 
 BACKWARD = 2  # forwards that a backward counts as: it computes each call again, and a gradient costs about as much as a forward
 
@@ -17,16 +20,15 @@ def differentiated(schedule: JacobianSchedule, calls: int) -> int:
     return sum(schedule.carries(index, calls) for index in range(calls))
 
 
-def sampler_runs(settings: Settings, iterations: int, calls: int) -> float:
-    """What settings cost in runs of their sampler, of so many model calls each. ``iterations`` -1 is their own number."""
-    chosen = settings.iterations if iterations < 0 else iterations
-    backward = BACKWARD * differentiated(settings.jacobian, calls) / calls
-    return (1 + backward) * chosen + 1 + (settings.best_of if settings.best_of > 1 else 0)
+def sampler_runs(of: Preset, calls: int) -> float:
+    """What a preset costs in runs of its sampler, of so many model calls each."""
+    search = of.settings.best_of if of.settings.best_of > 1 else 0
+    return search + 1 + of.settings.iterations * (1 + BACKWARD * differentiated(of.jacobian, calls) / calls)
 
 
-def evaluations(settings: Settings, cost: dict[str, int]) -> float:
+def evaluations(of: Preset, cost: dict[str, int]) -> float:
     """Model evaluations of what was run, a backward counted as two; ``cost``: ``runs``, ``backwards`` and ``calls`` of all runs."""
-    return cost["calls"] + BACKWARD * cost["backwards"] * differentiated(settings.jacobian, cost["calls"] // max(1, cost["runs"]))
+    return cost["calls"] + BACKWARD * cost["backwards"] * differentiated(of.jacobian, cost["calls"] // max(1, cost["runs"]))
 
 
 def default_settings() -> dict[str, Any]:
@@ -35,4 +37,4 @@ def default_settings() -> dict[str, Any]:
 
 
 __all__ = ["DEFAULT_PRESET", "DOODL", "SEARCH_FIRST", "SGOOL", "AdamUpdate", "DOODLUpdate", "JacobianSchedule", "NormLikelihood"]
-__all__ += ["NormalizedGradient", "Settings", "WhiteNoise", "default_settings", "evaluations", "preset", "sampler_runs"]
+__all__ += ["NormalizedGradient", "Preset", "Settings", "WhiteNoise", "default_settings", "evaluations", "preset", "sampler_runs"]

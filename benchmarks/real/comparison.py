@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sgool.harness.problems import SetupProblem
 
 from ..common.jobs import Job, plan
-from ..common.optimizer import DEFAULT_PRESET, default_settings, preset, sampler_runs
+from ..common.optimizer import DEFAULT_PRESET, Preset, default_settings, preset, sampler_runs
 
 DEMO = "demo"
 PLAIN, BEST_OF, EDICT, WINNER = "plain", "best-of-N", "EDICT", "winner"
@@ -83,15 +83,21 @@ class Comparison:
         optimized = "the demo model's scorer" if self.demo else self.optimized_scorer
         return f"{optimized} (optimized)" if scorer == "optimized" else scorer
 
+    def preset(self, method: str) -> Preset:
+        """What *SGOOL KSampler* is told for a method that it runs."""
+        of = preset({EDICT: PUBLISHED[0], WINNER: DEFAULT_PRESET}.get(method, method))
+        iterations = 0 if method == EDICT else self.iterations
+        return of if iterations < 0 else replace(of, settings=replace(of.settings, iterations=iterations))
+
     def plain_samples(self, method: str) -> float:
         """What an image of a method costs, in plain samples of the same size. Decoding and scoring are not in it, nor samplers that call
         the model more than once a step."""
         return {PLAIN: 1.0, BEST_OF: float(self.best_of)}.get(method) or self._samples(method)
 
     def _samples(self, method: str) -> float:
-        settings = preset({EDICT: PUBLISHED[0], WINNER: DEFAULT_PRESET}.get(method, method))
-        calls = CALLS_A_STEP * settings.procedure.steps if settings.procedure else self.steps
-        return sampler_runs(settings, 0 if method == EDICT else self.iterations, calls) * calls / self.steps
+        of = self.preset(method)
+        calls = CALLS_A_STEP * of.procedure.steps if of.procedure else self.steps
+        return sampler_runs(of, calls) * calls / self.steps
 
     def estimate(self) -> str:
         """A sentence for the user, before a run that may take days."""

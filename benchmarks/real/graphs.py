@@ -127,15 +127,15 @@ class Builder:
         }
         if job.method == PLAIN:
             return {"sampled": self._node("KSampler", **common)}
-        ours = {**common, "objective": ["objective", 0], "vae": ["model", 2], "iterations": comparison.iterations}
+        ours = {**common, "objective": ["objective", 0], "vae": ["model", 2]}
         graph: Graph = {"objective": self._objective(job)}
         if job.method == BEST_OF:
             graph["settings"] = self._node("SGOOL_Settings", iterations=0, best_of=comparison.best_of)
-            ours |= {"settings": ["settings", 0], "iterations": 0}
-        elif job.method == EDICT:
-            ours |= {"preset": PUBLISHED[0], "iterations": 0}
-        elif job.method != WINNER:  # which is what a user gets who changes nothing: the node's default preset
-            ours["preset"] = job.method
+            ours["settings"] = ["settings", 0]
+        else:
+            if job.method != WINNER:  # which is what a user gets who changes nothing: the node's default preset
+                ours["preset"] = PUBLISHED[0] if job.method == EDICT else job.method
+            ours["preset.iterations"] = comparison.preset(job.method).settings.iterations
         graph["sampled"] = self._node("SGOOL_KSampler", **ours)
         graph["history"] = self._node("PreviewAny", source=["sampled", 3])
         return graph
@@ -149,8 +149,7 @@ class Builder:
         return self._node("SGOOL_SaliencyCLIPLoss", clip_scorer=self._optimized_scorer(), prompt=job.prompts[0], **settings)
 
     def _node(self, kind: str, **inputs: Any) -> dict[str, Any]:
-        defaults = {name: value for name, value in widget_defaults(self.definitions[kind]).items() if name not in inputs}
-        return {"class_type": kind, "inputs": {**defaults, **inputs}}
+        return {"class_type": kind, "inputs": {**widget_defaults(self.definitions[kind]["input"], inputs), **inputs}}
 
     def _options(self, kind: str, widget: str) -> list[Any]:
         parts = self.definitions[kind]["input"]
@@ -158,21 +157,30 @@ class Builder:
 
 
 def options_of(definition: list[Any]) -> list[Any]:
-    """What a combo widget offers, in either of the two forms that ComfyUI's object_info has."""
+    """What a combo widget offers, in any of the forms that ComfyUI's object_info has."""
     kind, details = definition[0], definition[1] if len(definition) > 1 else {}
-    return list(kind if isinstance(kind, list) else details.get("options", ()))
+    options = kind if isinstance(kind, list) else details.get("options", ())
+    return [option["key"] if isinstance(option, dict) else option for option in options]
 
 
-def widget_defaults(definition: dict[str, Any]) -> dict[str, Any]:
-    """The default of every required widget of a node: what its page would show. Sockets have none."""
-    found = {}
-    for name, entry in definition["input"].get("required", {}).items():
-        details = entry[1] if len(entry) > 1 else {}
-        options = options_of(entry)
+def widget_defaults(inputs: dict[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The default of every required widget of a node: what its page would show. Sockets have none.
+
+    Args:
+        inputs: the node's, of object_info.
+        chosen: values of some: those that a widget shows depend on which of its options is chosen.
+    """
+    found: dict[str, Any] = {}
+    for name, entry in inputs.get("required", {}).items():
+        details, options = entry[1] if len(entry) > 1 else {}, options_of(entry)
         if "default" in details:
             found[name] = details["default"]
         elif options:
             found[name] = options[0]
+        for option in details.get("options", ()):
+            if isinstance(option, dict) and option["key"] == chosen.get(name, found.get(name)):
+                shown = widget_defaults(option["inputs"], {})
+                found |= {f"{name}.{inner}": value for inner, value in shown.items()}
     return found
 
 

@@ -14,9 +14,10 @@ from .comparison import BEST_OF, EDICT, METHODS, PLAIN, PUBLISHED, WINNER, Compa
 Key = tuple[int, int]
 Records = Mapping[Key, Record]
 READING = (
-    "Scores are 100 times the cosine of image and prompt; only numbers of one column can be compared. In brackets: 95 % bootstrap "
-    "intervals over prompts (the mean of a prompt's seeds is one sample). An interval of differences that spans 0 shows nothing either way. Model "
-    "calls are for one image, a gradient's backward counted as two."
+    "Scores are 100 times the cosine of image and prompt; only numbers of one column can be compared. "
+    "In brackets: 95 % bootstrap intervals over prompts (the mean of a prompt's seeds is one sample). "
+    "An interval of differences that spans 0 shows nothing either way. "
+    "Model calls are for one image, a gradient's backward counted as two."
 )
 
 
@@ -54,8 +55,7 @@ def by_prompt(values: Mapping[Key, float]) -> list[float]:
 def calls(record: Record) -> float | None:
     """Model evaluations of one image, a backward counted as two; None where the method does not tell."""
     cost, method = record.get("cost"), record["method"]
-    settings = preset(method) if method in PUBLISHED else preset(DEFAULT_PRESET)
-    return evaluations(settings, cost) if cost else None
+    return evaluations(preset(method if method in PUBLISHED else DEFAULT_PRESET), cost) if cost else None
 
 
 def _heading(comparison: Comparison, store: Store) -> str:

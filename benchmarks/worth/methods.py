@@ -11,7 +11,7 @@ from sgool.guidance.augmentations import Augmentations
 from sgool.guidance.saliency_clip_loss import LossSettings
 
 from ..common import optimizer
-from ..common.optimizer import AdamUpdate, DOODLUpdate, JacobianSchedule, NormalizedGradient, NormLikelihood, Settings, WhiteNoise
+from ..common.optimizer import AdamUpdate, DOODLUpdate, JacobianSchedule, NormalizedGradient, NormLikelihood, Preset, Settings, WhiteNoise
 
 STEPS, CFG, ITERATIONS = 8, 3.0, 10
 BEST_OF = 3 * ITERATIONS + 1  # costs what ITERATIONS gradients do: a forward counts one, a backward two
@@ -28,13 +28,13 @@ class Method:
     """One way from a prompt and a seed to an image.
 
     Attributes:
-        settings: of the optimizer; with 0 iterations it samples plainly, or searches with ``best_of``.
+        preset: what the optimizer is told; with 0 iterations it samples plainly, or searches with ``best_of``.
         loss: of the objective; its saliency is ``saliency``.
         saliency: a name of the registry, or ``"segmenter"``, ``"random"``, ``"none"``.
         steps, cfg, sampler, scheduler: as KSampler has them; ``"EDICT"`` is the reversible sampler.
     """
 
-    settings: Settings = field(default_factory=lambda: Settings(iterations=0))
+    preset: Preset = field(default_factory=lambda: Preset(Settings(iterations=0)))
     loss: LossSettings = GLOBAL
     saliency: str = NONE
     steps: int = STEPS
@@ -44,14 +44,22 @@ class Method:
 
     def fingerprint(self) -> str:
         """Changes with anything that changes the result."""
-        names = [type(part).__name__ for part in (self.settings.rule, self.settings.regularizer)]
+        names = [type(part).__name__ for part in (self.preset.settings.rule, self.preset.settings.regularizer)]
         return hashlib.sha256(json.dumps([names, asdict(self)], sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def gradient(step: float = 0.03, *, loss: LossSettings = GLOBAL, saliency: str = NONE, returned: str = "last", **changes: Any) -> Method:
+def gradient(
+    step: float = 0.03,
+    *,
+    loss: LossSettings = GLOBAL,
+    saliency: str = NONE,
+    jacobian: JacobianSchedule | None = None,
+    returned: str = "last",
+    **changes: Any,
+) -> Method:
     """Optimization of the noise by gradient, the base of most others."""
     base = Settings(iterations=ITERATIONS, rule=NormalizedGradient(step_size=step, momentum=0.9), returned=returned)
-    return Method(replace(base, **changes), loss, saliency)
+    return Method(Preset(replace(base, **changes), jacobian or JacobianSchedule()), loss, saliency)
 
 
 def rescored(step: float = 0.03, **changes: Any) -> Method:
@@ -61,7 +69,7 @@ def rescored(step: float = 0.03, **changes: Any) -> Method:
 
 def best_of(count: int, *, augmented: bool = False) -> Method:
     """The best of so many noises by the same loss, without gradients; scored as they are, or by the augmentations that gradients score."""
-    return Method(Settings(iterations=0, best_of=count, search_augmented=augmented))
+    return Method(Preset(Settings(iterations=0, best_of=count, search_augmented=augmented)))
 
 
 def salient(saliency: str, **changes: Any) -> Method:
@@ -69,16 +77,16 @@ def salient(saliency: str, **changes: Any) -> Method:
     return rescored(loss=replace(SALIENT, **changes), saliency=saliency)
 
 
-def published(settings: Settings, loss: LossSettings, saliency: str = NONE) -> Method:
+def published(preset: Preset, loss: LossSettings, saliency: str = NONE) -> Method:
     """A preset with the procedure that it stands for."""
-    procedure = settings.procedure
+    procedure = preset.procedure
     assert procedure is not None
     cutouts = Augmentations("cutouts", procedure.cutouts, cut_power=procedure.cut_power)
     loss = replace(loss, augmentations=cutouts, reduce=procedure.reduce)
-    return Method(settings, loss, saliency, procedure.steps, procedure.cfg, sampler="EDICT")
+    return Method(preset, loss, saliency, procedure.steps, procedure.cfg, sampler="EDICT")
 
 
-DOODLS_RULE = Settings(iterations=ITERATIONS, rule=DOODLUpdate())
+DOODLS_RULE = Preset(Settings(iterations=ITERATIONS, rule=DOODLUpdate()))
 MULTIPLIED = replace(SALIENT, region="multiply")
 CONTENDERS: dict[str, Method] = {
     "plain": Method(),

@@ -89,7 +89,7 @@ class Demo:
         """Rows and images (n, 3, 64, 64) uint8, one for each prompt. ``number``: which of a prompt's noises it starts from; ``seed``: of
         everything else that is drawn."""
         objective = Recording(self._objective(method, prompts))
-        sampler = SGOOLSampler(self._sampler(method), objective, self.vae, method.settings)
+        sampler = SGOOLSampler(self._sampler(method), objective, self.vae, method.preset)
         began = time.process_time()
         images = self._images(method, sampler, prompts, self._noise(prompts, number), seed)
         seconds = (time.process_time() - began) / len(prompts)
@@ -140,12 +140,13 @@ class Demo:
 
     @staticmethod
     def _evaluations(method: Method, sampler: Any) -> float:
-        """Model evaluations of an image: a forward counts one, a backward two. The run that hands over the result is not counted."""
-        if not sampler.optimizes or sampler.outcome is None:
+        """Model evaluations of an image: a forward counts one, a backward two."""
+        outcome = sampler.outcomes.last
+        if not sampler.optimizes or outcome is None:
             return float(method.steps * (EDICTS_CALLS if method.sampler == "EDICT" else 1))
-        cost = sampler.outcome.history.cost
+        cost = outcome.history.cost
         found = {"runs": cost.sampler_runs, "backwards": cost.sampler_backwards, "calls": cost.model_calls or 0}
-        return evaluations(method.settings, found)
+        return evaluations(method.preset, found)
 
     def _judged(self, images: Tensor, prompts: Sequence[str]) -> list[tuple[Any, float]]:
         """The judge's verdict and the scorer's similarity of each image."""

@@ -10,14 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sgool.benchmarks.common.jobs import Job, Store
+from sgool.benchmarks.common.jobs import Job
 from sgool.benchmarks.common.optimizer import JacobianSchedule
 from sgool.benchmarks.worth import segmenter
-from sgool.benchmarks.worth.discrimination import MAPS, area, discrimination_table
 from sgool.benchmarks.worth.methods import GROUPS, PROCEDURES, SALIENCY, Method, best_of, gradient
 from sgool.benchmarks.worth.prompts import draw_prompts
-from sgool.benchmarks.worth.segmenter import load_segmenter
-from sgool.benchmarks.worth.tables import rows_of
 from sgool.benchmarks.worth.worker import Demo, DemoOwner, random_map
 
 pytestmark = pytest.mark.comfyui
@@ -30,7 +27,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
 
 
 def quick(method: Method, **settings: object) -> Method:
-    return replace(method, steps=2, settings=replace(method.settings, **settings))  # type: ignore[arg-type]
+    preset = replace(method.preset, settings=replace(method.preset.settings, **settings))  # type: ignore[arg-type]
+    return replace(method, steps=2, preset=preset)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +37,7 @@ def quick(method: Method, **settings: object) -> Method:
         (Method(steps=2), 2),
         (quick(best_of(3)), 6),
         (quick(gradient(), iterations=2), 2 * 6 + 2),
-        (quick(gradient(), iterations=2, jacobian=JacobianSchedule("last", 1)), 2 * 4 + 2),
+        (quick(gradient(jacobian=JacobianSchedule("last", 1)), iterations=2), 2 * 4 + 2),
         (Method(steps=2, sampler="EDICT"), 4),
         (quick(PROCEDURES["DOODL, the whole procedure"], iterations=2), 2 * 12 + 4),
     ],
@@ -47,9 +45,9 @@ def quick(method: Method, **settings: object) -> Method:
 def test_a_backward_counts_two(demo: Demo, method: Method, evaluations: int) -> None:
     rows, images = demo.run(method, PROMPTS[:1], 5)
     assert rows[0]["evaluations"] == evaluations
-    assert len(rows[0]["path"]) == (2 if method.settings.iterations else 0)
+    assert len(rows[0]["path"]) == (2 if method.preset.settings.iterations else 0)
     assert np.array_equal(images, demo.run(method, PROMPTS[:1], 5)[1])  # seeds decide everything
-    if method.settings.best_of == 1:  # a search may find the same fresh noise
+    if method.preset.settings.best_of == 1:  # a search may find the same fresh noise
         assert not np.array_equal(images, demo.run(method, PROMPTS[:1], 5, 1)[1])
 
 
@@ -59,31 +57,19 @@ def test_a_map_changes_the_step(demo: Demo) -> None:
     assert len(set(images)) == len(methods)
 
 
-def test_a_jobs_images_are_kept_and_the_scorer_is_held_to_pairs_of_one_prompt(
-    demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    owner, store = DemoOwner({"m": Method(steps=4)}, tmp_path), Store(tmp_path, {})
+def test_a_jobs_images_are_kept_as_one_strip(demo: Demo, tmp_path: Path) -> None:
+    owner = DemoOwner({"m": Method(steps=4)}, tmp_path)
     owner.demo = demo
     record = owner.do(job := Job(0, 0, tuple(PROMPTS), "m"))
-    (strip,) = record["files"].values()
     expected = demo.run(Method(steps=4), PROMPTS, job.seed)[1]
+    (strip,) = record["files"].values()
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(strip))), np.concatenate(list(expected.transpose(0, 2, 3, 1)), axis=1))
-    store.add(job, record)
-    other = io.BytesIO()
-    Image.fromarray(255 - np.asarray(Image.open(io.BytesIO(strip)))).save(other, "PNG")
-    store.add(Job(0, 1, job.prompts, "m"), {**record, "image": "other.png", "files": {"other.png": other.getvalue()}})
-    rows = [{**row, "right": "other" in row["image"]} for number in range(2) for row in rows_of(store, [Job(0, number, (), "m")], 2)]
+
+
+def test_the_segmenter_is_a_map_from_images(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segmenter, "SCHEDULE", replace(segmenter.SCHEDULE, steps=2))
-    load_segmenter(demo.folder)
-    lines = discrimination_table(store, rows, demo).splitlines()
-    assert lines[2].startswith("| whole image | ")
-    assert all(line.endswith("| 2 |") for line in lines[2:])
-    assert len(lines) == 2 + 1 + 2 * len(MAPS) * 3
-
-
-def test_the_area_counts_pairs() -> None:
-    assert area(torch.tensor([3.0, 1.0, 2.0]), torch.tensor([True, False, True])) == 1.0
-    assert area(torch.tensor([0.0, 1.0, 1.0]), torch.tensor([True, False, True])) == 0.25
+    _, images = demo.run(quick(SALIENCY["map: segmenter (upper bound)"], iterations=1), PROMPTS[:1], 0)
+    assert images.shape == (1, 3, 64, 64)
 
 
 def test_methods_are_told_apart_by_what_they_are() -> None:

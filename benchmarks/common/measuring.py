@@ -1,0 +1,77 @@
+"""Clocks and memory counters, and a sampler that hands over its run instead of sampling."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+from typing import Any
+
+import comfy.samplers
+import torch
+from sgool.comfy_bridge import memory
+from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
+from torch import Tensor
+
+
+def seconds(run: Callable[[], Any], device: torch.device | str = "cpu") -> float:
+    """Time one call: on a CPU the processor's time, all threads together, which other programs do not lengthen as they do the clock's."""
+    cuda = torch.device(device).type == "cuda"
+    clock = time.perf_counter if cuda else time.process_time
+    began = clock()
+    run()
+    if cuda:
+        torch.cuda.synchronize(device)
+    return clock() - began
+
+
+def held_bytes(run: Callable[[], Any], device: torch.device | str = "cpu") -> tuple[int, int]:
+    """The most bytes that tensors made by one call took at a time, and how many still live when it has returned."""
+    gc.collect()
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        kept = run()
+        return torch.cuda.max_memory_allocated(device) - before, torch.cuda.memory_allocated(device) - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        kept = run()
+        gc.collect()
+    del kept
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]  # type: ignore[union-attr]
+    held = most = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most, held
+
+
+class Probe(comfy.samplers.Sampler):
+    """Hands its run to ``action(make, noise)``, where ``make(**options)`` makes a :class:`NoiseToLatent`, and keeps what that gives."""
+
+    found: Any = None
+
+    def __init__(self, sampler: Any, action: Callable[[Callable[..., NoiseToLatent], Tensor], Any]) -> None:
+        self.sampler, self.action = sampler, action
+
+    def sample(self, model_wrap: Any, sigmas: Any, extra_args: Any, callback: Any, noise: Any, *rest: Any) -> Tensor:
+        def make(**options: Any) -> NoiseToLatent:
+            return NoiseToLatent(self.sampler, model_wrap, sigmas, extra_args, rest[0], **options)
+
+        with memory.gradient_settings(model_wrap.model_patcher, fine=False), torch.inference_mode(False):
+            self.found = self.action(make, noise.clone())
+        return noise
+
+
+def sampled(model: Any, sampler: Any, noise: Tensor, conditions: tuple[Any, Any], options: dict[str, Any]) -> Tensor:
+    """Sample through ComfyUI's guider. ``options``: ``steps``, and if need be ``cfg``, ``scheduler``, ``latent``."""
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(*conditions)
+    guider.set_cfg(options.get("cfg", 1.0))
+    sigmas = sigmas_of(model, options["steps"], options.get("scheduler", "normal"))
+    latent = options.get("latent")
+    return guider.sample(noise, torch.zeros_like(noise) if latent is None else latent, sampler, sigmas, disable_pbar=True, seed=0)
+
+
+def sigmas_of(model: Any, steps: int, scheduler: str = "normal") -> Tensor:
+    """A schedule of ``steps + 1`` sigmas."""
+    return comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), scheduler, steps)
