@@ -93,7 +93,8 @@ def measured(demo: Demo, sampler: Any, steps: int, *, stored: bool = False) -> t
     weights = torch.randn(demo.noise.shape, generator=torch.Generator().manual_seed(9))
 
     def action(make: Callable[..., NoiseToLatent], noise: Tensor) -> tuple[Tensor, int, float, int]:
-        found, calls, leaf = [], itertools.count(), noise.requires_grad_()
+        found: list[Tensor] = []
+        calls, leaf = itertools.count(), noise.requires_grad_()
         _, kept = held_bytes(lambda: make()(leaf))
         whole = make(before_call=lambda: next(calls))
         spent = seconds(lambda: found.extend(torch.autograd.grad(whole(leaf), leaf, weights)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import transformers
@@ -32,7 +33,7 @@ NETWORKS: dict[str, Callable[[], SaliencyModel]] = {
     "u2net": lambda: U2Net("u2net"),
     "u2netp": lambda: U2Net("u2netp"),
 }
-ATTENTION = {"dinov2-attention": "last", "dinov2-rollout": "rollout"}
+ATTENTION: dict[str, Literal["last", "rollout"]] = {"dinov2-attention": "last", "dinov2-rollout": "rollout"}
 
 
 def make(name: str) -> SaliencyModel:

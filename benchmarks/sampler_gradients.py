@@ -1,4 +1,4 @@
-"""How exact the gradient through each of ComfyUI's samplers is: docs/sampler-gradients.md. ``--write`` makes docs/data/sampler-gradients.csv.
+"""How exact the gradient through each of ComfyUI's samplers is; ``--write`` makes docs/data/sampler-gradients.csv.
 
 python run.py bench sampler_gradients [--write] [--only euler,heun]
 """

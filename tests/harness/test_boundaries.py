@@ -15,12 +15,11 @@ COMFYUI |= {"latent_preview", "node_helpers", "nodes", "server"}
 FORBIDDEN = re.compile(r"(?<![.\w])(?:eval|exec)\(|trust_remote_code\s*=\s*True|weights_only\s*=\s*False|pickle\.loads?\(")
 # Below each folder: the folders of the pack that it may import.
 BELOW = {
-    "saliency_models": set(),
-    "guidance": set(),
-    "latent_optimization": set(),
-    "comfy_bridge": set(LIBRARIES),
-    "demo": {"comfy_bridge", *LIBRARIES},
-    "nodes": {"comfy_bridge", "demo", *LIBRARIES},
+    "image_ops": set(),
+    **{library: {"image_ops"} for library in LIBRARIES},
+    "comfy_bridge": {"image_ops", *LIBRARIES},
+    "demo": {"comfy_bridge", "image_ops", *LIBRARIES},
+    "nodes": {"comfy_bridge", "demo", "image_ops", *LIBRARIES},
 }
 FILES = [path for folder in BELOW for path in sorted((ROOT / folder).rglob("*.py"))]
 
