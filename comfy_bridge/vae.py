@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..latent_optimization.autograd_mode import GradientMode
 from ..latent_optimization.checkpointed_calls import checkpointed_blocks
+from ..latent_optimization.loss_scaling import scaled
 from . import memory
 
 # What backward keeps of a decode, in core's estimates of a decode's memory. Checkpointing the blocks brings it to about one.
@@ -68,9 +69,11 @@ def decode_with_grad(vae: Any, latent: Tensor, as_inference: bool | None = None,
 
 
 def _decode(vae: Any, latent: Tensor) -> Tensor:
-    decoded = vae.first_stage_model.decode(latent.to(device=vae.device, dtype=vae.vae_dtype))
-    # A copy, since process_output writes in place into what backward may need.
-    images: Tensor = vae.process_output(decoded.to(dtype=torch.float32, copy=True))
+    def decoded(latent: Tensor) -> Tensor:
+        # A copy, since process_output writes in place into what backward may need.
+        return vae.first_stage_model.decode(latent.to(device=vae.device, dtype=vae.vae_dtype)).to(dtype=torch.float32, copy=True)  # type: ignore[no-any-return]
+
+    images: Tensor = vae.process_output(scaled(decoded, latent))
     if images.ndim == 5:
         images = images[:, :, images.shape[2] // 2]
     if images.ndim != 4 or images.shape[1] not in (1, 3, 4):

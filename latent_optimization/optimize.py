@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .batch import Batch
 from .history import History
+from .loss_scaling import vector_jacobian
 from .per_image import finite
 from .random_streams import streams_for
 from .recorder import Generate, Recorder
@@ -126,7 +127,7 @@ def optimize(
 def _gradient_in_noise(latent: Tensor, leaf: Tensor, scores: list[Score]) -> Tensor | None:
     """The scores' gradients in ``latent (B, ...)`` sent back through the sampler to ``leaf``; ``None`` where no image has one.
 
-    Images without a finite score send nothing. Frees the sampler's graph.
+    Images without a finite score send nothing.
     """
     if not latent.requires_grad:
         raise ValueError(
@@ -137,10 +138,7 @@ def _gradient_in_noise(latent: Tensor, leaf: Tensor, scores: list[Score]) -> Ten
     usable = [(index, score.gradient) for index, score in enumerate(scores) if score.finite and score.gradient is not None]
     for index, gradient in usable:
         incoming[index] = gradient[0].to(incoming)
-    if not usable:
-        return None
-    (gradient,) = torch.autograd.grad(latent, leaf, incoming, allow_unused=True)
-    return None if gradient is None else gradient.detach()
+    return vector_jacobian(latent, leaf, incoming) if usable else None
 
 
 def _check(noise: Tensor, evaluate: Evaluate | None, settings: Settings) -> None:

@@ -167,7 +167,7 @@ class _Graphs:
         return len(self.saved["sampler"]) > 0, len(self.saved["objective"]) > 0
 
     def pack(self, tensor: Tensor) -> _Saved:
-        saved = _Saved(tensor)
+        saved = _Saved(tensor.detach())  # else an operation that saves its own result would keep itself alive
         self.saved[self.where].add(saved)
         return saved
 
