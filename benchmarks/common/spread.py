@@ -70,13 +70,13 @@ class Owner(WorkerPlugin):
         self.leaving.set()
         self.release()
 
-    def attempt(self, job: Job) -> Record:
-        """``do``, with what it raises as dask is to understand it."""
+    def attempt(self, *plain: Any) -> Record:
+        """``do`` the job of these values, with what that raises as dask is to understand it."""
         if not self._ready:
             self._get_jobs(False)
             raise Reschedule
         try:
-            return self.do(job)
+            return self.do(Job(*plain))
         except RunFailed as failure:
             if failure.interrupted:
                 raise Lost("it was interrupted") from None
@@ -120,11 +120,6 @@ class Owner(WorkerPlugin):
     def label(self) -> str:
         """What messages call it."""
         return f"worker {self._worker.name}"
-
-
-def do_job(job: Job) -> Record:
-    """What dask's workers run."""
-    return get_worker().plugins[NAME].attempt(job)
 
 
 def spread(
@@ -212,7 +207,11 @@ class _Board:
 
     def _submit(self, job: Job) -> None:
         key = f"{job.key}-{uuid.uuid4().hex[:8]}"  # a scheduler that others use too may have seen the job
-        future = self.client.submit(do_job, job, key=key, pure=False, retries=MOST_ATTEMPTS - 1)
+        # A lambda and plain values travel whole: the scheduler, which unpacks them, need not have this pack.
+        plain = job.place, job.seed_number, job.prompts, job.method
+        future = self.client.submit(
+            lambda *job: get_worker().plugins[NAME].attempt(*job), *plain, key=key, pure=False, retries=MOST_ATTEMPTS - 1
+        )
         self.under_way[future.key] = job, future
         future.add_done_callback(self.news.put)
 
