@@ -108,7 +108,9 @@ def main(arguments: list[str]) -> int:
     """Read the command line and run it."""
     options = parsed(arguments)
     # run.py goes to its own folder; a relative one is meant from where the user is.
-    folder = Path(os.environ.get("SGOOL_CALLED_FROM", ".")).absolute() / options.folder
+    here = Path(os.environ.get("SGOOL_CALLED_FROM", ".")).absolute()
+    folder = here / options.folder
+    options.models = options.models and here / options.models
     comparison = comparison_from(options)
     with only_one(folder / ".lock", lambda: say(f"Another run is at work in {folder}; waiting for it to end.")):
         store = Store(folder, comparison.settings())

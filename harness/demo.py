@@ -9,38 +9,19 @@ from __future__ import annotations
 import argparse
 import copy
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from PIL import Image
 
 from . import comfyui
 from .client import Client, Graph, RunFailed
-from .demo_report import draw_image, write_table
+from .demo_report import Shown, draw_image, write_table
 from .problems import SetupProblem, exit_with
 from .server import ROOT, Server, stop_on_signals
 from .workflow import OUTPUT, Progress, load
 
 WORKFLOW = ROOT / "workflows" / "api" / "sgool_demo.json"
 PROMPTS_SHOWN = 5  # of two or three objects, the first of sgool.demo.scenes.held_out_prompts: not chosen for how they turn out
-
-
-@dataclass
-class Shown:
-    """What one prompt came to, before (index 0) and after (index 1) optimization."""
-
-    prompt: str
-    images: tuple[list[Image.Image], list[Image.Image]]
-    saliency: tuple[list[Image.Image], list[Image.Image]]
-    verdicts: tuple[list[str], list[str]]
-    scores: tuple[float, float]
-    plot: Image.Image
-    history: str
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def right(self, which: int) -> int:
-        """How many images the judge finds wholly right."""
-        return sum(verdict.startswith("right") for verdict in self.verdicts[which])
 
 
 class Stopwatch:

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 from PIL import Image, ImageDraw, ImageFont
-
-if TYPE_CHECKING:
-    from .demo import Shown
 
 TILE, FRAME, GAP, HEADER, TITLE = 96, 3, 10, 24, 30
 PLOT_SHAPE = 560, 2 * TILE
 INK, PAPER, RIGHT, WRONG = (32, 34, 38), (250, 250, 248), (36, 140, 84), (200, 70, 50)
 COLUMNS = ("plain", "where people would look", "SGOOL", "where people would look", "loss")
+
+
+@dataclass
+class Shown:
+    """What one prompt came to, before (index 0) and after (index 1) optimization."""
+
+    prompt: str
+    images: tuple[list[Image.Image], list[Image.Image]]
+    saliency: tuple[list[Image.Image], list[Image.Image]]
+    verdicts: tuple[list[str], list[str]]
+    scores: tuple[float, float]
+    plot: Image.Image
+    history: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def right(self, which: int) -> int:
+        """How many images the judge finds wholly right."""
+        return sum(verdict.startswith("right") for verdict in self.verdicts[which])
 
 
 def draw_image(shown: Sequence[Shown]) -> Image.Image:
