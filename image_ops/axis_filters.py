@@ -17,21 +17,23 @@ AxisMatrix = Callable[[int, int, Tensor], Tensor]
 """``(length, to, like) -> (to, length)``: the weights of each old pixel in each new one, dtype and device of ``like``."""
 
 
-def apply_matrices(images: Tensor, size: tuple[int, int], matrix: AxisMatrix, clip: bool = False) -> Tensor:
-    """Resize (..., H, W) to (..., *size), width first.
+def apply_matrices(
+    images: Tensor, size: tuple[int, int], matrix: AxisMatrix, clip: bool = False, axes: tuple[int, int] = (-1, -2)
+) -> Tensor:
+    """Resize (..., H, W) to (..., *size).
 
     Args:
         images: floating point.
         size: (height, width), at least 1 each.
         matrix: the filter.
         clip: cut to [0, 1] after each axis, as a program does that stores bytes in between. A filter with negative lobes needs it.
+        axes: their order; the width first (-1, -2), or the height.
     """
-    if size[1] != images.shape[-1]:
-        images = images @ matrix(images.shape[-1], size[1], images).mT
-        images = images.clamp(0, 1) if clip else images
-    if size[0] != images.shape[-2]:
-        images = matrix(images.shape[-2], size[0], images) @ images
-        images = images.clamp(0, 1) if clip else images
+    for axis in axes:
+        if size[axis] != images.shape[axis]:
+            weights = matrix(images.shape[axis], size[axis], images)
+            images = images @ weights.mT if axis == -1 else weights @ images
+            images = images.clamp(0, 1) if clip else images
     return images
 
 
@@ -57,12 +59,19 @@ def lanczos_matrix(length: int, to: int, like: Tensor) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def scikit_matrix(length: int, to: int, like: Tensor) -> Tensor:
-    """``skimage.transform.resize(mode="constant")`` as of 0.15: a Gaussian first when shrinking, then two taps.
+def scikit_resize(images: Tensor, size: tuple[int, int], antialias: bool = True) -> Tensor:
+    """Resize (B, C, H, W) as ``skimage.transform.resize(mode="constant")`` does since version 0.15; without antialiasing as before.
 
-    The Gaussian has sigma (factor - 1) / 2 and is cut at 4 sigma; outside the image is black, which darkens the border a little.
+    Outside the image is black, which would darken the border; then each image is cut to its own range (``clip=True`` there).
     """
-    linear = scikit_plain_matrix(length, to, like)
+    low, high = images.amin(dim=(-3, -2, -1), keepdim=True), images.amax(dim=(-3, -2, -1), keepdim=True)
+    resized = apply_matrices(images, size, _scikit_matrix if antialias else _scikit_plain_matrix)
+    return torch.minimum(torch.maximum(resized, low), high)
+
+
+def _scikit_matrix(length: int, to: int, like: Tensor) -> Tensor:
+    """A Gaussian first when shrinking, of sigma (factor - 1) / 2 and cut at 4 sigma, then two taps."""
+    linear = _scikit_plain_matrix(length, to, like)
     sigma = (length / to - 1) / 2
     if sigma <= 0:
         return linear
@@ -73,6 +82,6 @@ def scikit_matrix(length: int, to: int, like: Tensor) -> Tensor:
     return linear @ (gaussian / sum(math.exp(-(i**2) / (2 * sigma**2)) for i in range(-radius, radius + 1)))
 
 
-def scikit_plain_matrix(length: int, to: int, like: Tensor) -> Tensor:
-    """``skimage.transform.resize(mode="constant", anti_aliasing=False)``: two taps, black outside the image."""
+def _scikit_plain_matrix(length: int, to: int, like: Tensor) -> Tensor:
+    """Two taps, black outside the image."""
     return (1 - _distances(length, to, like).abs()).clamp(min=0)

@@ -37,17 +37,20 @@ def opencv_linear(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def pillow_lanczos(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize (..., H, W) in [0, 1] to (..., *size) = levels k / 255, as Pillow resizes bytes with ``LANCZOS``, width first.
+    """Resize (..., H, W) in [0, 1] to (..., *size) = levels k / 255, as Pillow 13 resizes bytes with ``LANCZOS``.
 
-    Weights have 22 bits, and the result of each axis is rounded. From 13 on, Pillow goes along the height first where an image loses much
-    more of its height than of its width; the programs here are older.
+    Weights have 22 bits, and the result of each axis is rounded. The width comes first, as always before Pillow 13, except where the
+    height is shrunk by more than twice as many pixels as the width.
     """
+    height, width = images.shape[-2:]
+    height_first = height > size[0] and height - size[0] > 2 * (width - size[1])
+    axes = (-2, -1) if height_first else (-1, -2)
     levels = _levels(images)
     lines = levels
-    for axis in (-1, -2):
+    for axis in axes:
         if size[axis] != lines.shape[axis]:
             lines = _pillow_axis(lines, size[axis], axis)
-    return _with_gradient(images, lines, lambda: apply_matrices(images.clamp(0, 1), size, lanczos_matrix, clip=True))
+    return _with_gradient(images, lines, lambda: apply_matrices(images.clamp(0, 1), size, lanczos_matrix, clip=True, axes=axes))
 
 
 def _levels(images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from .entries import Entry
 from .interface import SaliencyModel
 
-SIGMA = 0.25
+SIGMA = 0.18
 """Of the prior's Gaussian, as a part of each side."""
 
 

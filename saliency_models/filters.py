@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..image_ops.blur import blur
 
-_GABOR_PERIOD = 7.0  # pixels
-_GABOR_SIGMA = 7.0 / 3  # pixels, as in Itti-Koch implementations: about one octave
+_GABOR_PERIOD = math.pi  # pixels, and
+_GABOR_SIGMA = 2.0  # pixels: as in J. Harel's GBVS toolbox, without its elongation, so that each filter is separable
 
 
 def filter_rows_and_columns(images: Tensor, down: list[float], across: list[float]) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from einops import rearrange
 from kornia.color import rgb_to_lab
 from torch import Tensor
+from torch.nn import functional
 
 from ..image_ops.blur import blur
 from ..image_ops.resize import fit_size, resize, shrink
@@ -23,8 +24,16 @@ from .interface import SaliencyModel
 from .maps import divide_by_maximum
 
 
+# Differences of features (of about unit range) below this are faint: half a gray level.
+FAINT = 2e-3
+# What is added to the mean degree, as a feature whose cells all differ by this would have it, and to the sum of walks, whose mean is 1.
+_FLOOR, _CONSTANT = 5e-3, 2e-2
+
+
 def node_degrees(features: Tensor, sigma: float) -> Tensor:
     """Return each lattice cell's degree in the graph with the weights ``|a_i - a_j| exp(-d_ij^2 / (2 sigma^2))``.
+
+    Of differences below ``FAINT`` only a part is counted, so that the rounding of a constant feature is not.
 
     Args:
         features: (N, h, w), one graph each.
@@ -41,8 +50,14 @@ def node_degrees(features: Tensor, sigma: float) -> Tensor:
     near = torch.kron(near_rows, near_columns)
     flat = features.reshape(-1, height * width)
     # One graph at a time: a lattice of 32 x 32 cells has a million edges, which should stay in the cache.
-    degrees = [((values[:, None] - values[None, :]).abs() * near).sum(1) for values in flat]
+    degrees = [(_distance(values[:, None], values[None, :]) * near).sum(1) for values in flat]
     return torch.stack(degrees).reshape(features.shape)
+
+
+def _distance(one: Tensor, other: Tensor) -> Tensor:
+    """|one - other| less half of ``FAINT``; below that, a parabola, so that what is hardly there counts less than fully."""
+    one, other = torch.broadcast_tensors(one, other)
+    return functional.smooth_l1_loss(one, other, reduction="none", beta=FAINT)
 
 
 class GraphBasedSaliency(SaliencyModel):
@@ -76,11 +91,11 @@ class GraphBasedSaliency(SaliencyModel):
         mean_side = (height + width) / 2
         degrees = node_degrees(rearrange(features, "b c h w -> (b c) h w"), self.sigma * mean_side)
         degrees = rearrange(degrees, "(b c) h w -> b c h w", b=len(features))
-        # A stationary distribution sums to 1. The floor keeps a feature without contrast (the colors of a gray image) at 0:
-        # it is the mean degree of a feature whose cells differ by about a thousandth of its range.
-        floor = 1e-3 * self.sigma**2 * mean_side**2 * 2 * math.pi
+        # A stationary distribution sums to 1. The floor keeps a feature without contrast (the colors of a gray image) at 0, and with the
+        # constant makes the map of an image without any constant, and its gradient small.
+        floor = _FLOOR * self.sigma**2 * mean_side**2 * 2 * math.pi
         walks = degrees / (degrees.mean(dim=(-2, -1), keepdim=True) + floor)
-        total = walks.mean(dim=1, keepdim=True) + 1e-4
+        total = walks.mean(dim=1, keepdim=True) + _CONSTANT
         concentrated = blur(resize(total**self.power, fit_size((height, width), 2 * self.lattice)), 2 * self.blur_fraction * mean_side)
         return divide_by_maximum(concentrated)
 

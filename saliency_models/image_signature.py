@@ -19,9 +19,9 @@ from .entries import Entry
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
 
-# A cosine coefficient (of Lab / 100, orthonormal transform) below which a channel counts as empty: a quarter of the smallest step
+# A cosine coefficient (of Lab / 100, orthonormal transform) below which a channel counts as empty: half of the smallest step
 # of an 8-bit image, and far above the rounding in the colors of a gray one.
-_SILENCE = 1e-3
+_SILENCE = 2e-3
 
 
 def cosine_matrix(length: int, like: Tensor) -> Tensor:
@@ -63,8 +63,8 @@ class ImageSignature(SaliencyModel):
         coefficients = down @ lab @ across.T
         scale = self.softness * coefficients.abs().mean(dim=(-2, -1), keepdim=True)
         signs = coefficients / torch.sqrt(coefficients**2 + scale**2 + _SILENCE**2)
-        # The mean energy is about 1, or less in an image of few frequencies; a thousandth makes a flat image's map constant.
-        energy = ((down.T @ signs @ across) ** 2).mean(dim=1, keepdim=True) + 1e-3
+        # The mean energy is about 1, or less in an image of few frequencies; a part of that makes a flat image's map constant.
+        energy = ((down.T @ signs @ across) ** 2).mean(dim=1, keepdim=True) + 3e-2
         return divide_by_maximum(blur(energy, self.blur_fraction * lab.shape[-1]))
 
 

@@ -1,7 +1,11 @@
 """The saliency of Itti and Koch, with its hard steps made smooth.
 
 Itti, Koch, Niebur, "A Model of Saliency-Based Visual Attention for Rapid Scene Analysis", PAMI 1998: colors, intensity and
-orientations are compared between fine and coarse levels of a pyramid, and a map with one high peak counts more tha one with many.
+orientations are compared between fine and coarse levels of a pyramid, and a map with one high peak counts more than one with many.
+
+Levels and filters are those of J. Harel's implementation in his GBVS toolbox, which the benchmarks list: centers 2 and 3, surrounds two
+levels above. The paper's surrounds, three and four levels above centers 2 to 4, are 2 to 20 pixels wide, little more than the mean of the
+image, and the orientations of so few pixels are noise (docs/saliency.md has what that costs).
 """
 
 from __future__ import annotations
@@ -18,14 +22,16 @@ from .filters import gabor_energy
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
 
-_LEVELS = 7  # its levels 2 to 8
-_CENTERS, _DELTAS = (0, 1, 2), (3, 4)  # its c = 2, 3, 4 and s = c + 3, c + 4
+_LEVELS = 4  # its levels 2 to 5
+_CENTERS, _SURROUND = (0, 1), 2  # c = 2, 3 and s = c + 2: see the module
+# Below half a gray level a difference is faint, and a map is whose maximum is well below the ceiling: rounding must not be enlarged.
+_FAINT, _CEILING = 2e-3, 0.05
 _SUM_SIDE = 40  # pixels of its level 4, on which maps are added
 
 
 def _magnitude(difference: Tensor) -> Tensor:
-    """|difference| that is smooth at 0 (within a hundredth of a gray level)."""
-    return torch.sqrt(difference**2 + 1e-8) - 1e-4
+    """|difference| that is smooth at 0 (within half a gray level)."""
+    return torch.sqrt(difference**2 + _FAINT**2) - _FAINT
 
 
 def opponents(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,7 +73,7 @@ class IttiKoch(SaliencyModel):
 
     name = "itti-koch"
     kind = "bottom-up"
-    side = 160  # pixels of the paper's level 2, for its images of 640
+    side = 256  # pixels of level 2 of an image of 1024
 
     def __init__(self, blur_fraction: float = 0.03) -> None:
         super().__init__()
@@ -85,9 +91,9 @@ class IttiKoch(SaliencyModel):
         total = torch.zeros((), dtype=small.dtype, device=small.device)
         for levels, channels in ((pyramid, slice(0, 1)), (pyramid, slice(1, 3)), (oriented, slice(0, 4))):
             differences = _center_surround([level[:, channels] for level in levels], grid)
-            conspicuity = promote_single_peaks(differences, 0.02).mean(dim=1, keepdim=True)
-            total = total + promote_single_peaks(conspicuity, 0.02)
-        total = total - total.amin(dim=(-2, -1), keepdim=True) + 1e-3  # contrast that is everywhere says nothing
+            conspicuity = promote_single_peaks(differences, _CEILING).mean(dim=1, keepdim=True)
+            total = total + promote_single_peaks(conspicuity, _CEILING)
+        total = total - total.amin(dim=(-2, -1), keepdim=True) + 0.02  # contrast that is everywhere says nothing
         return divide_by_maximum(blur(total, self.blur_fraction * sum(grid) / 2))
 
 
@@ -100,13 +106,12 @@ def _pyramid(images: Tensor) -> list[Tensor]:
 
 
 def _center_surround(levels: list[Tensor], grid: tuple[int, int]) -> Tensor:
-    """(B, 6 C, *grid): the difference of each center level and the surround levels three and four above it."""
+    """(B, 2 C, *grid): the difference of each center level and its surround."""
     found = []
     for center in _CENTERS:
         fine = levels[center]
-        for delta in _DELTAS:
-            coarse = resize(levels[center + delta], (fine.shape[-2], fine.shape[-1]))
-            found.append(resize(_magnitude(fine - coarse), grid))
+        coarse = resize(levels[center + _SURROUND], (fine.shape[-2], fine.shape[-1]))
+        found.append(resize(_magnitude(fine - coarse), grid))
     return torch.cat(found, dim=1)
 
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..image_ops.axis_filters import apply_matrices, scikit_matrix, scikit_plain_matrix
+from ..image_ops.axis_filters import scikit_resize
 from .entries import Entry, RemoteFile, Weights
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
@@ -130,7 +130,7 @@ class U2Net(SaliencyModel):
 
     def predict(self, images: Tensor) -> Tensor:
         """Return (B, 1, *input_size), the network's sigmoid stretched to [0, 1]."""
-        small = apply_matrices(images, self.input_size, scikit_matrix if self.antialias else scikit_plain_matrix)
+        small = scikit_resize(images, self.input_size, self.antialias)
         brightest = small.amax(dim=(1, 2, 3), keepdim=True)
         # A black image has no brightest value to divide by.
         scaled = small / torch.where(brightest > 0, brightest, torch.ones_like(brightest))

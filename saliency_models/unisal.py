@@ -4,13 +4,14 @@ Droste, Jiao, Noble, "Unified Image and Video Saliency Modeling", ECCV 2020, htt
 authors' repository rdroste/unisal at 0440df7, whose checkpoints load as they are. One network was trained on four data sets, its
 "domains": each has batch norms, priors, a last layer and a smoothing of its own.
 
-For a still image the network goes round its recurrent part, so that the weights of that part are left out when a checkpoint is read.
+In the domain of still images, SALICON, the network goes round its recurrent part, whose weights are then left out when a checkpoint is
+read. In the domains of videos a still image goes through it as a first frame, as in the authors' ``run_inference``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,115 +21,14 @@ from ..image_ops.axis_filters import apply_matrices, bilinear_matrix, lanczos_ma
 from ..image_ops.eight_bit import pillow_lanczos
 from .entries import Entry, RemoteFile, Weights
 from .interface import SaliencyModel
+from .unisal_layers import DOMAINS, ConvGRU, Domain, InvertedResidual, Layers, MobileNetV2, named
 from .weights import build_with_weights, working_dtype
 
-Domain = Literal["SALICON", "DHF1K", "Hollywood", "UCFSports"]
-DOMAINS: tuple[str, ...] = get_args(Domain)
-
-_BYPASSED = ("rnn.", "post_rnn.")
+_RECURRENT = ("rnn.", "post_rnn.")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _STRIDE = 32
 _PRIORS = 16
 _SMOOTHING = 41  # side of the smoothing kernel, pixels of the network's input
-
-
-class DomainNorm(nn.Module):
-    """A batch norm per domain, of which one is used."""
-
-    def __init__(self, channels: int, domain: str, operations: Any) -> None:
-        super().__init__()
-        self.domain = domain
-        for name in DOMAINS:
-            self.add_module(f"bn_{name}", operations.BatchNorm2d(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.get_submodule(f"bn_{self.domain}")(x)
-
-
-class _Layers:
-    """Makes the layers of one network: which namespace they come from, and the domain of its norms."""
-
-    def __init__(self, operations: Any, domain: str) -> None:
-        self.operations = operations
-        self.domain = domain
-
-    def norm(self, channels: int, by_domain: bool) -> nn.Module:
-        return DomainNorm(channels, self.domain, self.operations) if by_domain else self.operations.BatchNorm2d(channels)
-
-    def convolution(self, channels_in: int, channels: int, size: int = 1, by_domain: bool = False, **options: Any) -> list[nn.Module]:
-        """Convolution, norm, ReLU6."""
-        convolution = self.operations.Conv2d(channels_in, channels, size, padding=size // 2, bias=False, **options)
-        return [convolution, self.norm(channels, by_domain), nn.ReLU6()]
-
-    def skip(self, channels_in: int, channels: int) -> nn.Sequential:
-        """Twice the channels, then ``channels``: from a stage of the encoder to the decoder."""
-        reduction = nn.Sequential(self.operations.Conv2d(2 * channels_in, channels, 1), self.norm(channels, by_domain=True))
-        expansion = nn.Sequential(*self.convolution(channels_in, 2 * channels_in, by_domain=True))
-        return _named(expansion=expansion, reduction=reduction)
-
-
-class InvertedResidual(nn.Module):
-    """MobileNetV2's block: widen, filter each channel, narrow without a non-linearity (Sandler et al. 2018)."""
-
-    def __init__(self, layers: _Layers, channels_in: int, channels: int, expand: int, *, stride: int = 1, by_domain: bool = False) -> None:
-        super().__init__()
-        hidden = channels_in * expand
-        widen = layers.convolution(channels_in, hidden, by_domain=by_domain) if expand != 1 else []
-        each = layers.convolution(hidden, hidden, 3, by_domain=by_domain, groups=hidden, stride=stride)
-        narrow = [layers.operations.Conv2d(hidden, channels, 1, bias=False), layers.norm(channels, by_domain)]
-        self.conv = nn.Sequential(*widen, *each, *narrow)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)
-
-
-class Residual(InvertedResidual):
-    """The same, added to its input."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x)
-
-
-class MobileNetV2(nn.Module):
-    """MobileNetV2 whose strides come one step late, so that its taps are taken before each halving.
-
-    ``forward`` takes (B, 3, H, W) and returns 1280 channels at 1/32, 160 at 1/16 and 64 at 1/8 of the size.
-    """
-
-    # expansion, channels, blocks, whether the image is halved
-    _stages = (
-        (1, 16, 1, False),
-        (6, 24, 2, True),
-        (6, 32, 3, True),
-        (6, 64, 4, True),
-        (6, 96, 3, False),
-        (6, 160, 3, True),
-        (6, 320, 1, False),
-    )
-    _eighth, _sixteenth = 7, 14
-
-    def __init__(self, layers: _Layers) -> None:
-        super().__init__()
-        features: list[nn.Module] = [nn.Sequential(*layers.convolution(3, 32, 3, stride=2))]
-        channels = 32
-        for expand, width, blocks, halves in self._stages:
-            for index in range(blocks):
-                # Where no tap is taken the filter's own stride keeps just the places that the halving would keep, at a quarter of the cost.
-                stride = 2 if halves and index == 0 and len(features) not in (self._eighth, self._sixteenth) else 1
-                block = Residual if index > 0 else InvertedResidual
-                features.append(block(layers, channels, width, expand, stride=stride))
-                channels = width
-        features.append(nn.Sequential(*layers.convolution(channels, 1280)))
-        self.features = nn.Sequential(*features)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        taps = {}
-        for index, block in enumerate(self.features):
-            x = block(x)
-            if index in (self._eighth, self._sixteenth):
-                taps[index] = x
-                x = x[..., ::2, ::2]
-        return x, taps[self._sixteenth], taps[self._eighth]
 
 
 class Unisal(SaliencyModel):
@@ -139,7 +39,7 @@ class Unisal(SaliencyModel):
 
     Args:
         domain: the training data set whose layers are used: "SALICON" (still images, the default), "DHF1K", "Hollywood" or
-            "UCFSports" (videos of everyday scenes, films and sports; their layers were trained together with the recurrent part).
+            "UCFSports" (videos of everyday scenes, films and sports; the image is taken for a video's first frame).
         input_size: (height, width) that images are stretched to, multiples of 32; None for the authors' choice by aspect ratio.
         operations: namespace of ``Conv2d`` and ``BatchNorm2d``.
         eight_bit: round the stretched images to bytes, in Pillow's arithmetic as the authors do; the gradient passes straight through.
@@ -164,13 +64,16 @@ class Unisal(SaliencyModel):
         self.domain = domain
         self.input_size = input_size
         self.eight_bit = eight_bit
-        layers = _Layers(operations, domain)
+        layers = Layers(operations, domain)
         self.cnn = MobileNetV2(layers)
-        self.post_cnn = _named(inv_res=InvertedResidual(layers, 1280 + _PRIORS, 256, 1))
+        self.post_cnn = named(inv_res=InvertedResidual(layers, 1280 + _PRIORS, 256, 1))
+        if domain != "SALICON":
+            self.rnn = ConvGRU(layers, 256)
+            self.post_rnn = nn.Sequential(*layers.convolution(256, 256, by_domain=True))
         self.skip_2x = layers.skip(160, 128)
-        self.upsampling_2 = _named(inv_res=InvertedResidual(layers, 256 + 128, 128, 2, by_domain=True))
+        self.upsampling_2 = named(inv_res=InvertedResidual(layers, 256 + 128, 128, 2, by_domain=True))
         self.skip_4x = layers.skip(64, 64)
-        self.post_upsampling_2 = _named(inv_res=InvertedResidual(layers, 128 + 64, 64, 2, by_domain=True))
+        self.post_upsampling_2 = named(inv_res=InvertedResidual(layers, 128 + 64, 64, 2, by_domain=True))
         for name in DOMAINS:
             self.register_parameter(f"coarse_gaussians_{name.lower()}", nn.Parameter(torch.zeros(_PRIORS, 2, 2)))
             self.add_module(f"adaptation_{name.lower()}", nn.Sequential(operations.Conv2d(64, 1, 1)))
@@ -192,6 +95,8 @@ class Unisal(SaliencyModel):
         """The network alone: normalized (B, 3, h, w), sides multiples of 32, to unnormalized log-densities (B, 1, h, w)."""
         coarse, middle, fine = self.cnn(images)
         x = self.post_cnn(torch.cat((coarse, self._priors(coarse)), dim=1))
+        if self.domain != "SALICON":
+            x = x + self.post_rnn(self.rnn(x))
         x = self.upsampling_2(torch.cat((_double(x), self.skip_2x(middle)), dim=1))
         x = self.post_upsampling_2(torch.cat((_double(x), self.skip_4x(fine)), dim=1))
         x = self.get_submodule(f"adaptation_{self.domain.lower()}")(x)
@@ -226,19 +131,15 @@ def best_size(height: int, width: int) -> tuple[int, int]:
     return rows * _STRIDE, columns * _STRIDE
 
 
-def _named(**modules: nn.Module) -> nn.Sequential:
-    sequence = nn.Sequential()
-    for name, module in modules.items():
-        sequence.add_module(name, module)
-    return sequence
-
-
 def _double(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _build(weights: Mapping[str, Tensor], operations: Any = nn, **options: Any) -> Unisal:
-    used = {key: value for key, value in weights.items() if not key.startswith(_BYPASSED)}
+    still = options.get("domain", DOMAINS[0]) == DOMAINS[0]
+    # The masks of dropout, which is for training, are saved with the recurrent part.
+    unused = _RECURRENT if still else tuple(f"rnn.cell_list.0.drop_mask_{index}" for index in range(3))
+    used = {key: value for key, value in weights.items() if not key.startswith(unused)}
     return build_with_weights(lambda: Unisal(operations=operations, **options), used)
 
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from sgool.harness.derivatives import along_a_direction
 from sgool.harness.seeded_weights import seeded_images, seeded_state, uniform
-from sgool.image_ops.axis_filters import apply_matrices, scikit_matrix, scikit_plain_matrix
+from sgool.image_ops.axis_filters import scikit_resize
 from sgool.saliency_models import registry
 from sgool.saliency_models.interface import SaliencyModel
 from sgool.saliency_models.u2net import U2Net
@@ -114,9 +114,20 @@ def test_images_are_resized_as_scikit_image_does(name: str, antialias: bool) -> 
     photo = np.asarray(getattr(data, name)())
     photo = np.repeat(photo[:, :, None], 3, axis=2) if photo.ndim == 2 else photo
     theirs = transform.resize(photo, (320, 320), mode="constant", anti_aliasing=antialias)
-    matrix = scikit_matrix if antialias else scikit_plain_matrix
-    ours = apply_matrices(torch.from_numpy(photo).permute(2, 0, 1)[None].double() / 255, (320, 320), matrix)
+    ours = scikit_resize(torch.from_numpy(photo).permute(2, 0, 1)[None].double() / 255, (320, 320), antialias)
     assert np.abs(ours[0].permute(1, 2, 0).numpy() - theirs).max() < 1e-6
+
+
+@pytest.mark.parametrize("size", [(100, 140), (200, 500), (320, 320), (500, 60)])
+@pytest.mark.parametrize("antialias", [True, False])
+def test_images_without_dark_pixels_keep_their_range(size: tuple[int, int], antialias: bool) -> None:
+    """What lies outside is black: without cutting to the image's own range the border would be too dark, where enlarged by 16 levels and more."""
+    transform = pytest.importorskip("skimage.transform")
+    images = 0.6 + 0.3 * seeded_images(1, *size).double()
+    theirs = transform.resize(images[0].permute(1, 2, 0).numpy(), (320, 320), mode="constant", anti_aliasing=antialias)
+    ours = scikit_resize(images, (320, 320), antialias)[0].permute(1, 2, 0)
+    assert ours.min() >= images.min()
+    assert np.abs(ours.numpy() - theirs).max() < 1e-6
 
 
 def test_maps_come_back_within_one_gray_level(small: SaliencyModel) -> None:
