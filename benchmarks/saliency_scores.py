@@ -83,7 +83,7 @@ def main() -> None:
     print(f"{len(pairs)} images\n\n| predictor | {' | '.join(METRICS)} |\n|---|{'---|' * len(METRICS)}")
     for name, predict in wanted:
         found = scores(predict, pairs)
-        error = found.std(0) / len(found) ** 0.5
+        error = found.std(0, correction=min(1, len(found) - 1)) / len(found) ** 0.5
         cells = (f"{mean:.3f} ± {spread:.3f}" for mean, spread in zip(found.mean(0).tolist(), error.tolist(), strict=True))
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 

@@ -204,6 +204,21 @@ def test_the_default_finds_the_subject(subject: str, rows: tuple[int, int], colu
     assert inside > 2 * maps.mean()
 
 
+@pytest.mark.parametrize("name", ["itti-koch", "graph-based"])
+def test_the_odd_orientation_pops_out(name: str) -> None:
+    """Vertical bars and one horizontal: what these models were made for (Itti, Koch, Niebur 1998, figure 2)."""
+    image = torch.full((1, 3, 320, 320), 0.5)
+    for row in range(8):
+        for column in range(8):
+            top, left = 20 + 40 * row, 20 + 40 * column
+            down, across = (3, 12) if (row, column) == (2, 5) else (12, 3)
+            image[..., top - down : top + down, left - across : left + across] = 1.0
+    maps = registry.load(name)(image)[0, 0]
+    row, column = divmod(int(maps.argmax()), maps.shape[-1])
+    assert abs(row - 100) <= 20
+    assert abs(column - 220) <= 20
+
+
 def test_graph_degrees_are_row_sums_of_the_weights() -> None:
     features = some(1, 3, 4, dtype=torch.float64)
     values, sigma = features.flatten(), 1.3
