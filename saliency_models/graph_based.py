@@ -23,7 +23,6 @@ from .filters import gabor_energy
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
 
-
 # Differences of features (of about unit range) below this are faint: half a gray level.
 FAINT = 2e-3
 # What is added to the mean degree, as a feature whose cells all differ by this would have it, and to the sum of walks, whose mean is 1.

@@ -121,7 +121,7 @@ def test_images_are_resized_as_scikit_image_does(name: str, antialias: bool) -> 
 @pytest.mark.parametrize("size", [(100, 140), (200, 500), (320, 320), (500, 60)])
 @pytest.mark.parametrize("antialias", [True, False])
 def test_images_without_dark_pixels_keep_their_range(size: tuple[int, int], antialias: bool) -> None:
-    """What lies outside is black: without cutting to the image's own range the border would be too dark, where enlarged by 16 levels and more."""
+    """Outside is black, which would make the border too dark (where enlarged, by 16 levels and more) without cutting to the range."""
     transform = pytest.importorskip("skimage.transform")
     images = 0.6 + 0.3 * seeded_images(1, *size).double()
     theirs = transform.resize(images[0].permute(1, 2, 0).numpy(), (320, 320), mode="constant", anti_aliasing=antialias)
