@@ -1,4 +1,4 @@
-"""The weights files of the embedded model: safetensors, half precision, beside this file."""
+"""The weights files of the demo model: safetensors, half precision, beside this file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _path(name: str) -> Path:
     path = WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
         raise FileNotFoundError(
-            f"The embedded model's file {path.name} is missing from {path.parent}. It comes with the pack: install the pack again, "
+            f"The demo model's file {path.name} is missing from {path.parent}. It comes with the pack: install the pack again, "
             "or train it with 'python run.py train'."
         )
     return path

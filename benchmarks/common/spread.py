@@ -206,12 +206,13 @@ class _Board:
                 self._done(news) if isinstance(news, Future) else self._told(**news)
 
     def _submit(self, job: Job) -> None:
-        key = f"{job.key}-{uuid.uuid4().hex[:8]}"  # a scheduler that others use too may have seen the job
-        # A lambda and plain values travel whole: the scheduler, which unpacks them, need not have this pack.
+        # A local function and plain values travel whole: the scheduler, which unpacks them, need not have this pack.
+        def do(*plain: Any) -> Record:
+            return get_worker().plugins[NAME].attempt(*plain)
+
         plain = job.place, job.seed_number, job.prompts, job.method
-        future = self.client.submit(
-            lambda *job: get_worker().plugins[NAME].attempt(*job), *plain, key=key, pure=False, retries=MOST_ATTEMPTS - 1
-        )
+        key = f"{job.key}-{uuid.uuid4().hex[:8]}"  # a scheduler that others use too may have seen the job
+        future = self.client.submit(do, *plain, key=key, pure=False, retries=MOST_ATTEMPTS - 1)
         self.under_way[future.key] = job, future
         future.add_done_callback(self.news.put)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -24,7 +25,7 @@ from sgool.harness.server import Server
 from ..common.jobs import Job, Record
 from ..common.spread import Owner
 from .comparison import Comparison
-from .graphs import Builder, node_types, read_outputs
+from .graphs import Builder, read_outputs
 
 COST = re.compile(r"(\d+) sampler runs, (\d+) of them differentiated, .*?(\d+) model calls")
 GRACE = 15.0  # seconds for which a server may fail to answer before its run is given up
@@ -146,16 +147,19 @@ class OwnServer(Owner):
 
 
 def prepare(comparison: Comparison, client: Client) -> Builder:
-    """Ask a server for its nodes. Raises SetupProblem where it lacks a node, the checkpoint, or something else that is named."""
-    definitions = {}
-    for name in node_types(comparison):
+    """A builder that asks the server for its nodes. Raises SetupProblem where it lacks a node, the checkpoint, or else what is named."""
+
+    @functools.cache
+    def definition(name: str) -> dict[str, Any]:
         found = client.get(f"/object_info/{name}")
         if name not in found:
             hint = "is this pack in its custom_nodes, in this version?" if name.startswith("SGOOL_") else "is its ComfyUI 0.30 or newer?"
             raise SetupProblem(f"it has no node {name}; {hint}")
-        definitions[name] = found[name]
-    builder = Builder(comparison, definitions)
-    builder.check()
+        return dict(found[name])
+
+    builder = Builder(comparison, definition)
+    for job in comparison.jobs()[: len(comparison.methods)]:
+        builder.graph(job)
     return builder
 
 

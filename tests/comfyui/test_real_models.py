@@ -7,14 +7,16 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from PIL import Image
 from sgool.benchmarks import real_models
 from sgool.benchmarks.real.comparison import Comparison
-from sgool.benchmarks.real.graphs import Builder, node_types
+from sgool.benchmarks.real.graphs import Builder
 from sgool.benchmarks.real.server import OwnServer, prepare
 from sgool.harness.client import RunFailed, RunLost
 from sgool.harness.pack import ROOT
@@ -70,13 +72,23 @@ def test_every_method_is_a_graph_that_the_server_takes(server: Server) -> None:
         server.cancel(server.submit(builder.graph(job)))
 
 
-def test_what_a_server_lacks_is_named(server: Server) -> None:
-    builder = prepare(DEMO, server)
-    real = Comparison("sd15.safetensors", ("a cat",), best_of=2, optimized_scorer="clip", sampler="no such sampler")
-    with pytest.raises(SetupProblem, match="it offers no sampler_name 'no such sampler', only: euler"):
-        Builder(real, builder.definitions).check()
-    with pytest.raises(SetupProblem, match=r"it offers no ckpt_name 'sd15.safetensors', only: none"):
-        prepare(Comparison("sd15.safetensors", ("a cat",), best_of=2, optimized_scorer="clip"), server)
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"sampler": "no such sampler"}, "it offers no sampler_name 'no such sampler', only: euler"),
+        ({"checkpoint": "sd15.safetensors", "optimized_scorer": "clip"}, "it offers no ckpt_name 'sd15.safetensors', only: none"),
+        ({"judging_scorers": ("clip",)}, "it offers no scorer_name 'clip'"),
+        ({"saliency_model": "eyes"}, "it offers no model_name 'eyes', only: "),
+    ],
+)
+def test_what_a_server_lacks_is_named(server: Server, changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SetupProblem, match=sentence):
+        prepare(replace(DEMO, **changes), server)
+
+
+def test_an_input_that_a_node_does_not_have_is_not_sent(server: Server) -> None:
+    with pytest.raises(SetupProblem, match="its KSampler has no input 'views'"):
+        Builder(DEMO, server.object_info)._node("KSampler", views="cutouts")
 
 
 def test_a_job_that_is_done_again_on_the_same_server_gives_the_same(server: Server) -> None:
@@ -104,11 +116,12 @@ def test_a_folder_of_models_judges_and_a_server_that_is_not_there_is_a_sentence(
         assert "| copied | the demo model's scorer (optimized) |" in (tmp_path / "out" / "table.md").read_text()
         # The graph for a real checkpoint: all of it is fine but the checkpoint, which is not there.
         real = Comparison("sd15.safetensors", ("a cat",), best_of=2, optimized_scorer="copied", judging_scorers=("hub:some/one", "copied"))
-        definitions = {name: server.object_info(name) for name in node_types(real)}
+        loader = server.object_info("CheckpointLoaderSimple")
+        loader["input"]["required"]["ckpt_name"] = [["sd15.safetensors"]]
+        builder = Builder(real, lambda name: loader if name == "CheckpointLoaderSimple" else server.object_info(name))
         for job in real.jobs():
-            graph = Builder(real, definitions).graph(job)
+            graph = builder.graph(job)
             assert graph["scorer_0"]["inputs"]["hub_name"] == "some/one"
-            graph["model"]["inputs"]["ckpt_name"] = "sd15.safetensors"
             with pytest.raises(RunFailed) as refusal:
                 server.submit(graph)
             complaints = str(refusal.value).splitlines()[1:]
