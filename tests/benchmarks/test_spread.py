@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
 import time
@@ -160,3 +162,26 @@ def test_troubles_are_named_in_words() -> None:
     assert describe_outage(ConnectionRefusedError(111, "refused")) == "nobody listens there"
     assert describe_outage(TimeoutError()) == "it does not answer in time"
     assert describe_outage(RunLost("x")) == "it was started anew, or its queue was cleared"
+
+
+@pytest.mark.slow
+def test_a_cluster_whose_scheduler_does_not_have_the_pack(kept: Kept, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    port = address.rpartition(":")[2]
+    common = {"cwd": tmp_path, "stderr": subprocess.DEVNULL}
+    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"]
+    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--name", "one", "--nthreads", "1", "--memory-limit", "0"]
+    with (
+        subprocess.Popen(scheduler, **common) as first,
+        subprocess.Popen([*worker, "--preload", spread_module.PRELOAD], **common) as second,
+    ):
+        try:
+            kept.run(JOBS, Toy(tmp_path), scheduler=address)
+        finally:
+            second.terminate()
+            second.wait(30)
+            first.terminate()
+    assert {record["worker"] for record in kept.store.records.values()} == {"one"}
+    assert (tmp_path / "released one").exists()
