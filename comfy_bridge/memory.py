@@ -9,6 +9,8 @@ from typing import Any
 import comfy.model_management
 import torch
 
+from . import differentiable_kernels  # noqa: F401  (gradients need what it registers)
+
 # Core's estimates are for a forward pass. What backward keeps of one checkpointed call, in such estimates, as measured on SD 1.5's UNet at
 # 64 x 64 latents in float32: 1.6 GB of activations against an estimate of 0.17 GB, and 0.4 GB with each block checkpointed as well.
 CALL_RATIO = 10.0

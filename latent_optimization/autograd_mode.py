@@ -8,6 +8,7 @@ run it with autograd on. Nothing is patched, so nothing has to be put back.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,22 +16,16 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from . import kernels
+
 # Switches of autograd's own state are left alone: each operation turns gradients on for itself, so a sampler's `no_grad` may come and go.
-_SWITCHES = frozenset({torch._C._set_grad_enabled, torch.set_grad_enabled})
+# And whether a tensor is an inference tensor is answered as it is.
+_SWITCHES: frozenset[Any] = frozenset({torch._C._set_grad_enabled, torch.set_grad_enabled, Tensor.is_inference, torch.is_inference})
+_DATA = Tensor.data.__get__  # type: ignore[attr-defined]
+_SEVERAL_VIEWS = frozenset({"chunk", "split", "split_with_sizes", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind", "__iter__"})
+_entered = threading.local()
 # Turning into numbers, where autograd cannot follow: NumPy refuses a tensor with history, which the sampler's author never expected.
 _TO_NUMBERS = frozenset({Tensor.numpy, Tensor.__array__, Tensor.item, Tensor.tolist, Tensor.__float__, Tensor.__int__, Tensor.__index__})
-
-
-def alias(tensor: Tensor) -> Tensor:
-    """Return an ordinary tensor on the same memory as ``tensor``, without history.
-
-    An inference tensor cannot be saved for backward, but that is a mark on the tensor and not on its memory. Two tensors on the same
-    memory do not share a version counter, so autograd would not notice a later write: use it only for what is not written to.
-    Must be called outside ``torch.inference_mode()``.
-    """
-    return torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(
-        tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride()
-    )
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -48,32 +43,70 @@ def _writes_to_first_argument(name: str) -> bool:
 class GradientMode(TorchFunctionMode):
     """Run every torch operation inside with autograd on, whatever ``no_grad`` or ``inference_mode`` surrounds it.
 
-    - Weights (:class:`torch.nn.Parameter`) enter as constants: no gradient is computed for them, and those that are inference tensors
-      are seen through an ordinary tensor on the same memory, so no copy of the model is made.
-    - Other inference tensors (conditioning, buffers) enter as copies, which live as long as the graph needs them.
+    - Weights (:class:`torch.nn.Parameter`) enter as constants: no gradient is computed for them.
+    - Inference tensors are seen through ordinary tensors on the same memory, one for all views of it: no copy of the model is made, and
+      what is written into one view is seen in the others, with its history. Where they meet a tensor with history, those that are no
+      weights (conditioning, buffers) enter as copies, which live as long as the graph needs them.
+    - ``out=`` arguments, which autograd does not know, are written to after the operation.
     - What becomes a number or a NumPy array is detached first.
+    - Operations of extensions that have no backward are answered by what :mod:`.kernels` has for them, or refused.
 
     Args:
         keep_history: for a sampler's own code, off for model code. Hand ``x.detach()`` and ``x.data`` through unchanged: ``ipndm_v`` and
             ``deis`` detach the derivatives that they keep, and without it their gradient is wrong by a factor of about two. And copy
-            constants that are views, such as one sigma of the schedule: ``uni_pc`` writes into its schedule later on.
+            constants, inference tensors and those that are views, such as one sigma of the schedule: ``uni_pc`` writes into its schedule
+            later on.
         copy_constants: copy every constant that meets a tensor with history. For memory that its owner reuses before backward runs
             (ComfyUI's dynamic VRAM).
+        single_views: make the pieces of ``chunk``, ``split`` and ``unbind`` one by one. Autograd refuses to write into those made
+            together; but their backward is slower, so it is for models that do write into them.
 
     It must be entered outside inference mode (``with torch.inference_mode(False), GradientMode():``) for results to be usable; inference
     mode entered inside is undone for each operation.
     """
 
-    def __init__(self, keep_history: bool = False, copy_constants: bool = False) -> None:
+    def __init__(self, keep_history: bool = False, copy_constants: bool = False, single_views: bool = False) -> None:
         super().__init__()
         self.keep_history = keep_history
         self.copy_constants = copy_constants
+        self.single_views = single_views
         self._suspended = False
+        self._ordinary = _OrdinaryTensors()
+
+    def __enter__(self) -> GradientMode:
+        _stack().append(self)
+        super().__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        _stack().remove(self)
+        super().__exit__(*exception)
+
+    @staticmethod
+    def active() -> GradientMode | None:
+        """The innermost mode that this thread is in, if it is not suspended."""
+        stack = _stack()
+        return stack[-1] if stack and not stack[-1]._suspended else None
+
+    def again(self) -> GradientMode:
+        """A new mode with the same settings."""
+        return GradientMode(self.keep_history, self.copy_constants, self.single_views)
+
+    def ordinary(self, tensor: Tensor) -> Tensor:
+        """What the code inside sees in place of ``tensor``, an inference tensor: one on the same memory that has a version and history."""
+        return self._ordinary.of(tensor) if _is_plain(tensor) else tensor
+
+    def suspend(self) -> contextlib.AbstractContextManager[None]:
+        """Let operations pass as they are: for callbacks, and for code that enters a mode of its own."""
+        return self._with_suspended(True)
+
+    def resume(self) -> contextlib.AbstractContextManager[None]:
+        """Within :meth:`suspend`, see to operations again."""
+        return self._with_suspended(False)
 
     @contextlib.contextmanager
-    def suspend(self) -> Iterator[None]:
-        """Let operations pass as they are: for callbacks, and for code that enters a mode of its own."""
-        before, self._suspended = self._suspended, True
+    def _with_suspended(self, suspended: bool) -> Iterator[None]:
+        before, self._suspended = self._suspended, suspended
         try:
             yield
         finally:
@@ -102,42 +135,122 @@ class GradientMode(TorchFunctionMode):
             if func in _TO_NUMBERS:
                 return func(args[0].detach(), *args[1:], **kwargs)
             args, kwargs = self._prepared(name, args, kwargs)
-            return func(*args, **kwargs)
+            if "out" in kwargs:
+                return self._written_to_out(func, args, kwargs)
+            if isinstance(func, kernels.OPERATORS):
+                func = kernels.differentiable(func, _any_history((*args, *kwargs.values())))
+            result = func(*args, **kwargs)
+            return _one_by_one(args[0], result) if self.single_views and name in _SEVERAL_VIEWS else result
         finally:
             torch._C._set_grad_enabled(before)
 
     def _attribute(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Attributes (``shape``, ``dtype``, ``T``...) need no preparation; ``data`` is a way of writing ``detach()``."""
-        if self.keep_history and func == Tensor.data.__get__ and args[0].requires_grad:  # type: ignore[attr-defined]
-            return args[0]
+        """Attributes (``shape``, ``dtype``, ``T``...) need no preparation; ``data`` is a way of writing ``detach()``.
+
+        Unlike ``data``, ``detach()`` shares the version counter: what is written through it is noticed.
+        """
+        if func == _DATA and type(args[0]) is Tensor and args[0].requires_grad:
+            return args[0] if self.keep_history else args[0].detach()
         return func(*args, **kwargs)
 
+    def _written_to_out(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        out = kwargs.pop("out")
+        result = func(*args, **kwargs)
+        if out is None:
+            return result
+        for target, value in zip(out, result, strict=True) if isinstance(out, (list, tuple)) else [(out, result)]:
+            ordinary = self._ordinary.of(target) if target.is_inference() and _is_plain(target) else target
+            if ordinary.shape != value.shape:
+                ordinary.resize_(value.shape)
+            _up_to_date(ordinary).copy_(value)
+        return out
+
     def _prepared(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        copying = (self.copy_constants or self.keep_history) and _any_history((*args, *kwargs.values()))
-        if args and isinstance(args[0], Tensor) and _writes_to_first_argument(name):
-            first: Any = alias(args[0]) if args[0].is_inference() and _is_plain(args[0]) else args[0]
-            args = (first, *(self._constant(a, copying) for a in args[1:]))
+        copying = _any_history((*args, *kwargs.values()))
+        if args and isinstance(args[0], Tensor) and (_writes_to_first_argument(name) or kwargs.get("inplace")):
+            first: Any = self._ordinary.of(args[0]) if args[0].is_inference() and _is_plain(args[0]) else args[0]
+            args = (_up_to_date(first), *[self._constant(a, copying) for a in args[1:]])
         else:
-            args = tuple(self._constant(a, copying) for a in args)
-        return args, {k: self._constant(v, copying) if k != "out" else v for k, v in kwargs.items()}
+            args = tuple([self._constant(a, copying) for a in args])
+        return args, {k: self._constant(v, copying) if k != "out" else v for k, v in kwargs.items()} if kwargs else kwargs
 
     def _constant(self, value: Any, copying: bool) -> Any:
         """Make a tensor, or the tensors in a list, tuple or dict, fit to be saved for backward."""
         if isinstance(value, Tensor):
             return self._constant_tensor(value, copying)
-        if type(value) in (list, tuple):
-            return type(value)(self._constant(v, copying) for v in value)
-        if type(value) is dict:
+        kind = type(value)
+        if kind is list or kind is tuple:
+            return kind([self._constant(v, copying) for v in value])
+        if kind is dict:
             return {k: self._constant(v, copying) for k, v in value.items()}
         return value
 
     def _constant_tensor(self, value: Tensor, copying: bool) -> Tensor:
+        is_weight = isinstance(value, torch.nn.Parameter)
         if value.is_inference():
-            aliased = isinstance(value, torch.nn.Parameter) and _is_plain(value) and not self.copy_constants
-            return alias(value) if aliased else value.detach().clone()
-        if copying and not value.requires_grad and (self.copy_constants or value._is_view()):
+            if not _is_plain(value):
+                return value.detach().clone()
+            ordinary = self._ordinary.of(value)
+            if ordinary.requires_grad or not copying or (is_weight and not self.copy_constants):
+                return ordinary
+            return ordinary.clone()  # its owner may write to it before backward, and no version counter would tell
+        if copying and not value.requires_grad and (self.copy_constants or (self.keep_history and value._is_view())):
             return value.clone()
-        return value.detach() if isinstance(value, torch.nn.Parameter) and value.requires_grad else value
+        return value.detach() if is_weight and value.requires_grad else value
+
+
+class _OrdinaryTensors:
+    """Ordinary tensors in place of inference tensors, on the same memory. Those on one memory are views of one tensor."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Tensor, Tensor]] = {}
+        self._memories: dict[tuple[int, torch.dtype], Tensor] = {}
+
+    def of(self, tensor: Tensor) -> Tensor:
+        """An ordinary tensor with the shape, strides and memory of ``tensor``, the same one each time."""
+        known = self._known.get(id(tensor))
+        if known is None:
+            memory = self._memory(tensor)
+            ordinary = memory.as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
+            known = self._known[id(tensor)] = (tensor, ordinary)  # with the original, so that its id is not given to another
+        return known[1]
+
+    def _memory(self, tensor: Tensor) -> Tensor:
+        key = _memory_of(tensor)
+        if key not in self._memories:
+            storage = tensor.untyped_storage()
+            whole = (storage.nbytes() // tensor.element_size(),)
+            self._memories[key] = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(storage, 0, whole, (1,))
+        return self._memories[key]
+
+
+def _up_to_date(tensor: Tensor) -> Tensor:
+    """``tensor``, which is about to be written to. Torch takes a view for a leaf whose base has just got history, until it is asked."""
+    if tensor._is_view():
+        tensor.grad_fn  # noqa: B018
+    return tensor
+
+
+def _memory_of(tensor: Tensor) -> tuple[int, torch.dtype]:
+    return tensor.untyped_storage().data_ptr(), tensor.dtype
+
+
+def _one_by_one(source: Any, result: Any) -> Any:
+    """The tensors of ``result``, which are views of ``source``, each as a view of its own."""
+    pieces = result if isinstance(result, (tuple, list)) else list(result)
+    if isinstance(source, Tensor):
+        pieces = [
+            source.as_strided(p.size(), p.stride(), p.storage_offset()) if p.untyped_storage().data_ptr() == _memory_of(source)[0] else p
+            for p in pieces
+        ]
+    return type(result)(pieces) if isinstance(result, (tuple, list)) else iter(pieces)
+
+
+def _stack() -> list[GradientMode]:
+    if not hasattr(_entered, "modes"):
+        _entered.modes = []
+    modes: list[GradientMode] = _entered.modes
+    return modes
 
 
 def _any_history(values: Any) -> bool:

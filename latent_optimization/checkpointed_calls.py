@@ -7,17 +7,23 @@ recomputed in backward (one more forward per call, the exact gradient, any sampl
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch import Tensor
 
 from .autograd_mode import GradientMode
+from .blocks import blocks_of, checkpointed_blocks
+from .recomputation import recompute_in_backward
+from .saved_tensors import learned_of, store_activations, with_views_that_can_be_written
+
+__all__ = ["CHOICES", "CheckpointedCalls", "JacobianSchedule", "State", "blocks_of", "checkpointed_blocks"]
 
 CHOICES = ("all", "last", "every")
+# Called before a model call: notes what the model keeps between calls. What it returns makes a context in which that is as it was then.
+State = Callable[[], Callable[[], contextlib.AbstractContextManager[Any]]]
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,10 @@ class CheckpointedCalls:
         mode: the mode that the sampler's code runs under; suspended inside calls, which enter one of their own.
         before_call: run before each call, also before a recomputation in backward (to stop on cancel, to bring weights back).
         use_checkpoint: keep no activations but recompute them; off, each call's activations live until backward.
+        state: see :data:`State`; for models that keep something between calls, since a call may be made again.
+
+    Whatever the model writes to in place, the gradient is right (see recomputation.py and saved_tensors.py). It gets copies of the tensors
+    it is called with and the sampler a copy of what it returns: what either writes there later on does not reach the other.
     """
 
     def __init__(
@@ -74,6 +84,7 @@ class CheckpointedCalls:
         *,
         before_call: Callable[[], None] | None = None,
         use_checkpoint: bool = True,
+        state: State | None = None,
     ) -> None:
         self._model = model
         self._schedule = schedule
@@ -81,6 +92,8 @@ class CheckpointedCalls:
         self._mode = mode
         self._before_call = before_call or (lambda: None)
         self._use_checkpoint = use_checkpoint
+        self._state = state
+        self._learned = learned_of(model)
         self.calls = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -91,16 +104,40 @@ class CheckpointedCalls:
         with self._mode.suspend():
             if not self._schedule.carries(index, self._total) or not x.requires_grad:
                 return self._constant_call(x, args, kwargs)
-            with torch.enable_grad():
-                if not self._use_checkpoint:
-                    return self._call(x, args, kwargs)
-                return checkpoint(self._call, x, args, kwargs, use_reentrant=False)
+            return self._call_with_grad(x, args, kwargs, self._use_checkpoint)
 
-    def _call(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        # Also the function that backward runs again, perhaps on another thread: it may not count on anything that surrounds it.
-        self._before_call()
-        with torch.inference_mode(False), GradientMode(copy_constants=self._mode.copy_constants):
-            return self._model(x, *args, **kwargs)
+    def _call_with_grad(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], use_checkpoint: bool) -> Tensor:
+        """One call whose backward is right, whatever it writes to and however often it is made."""
+        with torch.enable_grad():
+            x = x.clone()
+            args = tuple(_own_copy(value) for value in args)
+            kwargs = {name: _own_copy(value) for name, value in kwargs.items()}
+
+            def recorded() -> Tensor:
+                call = self._repeatable()
+                if use_checkpoint:
+                    return recompute_in_backward(call, (x, args, kwargs))  # type: ignore[no-any-return]
+                kind = (x.shape, x.dtype)
+                return store_activations(lambda: call(x, args, kwargs), self._learned, kind).clone()  # type: ignore[no-any-return]
+
+            return with_views_that_can_be_written(recorded, self._learned)  # type: ignore[no-any-return]
+
+    def _repeatable(self) -> Callable[[Tensor, tuple[Any, ...], dict[str, Any]], Tensor]:
+        """The model call as a function that does the same each time, from the state that the model is in now.
+
+        Also what backward runs again, perhaps on another thread: it may not count on anything that surrounds it.
+        """
+        restored = self._state() if self._state is not None else contextlib.nullcontext
+        single_views, made = self._learned.single_views, [0]
+
+        def call(x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+            self._before_call()
+            made[0] += 1
+            mode = GradientMode(copy_constants=self._mode.copy_constants, single_views=single_views)
+            with restored() if made[0] > 1 else contextlib.nullcontext(), torch.inference_mode(False), mode:
+                return self._model(x.clone(), *args, **kwargs)  # a copy, for the model to write to
+
+        return call
 
     def carries(self, index: int) -> bool:
         """Whether the Jacobian of call number ``index`` (from 0) of this run is wanted."""
@@ -108,7 +145,7 @@ class CheckpointedCalls:
 
     def again(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """A call that a sampler with a backward of its own makes there: with its graph, neither counted nor checkpointed."""
-        return self._call(x, args, kwargs)
+        return self._call_with_grad(x, args, kwargs, use_checkpoint=False)
 
     def _constant_call(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         self._before_call()
@@ -117,60 +154,5 @@ class CheckpointedCalls:
         return result.clone() if result.is_inference() else result
 
 
-def blocks_of(module: nn.Module) -> list[nn.Module]:
-    """The outermost blocks of a network: modules with a forward of their own, below the lists and holders that have none.
-
-    The network itself is not one of them. Blocks of a single layer are left out, since they hold hardly more than their input.
-    """
-    found: list[nn.Module] = []
-    for child in module.children():
-        holder = isinstance(child, (nn.ModuleList, nn.ModuleDict, nn.Sequential)) or type(child).forward is nn.Module.forward
-        if holder:
-            found.extend(blocks_of(child))
-        elif sum(1 for _ in child.modules()) > 2:
-            found.append(child)
-    return found
-
-
-@contextlib.contextmanager
-def checkpointed_blocks(module: nn.Module) -> Iterator[int]:
-    """Within the context, checkpoint each block of ``module``, as well as whatever is checkpointed around it; yields their number.
-
-    The finer half of two-level checkpointing: of a model call that is being recomputed, only one block's activations live at a time.
-    Each block's ``forward`` is replaced on the instance, and given back when the context ends, however it ends.
-    """
-    replaced: list[tuple[nn.Module, Any]] = []
-    missing = object()
-
-    def wrapped(forward: Callable[..., Any]) -> Callable[..., Any]:
-        def run(*args: Any, **kwargs: Any) -> Any:
-            if not torch.is_grad_enabled() and not _under_gradient_mode(args):
-                return forward(*args, **kwargs)
-            with torch.enable_grad():
-                return checkpoint(_in_mode(forward), *args, use_reentrant=False, **kwargs)
-
-        return run
-
-    try:
-        for block in blocks_of(module):
-            replaced.append((block, block.__dict__.get("forward", missing)))
-            block.__dict__["forward"] = wrapped(block.forward)
-        yield len(replaced)
-    finally:
-        for block, before in reversed(replaced):
-            if before is missing:
-                del block.__dict__["forward"]
-            else:
-                block.__dict__["forward"] = before
-
-
-def _under_gradient_mode(args: tuple[Any, ...]) -> bool:
-    return any(isinstance(a, Tensor) and a.requires_grad for a in args)
-
-
-def _in_mode(forward: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with torch.inference_mode(False), GradientMode():
-            return forward(*args, **kwargs)
-
-    return run
+def _own_copy(value: Any) -> Any:
+    return value.clone() if type(value) is Tensor else value

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sgool.latent_optimization.autograd_mode import GradientMode, alias
+from sgool.latent_optimization.autograd_mode import GradientMode
 from torch import nn
 
 
@@ -49,8 +49,10 @@ def test_inference_mode_entered_inside_is_undone() -> None:
 def test_weights_are_not_copied_and_not_differentiated() -> None:
     network = inference_network()
     weight = network[4].weight
-    assert alias(weight).data_ptr() == weight.data_ptr()
-    assert not alias(weight).is_inference()
+    with GradientMode():
+        seen = weight.view(-1)
+    assert seen.data_ptr() == weight.data_ptr()
+    assert not seen.is_inference()
     trained = nn.Linear(3, 3)
     leaf = torch.randn(2, 3, requires_grad=True)
     with GradientMode():
@@ -62,12 +64,52 @@ def test_weights_are_not_copied_and_not_differentiated() -> None:
 
 @given(shape=st.lists(st.integers(1, 4), min_size=1, max_size=4), transpose=st.booleans())
 @settings(max_examples=30, deadline=None)
-def test_an_alias_has_the_same_numbers(shape: list[int], transpose: bool) -> None:
+def test_an_inference_tensor_is_seen_with_the_same_numbers(shape: list[int], transpose: bool) -> None:
     with torch.inference_mode():
         tensor = torch.randn([2 * size for size in shape], generator=torch.Generator().manual_seed(0))[::2]
         tensor = tensor.transpose(0, -1) if transpose else tensor
-    assert torch.equal(alias(tensor), tensor)
-    assert alias(tensor).stride() == tensor.stride()
+    with GradientMode():
+        seen = tensor.transpose(0, -1)
+    assert torch.equal(seen, tensor.transpose(0, -1))
+    assert seen.stride() == tensor.transpose(0, -1).stride()
+    assert not seen.is_inference()
+
+
+def test_what_is_written_into_a_view_of_an_inference_tensor_has_its_history() -> None:
+    with torch.inference_mode():
+        cache = torch.zeros(2, 3)
+        half = cache[1]
+    leaf = torch.ones(3, requires_grad=True)
+    with GradientMode():
+        half.copy_(leaf * 2)
+        cache[0].add_(leaf)
+        result = (cache * 5).sum()
+    assert cache.tolist() == [[1.0] * 3, [2.0] * 3]
+    assert torch.autograd.grad(result, leaf)[0].tolist() == [15.0] * 3
+
+
+def test_out_arguments_carry_history() -> None:
+    leaf, target = torch.ones(3, requires_grad=True), torch.empty(0)
+    with torch.inference_mode():
+        buffer = torch.zeros(3)
+    with GradientMode():
+        assert torch.mul(leaf, 3.0, out=target) is target
+        torch.add(leaf, 1.0, out=buffer)
+        result = (target * leaf + buffer).sum()
+    assert torch.autograd.grad(result, leaf)[0].tolist() == [7.0] * 3
+
+
+def test_pieces_made_together_can_be_written_to() -> None:
+    leaf = torch.arange(6.0).requires_grad_()
+    with GradientMode(single_views=True):
+        whole = leaf * 1
+        a, b = whole.chunk(2)
+        a += 1
+        b.add_(a)
+        for row in whole.view(3, 2):
+            row *= 2
+    expected = torch.autograd.grad((2 * torch.cat([leaf[:3] + 1, leaf[3:] + (leaf[:3] + 1)])).sum(), leaf)[0]
+    assert torch.equal(torch.autograd.grad(whole.sum(), leaf)[0], expected)
 
 
 def test_other_inference_tensors_may_be_written_to_later() -> None:

@@ -1,0 +1,85 @@
+"""Gradients through every model class of ComfyUI that makes images or videos, found by enumeration.
+
+The reference is the gradient without checkpoints, with every tensor that autograd saves copied at that moment; that is itself held against
+central differences.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
+from sgool.latent_optimization.checkpointed_calls import checkpointed_blocks
+from torch import Tensor
+
+from .building import CLASSES, build, gradient, reference, slope_weights, through_guider
+from .configurations import FAMILIES, NOT_IMAGES, NOT_MEASURED
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
+TOLERANCE = 1e-4
+ONE_OF_EACH = sorted({family.group: name for name, family in reversed(FAMILIES.items())}.values())
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+def errors(run: NoiseToLatent, noise: Tensor) -> dict[str, float]:
+    expected = reference(run, noise)
+    assert torch.isfinite(expected).all()
+    assert expected.abs().sum() > 0
+    found = {"each call recomputed": relative(gradient(run, noise), expected)}
+    run.use_checkpoint = False
+    found["activations stored"] = relative(gradient(run, noise), expected)
+    found["activations stored, again"] = relative(gradient(run, noise), expected)
+    run.use_checkpoint = True
+    with checkpointed_blocks(run.model.inner_model.diffusion_model) as count:
+        assert count > 0
+        found["each block recomputed"] = relative(gradient(run, noise), expected)
+    return found
+
+
+def check(name: str, **kwargs: Any) -> None:
+    with torch.inference_mode():
+        model = build(name, kwargs.pop("deep", False))
+        found = through_guider(name, model, errors, **kwargs)
+    assert max(found.values()) <= TOLERANCE, found
+
+
+def test_every_class_is_covered() -> None:
+    assert set(CLASSES) - set(FAMILIES) - set(NOT_IMAGES) - set(NOT_MEASURED) == set()
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_one_of_each_network(name: str) -> None:
+    check(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_every_class_with_a_batch_of_two(name: str) -> None:
+    check(name, batch=2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_every_class_with_its_real_number_of_blocks(name: str) -> None:
+    check(name, deep=True)
+
+
+@pytest.mark.parametrize("name", ["Flux", "Chroma", "HunyuanVideo", "LTXV", "PixelDiTT2I", "JoyImage", "WAN21_T2V", "SD15"])
+def test_the_reference_agrees_with_central_differences(name: str) -> None:
+    def error(run: NoiseToLatent, noise: Tensor) -> float:
+        own = reference(run, noise)
+        direction = own / own.norm()
+        found = []
+        for step in (0.3, 0.1, 0.03, 0.01):
+            up, down = (run(noise + sign * step * direction).double() for sign in (1, -1))
+            slope = float(((up - down) * slope_weights(up).double()).sum() / (2 * step))
+            found.append(abs(slope - float(own.norm())) / abs(slope))
+        return min(found)
+
+    with torch.inference_mode():
+        assert through_guider(name, build(name), error) < 2e-3
