@@ -1,6 +1,6 @@
 """Differentiable equivalents of the kernels that ComfyUI's networks use and that have no backward.
 
-``comfy_kitchen`` fuses rotary position embedding and normalization, for inference. Its own eager functions (``comfy_kitchen.backends.eager``)
+``comfy_kitchen`` fuses rotary position embedding and normalization, for inference. Its own eager functions, in its ``backends.eager``,
 compute the same from ordinary operations, so gradients go through these. Importing this module is enough.
 """
 

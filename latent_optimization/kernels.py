@@ -1,7 +1,7 @@
 """Operations of extensions that have no backward: differentiable equivalents, or a sentence.
 
-An operation that an extension registers with torch (``torch.ops.<extension>.<name>``) has a backward only where its author wrote one. Without,
-torch refuses late and in words of its own, or computes a result without history, which is a wrong gradient and no message.
+An operation that an extension registers with torch (``torch.ops.<extension>.<name>``) has a backward only where its author wrote one.
+Without, torch refuses late and in words of its own, or computes a result without history, which is a wrong gradient and no message.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class NoBackwardError(RuntimeError):
 
 
 def register_equivalent(name: str, function: Callable[..., Any]) -> None:
-    """Let ``function``, made of ordinary operations, answer the operation ``name`` (``"extension::operation"``) where gradients are wanted."""
+    """Let ``function``, of ordinary operations, answer the operation ``name`` ("extension::operation") where gradients are wanted."""
     _equivalents[name] = function
 
 

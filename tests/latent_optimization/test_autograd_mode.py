@@ -107,7 +107,7 @@ def test_pieces_made_together_can_be_written_to() -> None:
         a += 1
         b.add_(a)
         for row in whole.view(3, 2):
-            row *= 2
+            row.mul_(2)
     expected = torch.autograd.grad((2 * torch.cat([leaf[:3] + 1, leaf[3:] + (leaf[:3] + 1)])).sum(), leaf)[0]
     assert torch.equal(torch.autograd.grad(whole.sum(), leaf)[0], expected)
 

@@ -38,7 +38,7 @@ def fill(module: nn.Module, seed: int) -> None:
             values = values * (1.0 / math.sqrt(parameter[0].numel()))
         else:
             values = values * 0.1 + (
-                1.0 if name.endswith(("norm.weight", "scale", "gamma")) or "norm" in name and name.endswith("weight") else 0.0
+                1.0 if name.endswith(("norm.weight", "scale", "gamma")) or ("norm" in name and name.endswith("weight")) else 0.0
             )
         parameter.data = values.to(parameter.dtype)
 
