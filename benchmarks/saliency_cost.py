@@ -16,6 +16,7 @@ import transformers
 from sgool.harness.seeded_weights import seeded_images, seeded_state
 from sgool.saliency_models import registry
 from sgool.saliency_models.attention import AttentionSaliency
+from sgool.saliency_models.fastsal import FastSal
 from sgool.saliency_models.interface import SaliencyModel
 from sgool.saliency_models.transalnet import TranSalNet
 from sgool.saliency_models.u2net import U2Net
@@ -30,6 +31,7 @@ NETWORKS: dict[str, Callable[[], SaliencyModel]] = {
     "transalnet-resnet50": lambda: TranSalNet("resnet50"),
     "transalnet-densenet161": lambda: TranSalNet("densenet161"),
     "unisal": Unisal,
+    "fastsal": FastSal,
     "u2net": lambda: U2Net("u2net"),
     "u2netp": lambda: U2Net("u2netp"),
 }

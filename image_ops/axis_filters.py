@@ -13,6 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .resize import cubic
+
 AxisMatrix = Callable[[int, int, Tensor], Tensor]
 """``(length, to, like) -> (to, length)``: the weights of each old pixel in each new one, dtype and device of ``like``."""
 
@@ -50,6 +52,33 @@ def bilinear_matrix(length: int, to: int, like: Tensor) -> Tensor:
     centers = centers.clamp(0, length - 1)
     places = torch.arange(length, device=like.device, dtype=like.dtype)
     return (1 - (places[None, :] - centers[:, None]).abs()).clamp(min=0)
+
+
+def opencv_cubic_matrix(length: int, to: int, like: Tensor) -> Tensor:
+    """Keys' kernel with the parameter -0.75, the border repeated, no antialiasing: OpenCV's ``INTER_CUBIC``."""
+    centers = (torch.arange(to, device=like.device, dtype=like.dtype) + 0.5) * (length / to) - 0.5
+    first = centers.floor()
+    matrix = like.new_zeros(to, length)
+    for tap in range(-1, 3):
+        index = (first + tap).long().clamp(0, length - 1)
+        # One tap at a time, so no row is written twice in one call.
+        matrix[torch.arange(to, device=like.device), index] += cubic(centers - first - tap, -0.75)
+    return matrix
+
+
+def opencv_smooth(images: Tensor) -> Tensor:
+    """Blur (..., H, W) by 1 4 6 4 1 / 16, the border mirrored: OpenCV's ``GaussianBlur`` of bytes with 5 x 5 pixels and sigma 0."""
+    height, width = images.shape[-2:]
+    return _smoothing_matrix(height, images) @ images @ _smoothing_matrix(width, images).mT
+
+
+def _smoothing_matrix(length: int, like: Tensor) -> Tensor:
+    matrix = like.new_zeros(length, length)
+    rows = torch.arange(length, device=like.device)
+    for offset, weight in zip(range(-2, 3), (1, 4, 6, 4, 1), strict=True):
+        place = (rows + offset) % max(1, 2 * (length - 1))  # once there and back
+        matrix[rows, torch.minimum(place, 2 * (length - 1) - place)] += weight / 16
+    return matrix
 
 
 def lanczos_matrix(length: int, to: int, like: Tensor) -> Tensor:

@@ -95,12 +95,12 @@ def _triangle(distance: Tensor) -> Tensor:
     return (1 - distance.abs()).clamp(min=0)
 
 
-def _cubic(distance: Tensor, a: float = -0.5) -> Tensor:
-    """Keys' cubic convolution kernel (1981) with the free parameter -0.5, as Pillow and antialiased ``interpolate`` have it."""
+def cubic(distance: Tensor, a: float = -0.5) -> Tensor:
+    """Keys' cubic convolution kernel (1981); its free parameter is -0.5 in Pillow and antialiased ``interpolate``, -0.75 in OpenCV."""
     x = distance.abs()
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
     return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
 
 
-_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {"bilinear": _triangle, "bicubic": _cubic}
+_KERNELS: dict[str, Callable[[Tensor], Tensor]] = {"bilinear": _triangle, "bicubic": cubic}

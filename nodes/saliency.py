@@ -46,7 +46,7 @@ class LoadSaliencyModel(io.ComfyNode):
             description="Loads a predictor of where people look, or of the object that stands out. The first few need no download. The "
             "learned ones look for their weights in models/saliency; a file there can also be chosen itself, and is recognized by what "
             "it holds.",
-            search_aliases=[*ALIASES, "transalnet", "unisal", "u2net", "dinov2", "gbvs", "load saliency"],
+            search_aliases=[*ALIASES, "transalnet", "unisal", "fastsal", "u2net", "dinov2", "gbvs", "load saliency"],
             inputs=[
                 io.Combo.Input(
                     "model_name",

@@ -30,7 +30,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Read a weights file into a flat dictionary of tensors on the CPU. No code in the file is ever run.
 
     Of ``name.safetensors`` and ``name.pth`` beside each other the former is read, whichever was asked for. A checkpoint that wraps
-    its weights as "state_dict", "model_state_dict" or "model" is unwrapped, and a leading "module." is taken off.
+    its weights as "state_dict", "model_state_dict", "model" or "student_model" is unwrapped, and a leading "module." is taken off.
 
     Raises:
         WeightsError: no such file, a web page or pointer in its place, a truncated file, a pickle with more than tensors in it.
@@ -96,7 +96,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _flat(loaded: Any, path: Path) -> dict[str, Tensor]:
-    for wrapper in ("state_dict", "model_state_dict", "model"):
+    for wrapper in ("state_dict", "model_state_dict", "model", "student_model"):
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
             loaded = loaded[wrapper]
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from sgool.harness.seeded_weights import seeded_images, seeded_state
 from sgool.saliency_models import registry
+from sgool.saliency_models.fastsal import FastSal
 from sgool.saliency_models.transalnet import TranSalNet
 from sgool.saliency_models.u2net import U2Net
 from sgool.saliency_models.unisal import Unisal
@@ -20,9 +21,9 @@ pytestmark = pytest.mark.comfyui
 SIZE = {"input_size": (64, 96)}
 
 
-@pytest.fixture(scope="module", params=["transalnet-resnet50", "unisal", "u2netp"])
+@pytest.fixture(scope="module", params=["transalnet-resnet50", "unisal", "fastsal", "u2netp"])
 def case(request: pytest.FixtureRequest) -> tuple[str, dict[str, Tensor]]:
-    makers: dict[str, Any] = {"transalnet-resnet50": TranSalNet, "unisal": Unisal, "u2netp": lambda: U2Net("u2netp")}
+    makers: dict[str, Any] = {"transalnet-resnet50": TranSalNet, "unisal": Unisal, "fastsal": FastSal, "u2netp": lambda: U2Net("u2netp")}
     with torch.device("meta"):
         shapes = makers[request.param]().state_dict()
     return str(request.param), seeded_state(shapes)

@@ -10,6 +10,7 @@ import torch
 from sgool.harness.seeded_weights import seeded_state
 from sgool.image_ops.resize import shrink
 from sgool.saliency_models import registry
+from sgool.saliency_models.fastsal import FastSal
 from sgool.saliency_models.transalnet import TranSalNet
 from sgool.saliency_models.u2net import U2Net
 from sgool.saliency_models.unisal import Unisal
@@ -19,6 +20,7 @@ MAKERS: dict[str, Any] = {
     "transalnet-resnet50": lambda: TranSalNet("resnet50"),
     "transalnet-densenet161": lambda: TranSalNet("densenet161"),
     "unisal": Unisal,
+    "fastsal": FastSal,
     "u2net": lambda: U2Net("u2net"),
     "u2netp": lambda: U2Net("u2netp"),
 }

@@ -35,7 +35,7 @@ def test_safetensors_come_first(tmp_path: Path) -> None:
     assert read_state_dict(tmp_path / "model.pth")["a"].item() == 1
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "student_model"])
 def test_unwraps(tmp_path: Path, wrapper: str) -> None:
     torch.save({wrapper: {f"module.{key}": value for key, value in STATE.items()}, "epoch": 3}, tmp_path / "wrapped.pth")
     assert list(read_state_dict(tmp_path / "wrapped.pth")) == list(STATE)
