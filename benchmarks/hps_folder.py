@@ -1,6 +1,6 @@
-"""Make a folder for models/clip_scorers of a CLIP in open_clip's format, such as HPS v2 (docs/real-models.md).
+"""Make a folder for models/rewards of a CLIP in open_clip's format, such as HPS v2 (docs/real-models.md).
 
-python run.py bench hps_folder HPS_v2.1_compressed.pt --like models/clip_scorers/PickScore_v1 --folder models/clip_scorers/HPS_v2.1
+python run.py bench hps_folder HPS_v2.1_compressed.pt --like models/rewards/PickScore_v1 --folder models/rewards/HPS_v2.1
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add("--most-prompts", type=int, metavar="N", help="only the first N prompts of the file")
     add("--seeds", type=int, default=1, metavar="N", help="seeds for each prompt (default: 1)")
     add("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="default: all")
-    add("--optimized-scorer", default="", metavar="NAME", help="folder in models/clip_scorers of the servers, or hub:NAME")
+    add("--optimized-scorer", default="", metavar="NAME", help="folder in models/rewards of the servers, or hub:NAME")
     add("--judging-scorers", nargs="*", default=[], metavar="NAME", help="others that judge, the same way")
     add("--saliency-model", default="", metavar="NAME", help="as Load Saliency Model names it (default: the pack's own)")
     add("--iterations", type=int, default=-1, help="of all methods that optimize (default: each preset's own number)")
@@ -77,9 +77,7 @@ def comparison_from(options: argparse.Namespace) -> Comparison:
     """What a command line asks for. Raises SetupProblem for what cannot be run."""
     demo = options.checkpoint == DEMO
     if not demo and not options.optimized_scorer:
-        raise SetupProblem(
-            "--optimized-scorer is missing: the folder in models/clip_scorers that DOODL, SGOOL and the others optimize for."
-        )
+        raise SetupProblem("--optimized-scorer is missing: the folder in models/rewards that DOODL, SGOOL and the others optimize for.")
     if demo and options.optimized_scorer:
         raise SetupProblem("the demo model is optimized for its own scorer; leave --optimized-scorer out.")
     if options.seeds < 1 or (options.most_prompts is not None and options.most_prompts < 1):

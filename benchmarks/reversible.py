@@ -19,7 +19,7 @@ from sgool.comfy_bridge import reversible_samplers
 from sgool.comfy_bridge.inversion import invert
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
-from sgool.comfy_bridge.scorers import load_scorer
+from sgool.comfy_bridge.rewards import load_reward
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.demo import loader, render, scenes
 from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss
@@ -159,7 +159,7 @@ def images(demo: Demo, file: Path, edit: str, photograph: Path | None) -> None:
     if photograph is not None:
         square = Image.open(photograph).convert("RGB").resize((64, 64), Image.Resampling.LANCZOS)
         given.append(torch.from_numpy(np.array(square)).movedim(-1, 0)[None] / 255)
-    objective = SaliencyCLIPLoss(load_scorer(loader.scorer_folder()), [edit])
+    objective = SaliencyCLIPLoss(load_reward(loader.reward_folder()), [edit])
     for image in given:
         latent = demo.latent(image)
         found = demo.inverted(sampler, latent, steps)

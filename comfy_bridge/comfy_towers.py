@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from ..guidance.preprocessing import Preprocessing
-from ..latent_optimization.autograd_mode import GradientMode
+from ..latent_optimization.autograd_mode import gradients
+from ..rewards.preprocessing import Preprocessing
 
-INSTEAD = "Use SDXL's CLIP with CLIP-ViT-bigG-14, or Load CLIP Scorer with a whole model."
+INSTEAD = "Use SDXL's CLIP with CLIP-ViT-bigG-14, or Load Reward with a whole model."
 
 
 class ComfyTowers:
@@ -80,7 +80,7 @@ def _layer(layer: Any, x: Tensor) -> Tensor:
     if not x.requires_grad:
         return _layer_forward(layer, x)
     # Backward calls this again, perhaps on another thread: it may not count on anything that surrounds it.
-    with torch.inference_mode(False), GradientMode():
+    with gradients():
         return _layer_forward(layer, x)
 
 

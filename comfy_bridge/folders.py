@@ -7,8 +7,9 @@ import os
 import folder_paths
 
 SALIENCY = "saliency"
-CLIP_SCORERS = "clip_scorers"
+REWARDS = "rewards"
 SALIENCY_EXTENSIONS = frozenset({".safetensors", ".pth", ".pt"})
+REWARD_EXTENSIONS = frozenset({".safetensors", ".pth", ".pt"})
 
 
 def register_folder(name: str, extensions: frozenset[str]) -> None:
@@ -26,18 +27,26 @@ def register_saliency() -> None:
     register_folder(SALIENCY, SALIENCY_EXTENSIONS)
 
 
-def register_clip_scorers() -> None:
-    """Add ``models/clip_scorers``, whose subfolders hold one image-text model of transformers each."""
-    register_folder(CLIP_SCORERS, frozenset({"folder"}))  # as core marks "diffusers", whose entries are folders too
+def register_rewards() -> None:
+    """Add ``models/rewards``: files, and subfolders that hold one image-text model of transformers each."""
+    register_folder(REWARDS, REWARD_EXTENSIONS)
 
 
-def clip_scorer_folders() -> dict[str, str]:
-    """Name -> path of each folder with a ``config.json`` below ``models/clip_scorers``; the name is the path within it."""
-    register_clip_scorers()
+def reward_paths() -> dict[str, str]:
+    """Name -> path of each reward below ``models/rewards``: weights files, and folders with a ``config.json``; names are relative paths."""
+    register_rewards()
     found: dict[str, str] = {}
-    for base in folder_paths.get_folder_paths(CLIP_SCORERS):
+    for base in folder_paths.get_folder_paths(REWARDS):
         for folder, subfolders, files in os.walk(base, followlinks=True):
             if "config.json" in files and folder != base:
-                found.setdefault(os.path.relpath(folder, base).replace(os.sep, "/"), folder)
+                found.setdefault(_within(base, folder), folder)
                 subfolders.clear()
+                continue
+            for file in files:
+                if os.path.splitext(file)[1].lower() in REWARD_EXTENSIONS:
+                    found.setdefault(_within(base, os.path.join(folder, file)), os.path.join(folder, file))
     return dict(sorted(found.items()))
+
+
+def _within(base: str, path: str) -> str:
+    return os.path.relpath(path, base).replace(os.sep, "/")

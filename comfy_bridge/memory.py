@@ -74,6 +74,17 @@ def load(models: Sequence[Any], memory_required: float, as_inference: bool) -> N
         comfy.model_management.load_models_gpu(list(models), memory_required=memory_required)
 
 
+def load_own(patchers: Sequence[Any], memory_required: float) -> None:
+    """:func:`load` for the pack's own models, which may be asked for in any mode.
+
+    Inference tensors may only be written to in inference mode, and weights may have become ones when another node had them moved. The
+    caller's mode for gradients has no business with moving weights.
+    """
+    inference = any(parameter.is_inference() for patcher in patchers for parameter in patcher.model.parameters())
+    with torch._C.DisableTorchFunction():
+        load(patchers, memory_required, inference)
+
+
 def estimate(model: Any, shape: Sequence[int], fine: bool) -> float:
     """Bytes to keep free for backward through one call of ``model`` (a BaseModel) on latents of ``shape``; 0 if it gives no estimate."""
     required = getattr(model, "memory_required", None)

@@ -91,7 +91,7 @@ class Optimization:
         images = self._decoded(latent, with_grad)
         self._images[index] = images[0].detach().cpu()
         with GradientMode() if with_grad else contextlib.nullcontext():
-            scored = self._objective(images, Context(iteration, generator, torch.tensor([index]), self._batch_size))
+            scored = self._objective(images, Context(iteration, generator, index, self._batch_size))
         return scored.losses, scored.parts
 
     def _decoded(self, latent: Tensor, with_grad: bool) -> Tensor:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import comfy.samplers
 
+from ..guidance.augmentations import Augmentations
 from ..guidance.objective import Objective
-from ..guidance.regions import Region
-from ..guidance.saliency_clip_loss import clip_losses, with_cutouts
 from ..latent_optimization.presets import Procedure
 from ..latent_optimization.reversible import EDICT, SOLVERS
 from .reversible_samplers import ReversibleSampler
-
-NO_CUTOUTS = "The preset scores cutouts of the image, but this objective has no Saliency CLIP Loss: it is asked as it is."
-NO_SALIENT = (
-    "SGOOL scores a salient part as well, and no Saliency CLIP Loss of this objective has one, which makes it DOODL: set w_salient to 1 or "
-    "connect a saliency model or a mask."
-)
 
 
 def sampler_for(procedure: Procedure) -> ReversibleSampler:
@@ -27,17 +20,13 @@ def sampler_for(procedure: Procedure) -> ReversibleSampler:
 
 def objective_for(procedure: Procedure, objective: Objective) -> tuple[Objective, list[str]]:
     """The objective scored on the procedure's cutouts, as a copy, and what there is to say about that."""
-    if not clip_losses(objective):
-        return objective, [NO_CUTOUTS]
-    changed = with_cutouts(objective, procedure.cutouts, procedure.cut_power, procedure.reduce, cast("Region | None", procedure.region))
-    missing = [NO_SALIENT] if procedure.region is not None and all(loss.saliency is None for loss in clip_losses(objective)) else []
+    cutouts = Augmentations("cutouts", procedure.cutouts, procedure.cut_power)
+    changed = objective.augmented(cutouts, procedure.reduce, procedure.region)
     if changed is objective:
-        return objective, missing
-    return changed, [
-        *missing,
-        f"By the preset, Saliency CLIP Loss scored {procedure.cutouts} random cutouts and took their {procedure.reduce}, in the place of "
-        "its own augmentations" + ("." if procedure.region is None else f"; its salient part was shown by {procedure.region!r}."),
-    ]
+        return objective, []
+    sentence = f"By the preset, {procedure.cutouts} random cutouts were scored and their {procedure.reduce} taken, in the place of the "
+    sentence += "objective's own augmentations"
+    return changed, [sentence + ("." if procedure.region is None else f"; a salient part was shown by {procedure.region!r}.")]
 
 
 def replacement(procedure: Procedure, sampler_name: str, steps: int, cfg: float) -> str:

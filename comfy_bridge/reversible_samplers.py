@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ..latent_optimization.autograd_mode import GradientMode
+from ..latent_optimization.autograd_mode import gradients
 from ..latent_optimization.reversible import Pair, Plan, Solver, run
 from ..latent_optimization.reversible.chain import run_reversibly
 from ..latent_optimization.reversible.expected_error import WORTH_A_WARNING, expected_error
@@ -168,7 +168,7 @@ class ReversibleRun:
 
     def _slope_again(self, x: Tensor, sigma: float, noise: Tensor | None = None) -> Tensor:
         """The slope as backward computes it, outside of whatever surrounded the sampler; ``noise``: where there is a mask."""
-        with torch.inference_mode(False), GradientMode():
+        with gradients():
             return self._slope(_Again(self.model), x, sigma, self.noise if noise is None else noise)
 
     def _slope(self, model: Any, x: Tensor, sigma: float, noise: Tensor) -> Tensor:

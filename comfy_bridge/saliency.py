@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import folder_paths
 import torch
 from torch import Tensor
 
-from ..latent_optimization.autograd_mode import GradientMode
+from ..latent_optimization.autograd_mode import gradients
 from ..saliency_models import registry
 from ..saliency_models.entries import Entry
 from ..saliency_models.interface import SaliencyModel
@@ -78,12 +77,10 @@ class SaliencyPredictor:
         with_grad = images.requires_grad and torch.is_grad_enabled()
         self._load(len(images), with_grad)
         # Ordinary tensors and a graph where they are asked for; the caller's mode, and no graph, where not.
-        with contextlib.ExitStack() as modes:
-            if with_grad:
-                modes.enter_context(torch.inference_mode(False))
-                modes.enter_context(GradientMode())
+        if with_grad:
+            with gradients():
                 return self._predict(images)
-            modes.enter_context(torch.no_grad())
+        with torch.no_grad():
             return torch.cat([self._interruptible(chunk) for chunk in images.split(CHUNK)])
 
     def _interruptible(self, images: Tensor) -> Tensor:
@@ -103,10 +100,7 @@ class SaliencyPredictor:
         if self.patcher is None:
             return
         needed = batch * (FORWARD_BYTES + BACKWARD_BYTES) if with_grad else min(batch, CHUNK) * FORWARD_BYTES
-        # Inference tensors may only be written to in inference mode, and weights may have become ones when another node had them moved.
-        inference = any(parameter.is_inference() for parameter in self.patcher.model.parameters())
-        with torch._C.DisableTorchFunction():
-            memory.load([self.patcher], needed, as_inference=inference)
+        memory.load_own([self.patcher], needed)
 
 
 def default_predictor() -> SaliencyPredictor:

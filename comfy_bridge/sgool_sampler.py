@@ -30,6 +30,10 @@ KEPT_START = "The sampler starts from an inverted image, so no other noises were
 LAST_RUN = (
     "This schedule ends above sigma 0, where a latent and its denoised image differ: the sampler ran once more, for the denoised output."
 )
+NO_SALIENT = (
+    "SGOOL scores a salient part as well, and this objective has none, which makes it DOODL: connect a saliency model, a mask or a salient "
+    "prompt to Saliency CLIP Loss."
+)
 NO_OBJECTIVE = "There is no objective: connect one (such as Saliency CLIP Loss), or set iterations to 0 to sample plainly."
 
 
@@ -109,6 +113,8 @@ class SGOOLSampler(comfy.samplers.Sampler):
         result = self._optimized(model_wrap, run, noise)
         latent = result.latent[:, 0] if self._scores_both else result.latent
         messages = [*self._remarks, *self._messages(model_wrap, len(sigmas) - 1), *result.messages]
+        if self._wants_salient_part and not any("salient" in row.parts for row in result.history.rows):
+            messages.append(NO_SALIENT)
         result.history.settings = self.preset.to_dict()
         if callback is not None and float(sigmas[-1]) > 0:
             latent = run().plain(result.noise, callback, disable_pbar)
@@ -125,6 +131,10 @@ class SGOOLSampler(comfy.samplers.Sampler):
     def _scores_both(self) -> bool:
         """Whether two coupled latents of an image are scored, as DOODL does."""
         return self.preset.procedure is not None and bool(getattr(self.sampler, "coupled", False))
+
+    @property
+    def _wants_salient_part(self) -> bool:
+        return self.preset.procedure is not None and self.preset.procedure.region is not None
 
     def _messages(self, model_wrap: Any, steps: int) -> list[str]:
         said = [APPROXIMATE] if gradient_is_approximate(self.sampler) else []

@@ -154,6 +154,6 @@ def load_judge() -> nn.Module:
     return judge.eval().requires_grad_(False)
 
 
-def scorer_folder() -> Path:
-    """The scorer as a transformers folder, as ``Load CLIP Scorer`` takes them."""
+def reward_folder() -> Path:
+    """The reward as a transformers folder, as ``Load Reward`` takes them."""
     return SCORER_FOLDER

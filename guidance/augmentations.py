@@ -8,50 +8,38 @@ on which others are in its batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..image_ops.resize import sample_window
-
-AugmentationKind = Literal["whole", "augmented", "cutouts"]
-KINDS: tuple[AugmentationKind, ...] = ("whole", "augmented", "cutouts")
+from ..schema.ranged import Ranged, choice, count, flag, number
 
 
 @dataclass(frozen=True)
-class Augmentations:
-    """Makes the augmentations of images.
+class Augmentations(Ranged):
+    """Makes the augmentations of images: ``"whole"``: the image alone. ``"augmented"``: the image and ``count`` random zooms of it with
+    other light and color. ``"cutouts"``: ``count`` random squares and not the image itself, as in DOODL (16, with a cut power of 0.3).
 
-    Attributes:
-        kind: ``"whole"``: the image alone. ``"augmented"``: the image and ``count`` random zooms of it with other light and color.
-            ``"cutouts"``: ``count`` random squares and not the image itself, as in DOODL.
-        count: number of random augmentations, at least 1.
-        cut_power: exponent of a uniform number that places a cutout's side between the smallest and the largest (DOODL: 0.3, mostly
-            large ones). 0 takes the largest always.
-        smallest_zoom: an augmentation shows at least this part of the height and of the width, in (0, 1].
-        jitter: brightness, contrast and saturation of augmentations are multiplied by 1 +- this, in [0, 1).
-        flip: whether augmentations may be mirrored. Off, since a prompt may say "left of".
+    Raises:
+        ValueError: for a value outside its field's range.
     """
 
-    kind: AugmentationKind = "augmented"
-    count: int = 4
-    cut_power: float = 0.3
-    smallest_zoom: float = 0.8
-    jitter: float = 0.1
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"There is no augmentation called {self.kind!r}; choose one of {', '.join(KINDS)}.")
-        if self.count < 1:
-            raise ValueError(f"The number of random augmentations is {self.count}; it has to be at least 1. For none, choose 'whole'.")
-        if not self.cut_power >= 0:
-            raise ValueError(f"The cut power is {self.cut_power}; it has to be 0 or more (DOODL: 0.3).")
-        if not 0 < self.smallest_zoom <= 1:
-            raise ValueError(f"The smallest zoom is {self.smallest_zoom}; it has to be above 0 and at most 1.")
-        if not 0 <= self.jitter < 1:
-            raise ValueError(f"The color jitter is {self.jitter}; it has to be at least 0 and below 1.")
+    kind: str = choice(
+        "augmented",
+        ("whole", "augmented", "cutouts"),
+        help="What the reward sees: the whole image; the image and random zooms of it in other light; or random square cutouts, as in "
+        "DOODL. More of them make it harder to please the reward without showing what was asked for.",
+    )
+    count: int = count(
+        4,
+        at_least=1,
+        help="Number of random augmentations (DOODL: 16). Each costs a pass of the reward, and one more for the salient part.",
+    )
+    cut_power: float = number(0.3, at_least=0, help="Cutouts: the lower, the more of them are large (DOODL: 0.3).")
+    smallest_zoom: float = number(0.8, above=0, at_most=1, help="Augmented: at least this part of the width and of the height is shown.")
+    color_jitter: float = number(0.1, at_least=0, below=1, help="Augmented: how far light, contrast and color vary.")
+    flip: bool = flag(False, help="Augmented: images may be mirrored. Leave it off where the prompt speaks of left and right.")
 
     def draw(self, height: int, width: int, cut_size: int, generator: torch.Generator | None) -> list[Augmentation]:
         """Decide on the augmentations of images of this size. Without a generator there is one: the image as it is.
@@ -77,7 +65,7 @@ class Augmentations:
         draws = torch.rand(7, generator=generator, dtype=torch.float64).tolist()
         part = self.smallest_zoom + (1 - self.smallest_zoom) * draws[0]
         top, left = draws[1] * (1 - part) * height, draws[2] * (1 - part) * width
-        light, contrast, color = (1 + self.jitter * (2 * draw - 1) for draw in draws[3:6])
+        light, contrast, color = (1 + self.color_jitter * (2 * draw - 1) for draw in draws[3:6])
         window = (top, left, top + part * height, left + part * width)
         return Augmentation(window, light, contrast, color, mirrored=self.flip and draws[6] < 0.5)
 

@@ -1,14 +1,11 @@
-"""Distances between unit vectors, smooth everywhere, and how much nearer an image is to what it should not show."""
+"""Distances between unit vectors, and a hinge, smooth everywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
-
-Distance = Literal["great circle", "cosine"]
 
 
 def squared_great_circle(first: Tensor, second: Tensor) -> Tensor:
@@ -37,21 +34,18 @@ def one_minus_cosine(first: Tensor, second: Tensor) -> Tensor:
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"great circle": squared_great_circle, "cosine": one_minus_cosine}
 
 
-def contrast(images: Tensor, wanted: Tensor, unwanted: Tensor, scale: float = 100.0) -> Tensor:
-    """How much more an image looks like an unwanted prompt than like the wanted one: a smooth hinge on cosines.
+def smooth_hinge(gaps: Tensor, scale: float) -> Tensor:
+    """``log(1 + sum_i exp(scale * gap_i)) / scale``: about the largest gap where one is above 0, and fading to 0 where none is.
 
-    ``log(1 + sum_i exp(scale * (cos_i - cos))) / scale``, the softmax cross-entropy that CLIP is trained with (its logit scale is 100)
-    of the wanted prompt against the unwanted ones, brought back to units of cosine. It fades out once the wanted prompt wins, so that
-    the optimizer is not rewarded for running away from the unwanted ones.
+    With gaps ``cos_i - cos`` of unwanted prompts and the wanted one, and CLIP's logit scale of 100, it is the softmax cross-entropy that
+    CLIP is trained with, of the wanted prompt against the unwanted ones, brought back to units of cosine. It fades out once the wanted
+    prompt wins, so that the optimizer is not rewarded for running away from the unwanted ones.
 
     Args:
-        images: ``(..., d)`` unit vectors.
-        wanted: ``(..., d)`` unit vectors, broadcast against ``images``.
-        unwanted: ``(m, d)`` unit vectors, m >= 1.
-        scale: sharpness of the hinge, > 0.
+        gaps: ``(..., m)``, m >= 1.
+        scale: sharpness, > 0.
 
     Returns:
         ``(...)``, >= 0.
     """
-    gaps = images @ unwanted.T - (images * wanted).sum(-1, keepdim=True)
     return torch.logsumexp(torch.cat([torch.zeros_like(gaps[..., :1]), scale * gaps], dim=-1), dim=-1) / scale

@@ -10,6 +10,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from .augmentations import Augmentations
+
 
 @dataclass(frozen=True)
 class Context:
@@ -18,24 +20,28 @@ class Context:
     Attributes:
         iteration: iteration of the optimizer; 0 is before the first update.
         generator: a CPU generator that augmentations draw from. ``None`` asks for the score without any randomness.
-        indices: ``(B,)`` long, on the CPU: which images of the run's batch these are. ``None`` means all, in order.
-        batch_size: how many images the run's batch has, where that is known and ``indices`` does not tell.
+        index: the place of the first of the images in the run's batch; the others follow it.
+        batch_size: how many images the run's batch has, where that is known.
     """
 
     iteration: int = 0
     generator: torch.Generator | None = None
-    indices: Tensor | None = None
+    index: int = 0
     batch_size: int | None = None
 
-    def positions(self, count: int) -> list[int]:
-        """The place of each of ``count`` images in the run's batch. Raises ``ValueError`` if ``indices`` is of another length."""
-        if self.indices is None:
-            return list(range(count))
-        if self.indices.ndim != 1 or len(self.indices) != count:
-            raise ValueError(
-                f"Context.indices has the shape {tuple(self.indices.shape)} for {count} images; give one index for each image."
-            )
-        return [int(index) for index in self.indices]
+    def choose(self, available: int, images: int, what: str) -> list[int]:
+        """Which of ``available`` prompts or masks belongs to each of ``images`` images: the only one, or the one of its place in the batch.
+
+        Raises:
+            ValueError: for another number than one or the batch's; ``what`` names them.
+        """
+        if available == 1:
+            return [0] * images
+        batch = self.index + images if self.batch_size is None else self.batch_size
+        if available != batch:
+            there = f"{batch} image{'s' if batch > 1 else ''}"
+            raise ValueError(f"There are {available} {what} for {there}; give one for all images, or one for each.")
+        return list(range(self.index, self.index + images))
 
 
 @dataclass(frozen=True)
@@ -45,12 +51,10 @@ class Scored:
     Attributes:
         losses: ``(B,)``, lower is better, differentiable in the images.
         parts: name -> ``(B,)`` detached numbers for the history.
-        maps: ``(B, 1, H, W)`` in [0, 1], detached: the saliency or region that was used, for previews. ``None`` without one.
     """
 
     losses: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
-    maps: Tensor | None = None
 
 
 @runtime_checkable
@@ -60,6 +64,15 @@ class Objective(Protocol):
     def begin(self) -> None:
         """Forget whatever was cached in an earlier run."""
 
+    def augmented(self, augmentations: Augmentations, reduce: str, region: str | None = None) -> Objective:
+        """The same objective scored on other augmentations, as a copy; itself where it scores none.
+
+        Args:
+            augmentations: the random ones.
+            reduce: how their losses become one: ``"mean"`` or ``"minimum"``.
+            region: how a salient part is shown, see ``regions``; ``None`` leaves that.
+        """
+
     def __call__(self, images: Tensor, context: Context) -> Scored:
         """Score the images; lower is better."""
 
@@ -68,7 +81,7 @@ class WeightedSum:
     """The sum of objectives, each times its weight.
 
     A term of weight 0 is never called. Parts keep their names; where two terms report the same name, the later one is
-    numbered (``"global"``, ``"global 2"``). The maps are those of the first term that has any.
+    numbered (``"global"``, ``"global 2"``).
 
     Raises:
         ValueError: without terms, with a weight that is not finite, or if all weights are zero.
@@ -89,20 +102,24 @@ class WeightedSum:
         for _, term in self.terms:
             term.begin()
 
+    def augmented(self, augmentations: Augmentations, reduce: str, region: str | None = None) -> Objective:
+        """The sum of the terms' own changed copies; itself where none changes."""
+        terms = [(weight, term.augmented(augmentations, reduce, region)) for weight, term in self.terms]
+        changed = any(new is not old for (_, new), (_, old) in zip(terms, self.terms, strict=True))
+        return WeightedSum(terms) if changed else self
+
     def __call__(self, images: Tensor, context: Context) -> Scored:
         """Return the weighted sum of the terms' losses, their parts side by side."""
         total: Tensor | None = None
         parts: dict[str, Tensor] = {}
-        maps: Tensor | None = None
         for weight, term in self.terms:
             scored = term(images, context)
             weighted = weight * scored.losses
             total = weighted if total is None else total + weighted.to(total)
             for name, values in scored.parts.items():
                 parts[_free_name(name, parts)] = values
-            maps = scored.maps if maps is None else maps
         assert total is not None  # __init__ refuses an empty sum
-        return Scored(total, parts, maps)
+        return Scored(total, parts)
 
 
 def _free_name(name: str, taken: dict[str, Tensor]) -> str:

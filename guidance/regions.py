@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..image_ops.blur import blur
 from ..image_ops.resize import sample_window
-
-Region = Literal["multiply", "blur surroundings", "soft crop"]
 
 SMALLEST_CROP = 0.2  # of the height and the width: a smaller crop shows texture, not things
 BLUR_SIGMA = 0.05  # of the shorter side: removes what a thing is, keeps the light and color around it

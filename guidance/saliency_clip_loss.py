@@ -3,89 +3,87 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..image_ops.resize import resize
+from ..schema.prompts import plain_prompts
+from ..schema.ranged import Ranged, choice, count, flag, number
 from .augmentations import Augmentations
-from .distances import DISTANCES, Distance, contrast
-from .encoders import ImageTextEncoder, check_widths, plain_prompts
-from .objective import Context, Objective, Scored, WeightedSum
-from .regions import REGIONS, Region
+from .distances import DISTANCES
+from .fit import EncoderFit, Fit, RewardFit
+from .objective import Context, Objective, Scored
+from .regions import REGIONS
 
 Saliency = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class LossSettings:
-    """How the loss is put together. The paper does not give the weights, the cutouts or how often saliency is predicted: see docs.
+class LossSettings(Ranged):
+    """How the loss is put together. The paper does not give the weights, the cutouts or how often saliency is predicted: see
+    docs/guidance.md. Multiplying the image by the map is the paper's region; with maps that are not masks it blinded the demo model's
+    reward, so it is not the default (docs/does-it-work.md).
 
-    Attributes:
-        w_global: weight of the whole image's distance to the prompt, >= 0.
-        w_salient: weight of the salient region's distance to the salient prompt, >= 0. 0 is DOODL's text guidance, and no saliency is
-            predicted.
-        w_negative: weight of the contrast with the negative prompts, >= 0.
-        region: how the salient part is shown to the encoder, see ``regions``. Multiplying is the paper's; with maps that are not masks it
-            blinded the demo model's scorer, so it is not the default (docs/does-it-work.md).
-        distance: ``"great circle"``, 2 arcsin(|u - v| / 2)^2 as in DOODL, or ``"cosine"``, 1 - u.v.
-        augmentations: which augmentations are scored.
-        reduce: ``"mean"`` over the augmentations, or their ``"minimum"`` as DOODL does.
-        detach_saliency: whether the map is taken as given. Otherwise the gradient also says how to move people's eyes.
-        saliency_every: the map is predicted anew in every n-th iteration, and kept in between.
+    Args:
+        augmentations: what is scored.
+
+    Raises:
+        ValueError: for a value outside its field's range.
     """
 
-    w_global: float = 1.0
-    w_salient: float = 1.0
-    w_negative: float = 1.0
-    region: Region = "blur surroundings"
-    distance: Distance = "great circle"
+    w_global: float = number(1.0, at_least=0, help="Weight of the whole image.")
+    w_salient: float = number(
+        1.0,
+        at_least=0,
+        help="Weight of the salient part, which counts where a saliency model, a mask or a salient prompt is given. 0 is plain "
+        "guidance, as in DOODL.",
+    )
+    w_negative: float = number(1.0, at_least=0, help="Weight of the negative prompts.")
+    region: str = choice(
+        "blur surroundings",
+        tuple(REGIONS),
+        help="How the salient part is shown to the reward: the image times the map (the paper's filter), with blurred surroundings, or "
+        "cropped to where the map's mass is.",
+    )
+    distance: str = choice(
+        "great circle",
+        tuple(DISTANCES),
+        help="Between image and prompt, for rewards that are a cosine: the squared great-circle distance, as in DOODL, or 1 - cosine.",
+    )
     augmentations: Augmentations = field(default_factory=Augmentations)
-    reduce: str = "mean"
-    detach_saliency: bool = True
-    saliency_every: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("w_global", "w_salient", "w_negative"):
-            value = getattr(self, name)
-            if not math.isfinite(value) or value < 0:
-                raise ValueError(f"{name} is {value}; it has to be a finite number, 0 or more.")
-        for name, value, known in (
-            ("region", self.region, REGIONS),
-            ("distance", self.distance, DISTANCES),
-            ("reduce", self.reduce, ("mean", "minimum")),
-        ):
-            if value not in known:
-                raise ValueError(f"There is no {name} called {value!r}; choose one of {', '.join(known)}.")
-        if self.saliency_every < 1:
-            raise ValueError(f"saliency_every is {self.saliency_every}; it has to be 1 (predict in every iteration) or more.")
+    reduce: str = choice("mean", ("mean", "minimum"), help="Over the augmentations: their mean, or the best one, as in DOODL.")
+    detach_saliency: bool = flag(True, help="On: the map is taken as given. Off: the gradient also says how to make people look elsewhere.")
+    saliency_every: int = count(1, at_least=1, help="Saliency is predicted anew in every n-th iteration, and kept in between.")
 
 
 class SaliencyCLIPLoss:
     """``w_global d(E(I), E(prompt)) + w_salient d(E(region(I, S)), E(salient prompt)) + w_negative contrast``, one loss per image.
 
     ``I`` is the image, ``S`` its saliency map and ``d`` a distance of unit vectors. After SGOOL (arXiv 2410.10257), which the first two
-    terms follow; the text guidance without saliency is DOODL's (arXiv 2303.13703). The contrast is of this project.
+    terms follow; the text guidance without saliency is DOODL's (arXiv 2303.13703). The contrast is of this project, and so
+    is ``d = -reward`` for rewards without vectors.
 
     Args:
-        encoder: embeds prompts and images.
+        reward: ``(images, prompts) -> (B,)``, higher is better. Of one that has ``encode_text`` and ``encode_image`` the distances of
+            the vectors are taken; of any other, its negative.
         prompts: one for all images, or one for each image of the run's batch.
         saliency: predicts maps ``(B, 1, H, W)`` in [0, 1] from images; or a fixed map ``(n, 1, h, w)`` or ``(n, h, w)`` of any size,
-            n being 1 or the size of the batch; or ``None`` if ``w_salient`` is 0.
+            n being 1 or the size of the batch; or ``None``, and the salient term does not count.
         salient_prompts: the same for the salient region; the prompts where ``None``.
         negative_prompts: what no image of the batch is to look like.
         settings: see ``LossSettings``.
 
     Raises:
-        ValueError: an empty prompt, a fixed map that is empty, no saliency where its weight is above zero, or nothing to optimize.
+        ValueError: an empty prompt, a fixed map that is empty, or nothing to optimize.
     """
 
     def __init__(
         self,
-        encoder: ImageTextEncoder,
+        reward: Any,
         prompts: Sequence[str],
         *,
         saliency: Saliency | Tensor | None = None,
@@ -93,23 +91,29 @@ class SaliencyCLIPLoss:
         negative_prompts: Sequence[str] = (),
         settings: LossSettings | None = None,
     ) -> None:
-        self.settings = settings or LossSettings(w_salient=0.0 if saliency is None else 1.0)
-        self.encoder = encoder
+        self.settings = settings or LossSettings()
+        self.reward = reward
         self.prompts = plain_prompts(prompts, "prompt")
         self.salient_prompts = plain_prompts(salient_prompts, "salient prompt") if salient_prompts is not None else self.prompts
         self.negative_prompts = plain_prompts(negative_prompts, "negative prompt") if self.settings.w_negative else []
         if not self.prompts or not self.salient_prompts:
             raise ValueError("There is no prompt; give one for all images or one for each.")
-        if not (self.settings.w_global or self.settings.w_salient or self.negative_prompts):
+        if not (self.settings.w_global or self.scores_salient_part(saliency) or self.negative_prompts):
             raise ValueError("All weights of the loss are zero, so there is nothing to optimize; set w_global or w_salient above zero.")
-        if self.settings.w_salient and saliency is None:
-            raise ValueError("w_salient is above zero, but there is no saliency model and no mask; give one, or set w_salient to 0.")
         self.saliency = _checked_mask(saliency) if isinstance(saliency, Tensor) else saliency
-        self._texts: dict[str, Tensor] = {}
+        has_vectors = hasattr(reward, "encode_image") and hasattr(reward, "encode_text")
+        self._fit: Fit = EncoderFit(reward, self.settings.distance) if has_vectors else RewardFit(reward)
         self._maps: dict[int, Tensor] = {}
 
-    def with_settings(self, settings: LossSettings) -> SaliencyCLIPLoss:
-        """The same loss with augmentations, reduction, region or distance changed; weights that were 0 have to stay 0."""
+    def scores_salient_part(self, saliency: Any) -> bool:
+        """Whether the salient term counts: it has a weight, and somebody said what is salient."""
+        return saliency is not None and self.settings.w_salient > 0
+
+    def augmented(self, augmentations: Augmentations, reduce: str, region: str | None = None) -> Objective:
+        """The same loss on other augmentations, see :class:`Objective`; shares the reward and the prompts' vectors."""
+        settings = replace(self.settings, augmentations=augmentations, reduce=reduce, region=region or self.settings.region)
+        if settings == self.settings:
+            return self
         changed = copy.copy(self)
         changed.settings, changed._maps = settings, {}
         return changed
@@ -129,121 +133,62 @@ class SaliencyCLIPLoss:
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"The images have the shape {tuple(images.shape)}; (B, 3, H, W) is expected.")
-        positions = context.positions(len(images))
-        size = (images.shape[-2], images.shape[-1])
-        augmentations = self.settings.augmentations.draw(*size, getattr(self.encoder, "image_size", 224), context.generator)
-        embed = _AugmentedEmbedder(self.encoder, augmentations)
+        settings, size = self.settings, (images.shape[-2], images.shape[-1])
+        augmentations = settings.augmentations.draw(*size, getattr(self.reward, "image_size", 224), context.generator)
         losses = images.new_zeros(len(images), dtype=torch.promote_types(images.dtype, torch.float32))
         parts: dict[str, Tensor] = {}
-        if self.settings.w_global or self.negative_prompts:
-            losses = losses + self._of_the_whole(embed(images), positions, context, parts).to(losses)
-        maps = None
-        if self.settings.w_salient:
-            maps = self._salient_maps(images, positions, context)
-            salient = self._distance(embed(REGIONS[self.settings.region](images, maps)), self.salient_prompts, positions, context)
+        if settings.w_global or self.negative_prompts:
+            seen = self._fit.look(images, augmentations)
+            losses = losses + self._of_the_whole(seen, len(images), context, parts).to(losses)
+        if self.scores_salient_part(self.saliency):
+            shown = REGIONS[settings.region](images, self.salient_maps(images, context))
+            prompts = self._chosen(self.salient_prompts, len(images), context)
+            salient = self._reduced(self._fit.distance(self._fit.look(shown, augmentations), prompts))
             parts["salient"] = salient.detach()
-            losses = losses + self.settings.w_salient * salient.to(losses)
-        return Scored(losses, parts, None if maps is None else maps.detach())
+            losses = losses + settings.w_salient * salient.to(losses)
+        return Scored(losses, parts)
 
-    def _of_the_whole(self, embedded: Tensor, positions: list[int], context: Context, parts: dict[str, Tensor]) -> Tensor:
-        wanted = self._texts_for(self.prompts, positions, context, embedded)
-        parts["similarity"] = (embedded * wanted).sum(-1).mean(0).detach()
-        loss = embedded.new_zeros(embedded.shape[1])
+    def _of_the_whole(self, seen: object, images: int, context: Context, parts: dict[str, Tensor]) -> Tensor:
+        prompts = self._chosen(self.prompts, images, context)
+        name, value = self._fit.measure(seen, prompts)
+        parts[name] = value.detach()
+        loss = torch.zeros_like(value)
         if self.settings.w_global:
-            distance = self._distance(embedded, self.prompts, positions, context)
+            distance = self._reduced(self._fit.distance(seen, prompts))
             parts["global"] = distance.detach()
             loss = loss + self.settings.w_global * distance
         if self.negative_prompts:
-            unwanted = torch.cat([self._text(prompt, embedded) for prompt in self.negative_prompts])
-            away = contrast(embedded, wanted, unwanted).mean(0)
-            parts["negative"] = away.detach()
-            loss = loss + self.settings.w_negative * away
+            negative = self._fit.contrast(seen, prompts, self.negative_prompts).mean(0)
+            parts["negative"] = negative.detach()
+            loss = loss + self.settings.w_negative * negative
         return loss
 
-    def _distance(self, embedded: Tensor, prompts: list[str], positions: list[int], context: Context) -> Tensor:
-        """``(B,)`` from ``(augmentations, B, d)``."""
-        distances = DISTANCES[self.settings.distance](embedded, self._texts_for(prompts, positions, context, embedded))
+    def _reduced(self, distances: Tensor) -> Tensor:
+        """``(B,)`` from ``(augmentations, B)``."""
         return distances.mean(0) if self.settings.reduce == "mean" else distances.amin(0)
 
-    def _texts_for(self, prompts: list[str], positions: list[int], context: Context, like: Tensor) -> Tensor:
-        rows = _choose(len(prompts), positions, context, "prompts")
-        return torch.cat([self._text(prompts[row], like) for row in rows])
+    @staticmethod
+    def _chosen(prompts: list[str], images: int, context: Context) -> list[str]:
+        return [prompts[row] for row in context.choose(len(prompts), images, "prompts")]
 
-    def _text(self, prompt: str, like: Tensor) -> Tensor:
-        if prompt not in self._texts:
-            # A copy made outside of inference mode is an ordinary tensor, which can be saved for the backward pass.
-            with torch.inference_mode(False):
-                self._texts[prompt] = self.encoder.encode_text([prompt]).detach().clone()
-            check_widths(self._texts[prompt], like)
-        return self._texts[prompt].to(like)
-
-    def _salient_maps(self, images: Tensor, positions: list[int], context: Context) -> Tensor:
+    def salient_maps(self, images: Tensor, context: Context) -> Tensor:
+        """The map of each image, ``(B, 1, H, W)`` in [0, 1]: predicted, kept from an earlier iteration, or the mask given."""
         size = (images.shape[-2], images.shape[-1])
         if isinstance(self.saliency, Tensor):
-            rows = _choose(len(self.saliency), positions, context, "masks")
+            rows = context.choose(len(self.saliency), len(images), "masks")
             return resize(self.saliency[rows].to(images), size).clamp(0, 1)
-        kept = [self._maps.get(position) for position in positions]
+        places = range(context.index, context.index + len(images))
+        kept = [self._maps.get(place) for place in places]
         if context.iteration % self.settings.saliency_every and all(map_ is not None and map_.shape[-2:] == size for map_ in kept):
             return torch.stack([map_ for map_ in kept if map_ is not None]).to(images)
-        assert self.saliency is not None  # __init__ refuses a weight without it
+        assert self.saliency is not None
         maps = self.saliency(images.detach() if self.settings.detach_saliency else images)
         if maps.shape != (len(images), 1, *size):
             raise ValueError(f"The saliency model gave maps of the shape {tuple(maps.shape)} for images of {tuple(images.shape)}.")
         maps = (maps.detach() if self.settings.detach_saliency else maps).to(images)
         if self.settings.saliency_every > 1:
-            self._maps.update(zip(positions, maps.detach().clone().unbind(0), strict=True))
+            self._maps.update(zip(places, maps.detach().clone().unbind(0), strict=True))
         return maps
-
-
-def clip_losses(objective: Objective) -> list[SaliencyCLIPLoss]:
-    """The Saliency CLIP Losses of an objective: itself, or the terms of a sum, however deep."""
-    if isinstance(objective, WeightedSum):
-        return [loss for _, term in objective.terms for loss in clip_losses(term)]
-    return [objective] if isinstance(objective, SaliencyCLIPLoss) else []
-
-
-def with_cutouts(objective: Objective, count: int, cut_power: float, reduce: str, region: Region | None = None) -> Objective:
-    """The objective with every Saliency CLIP Loss in it scored on ``count`` random cutouts; other terms stay as they are.
-
-    A ``region`` replaces theirs.
-
-    A changed copy, which shares the encoder and the prompts' embeddings; the objective itself where there is nothing to change.
-    """
-    if isinstance(objective, WeightedSum):
-        terms = [(weight, with_cutouts(term, count, cut_power, reduce, region)) for weight, term in objective.terms]
-        return WeightedSum(terms) if any(new is not old for (_, new), (_, old) in zip(terms, objective.terms, strict=True)) else objective
-    if not isinstance(objective, SaliencyCLIPLoss):
-        return objective
-    augmentations = replace(objective.settings.augmentations, kind="cutouts", count=count, cut_power=cut_power)
-    settings = replace(objective.settings, augmentations=augmentations, reduce=reduce, region=region or objective.settings.region)
-    return objective if settings == objective.settings else objective.with_settings(settings)
-
-
-class _AugmentedEmbedder:
-    """Shows images to the encoder through the same augmentations each time, augmentations of one size together."""
-
-    def __init__(self, encoder: ImageTextEncoder, augmentations: Sequence[Callable[[Tensor], Tensor]]) -> None:
-        self.encoder, self.views = encoder, augmentations
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """``(augmentations, B, d)`` for ``(B, 3, H, W)``."""
-        seen = [augmentation(images) for augmentation in self.views]
-        if all(images.shape == seen[0].shape for images in seen):
-            return self.encoder.encode_image(torch.cat(seen)).unflatten(0, (len(seen), len(images)))
-        return torch.stack([self.encoder.encode_image(images) for images in seen])
-
-
-def _choose(count: int, positions: list[int], context: Context, what: str) -> list[int]:
-    """Which of ``count`` prompts or masks belongs to each image: the only one, or the one of its place in the run's batch."""
-    if count == 1:
-        return [0] * len(positions)
-    known = len(positions) if context.indices is None else context.batch_size
-    images = max(max(positions) + 1, len(positions)) if known is None else known
-    if max(positions) >= count or (known is not None and known != count):
-        raise ValueError(
-            f"There are {count} {what} for {images} image{'s' if images > 1 else ''}; give one for all images, or one for each."
-        )
-    return positions
 
 
 def _checked_mask(mask: Tensor) -> Tensor:

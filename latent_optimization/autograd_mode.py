@@ -261,3 +261,10 @@ def _any_history(values: Any) -> bool:
         elif isinstance(value, (list, tuple)) and _any_history(value):
             return True
     return False
+
+
+@contextlib.contextmanager
+def gradients(**options: bool) -> Iterator[GradientMode]:
+    """A :class:`GradientMode` outside of whatever inference mode the caller is in, so that what comes out can be differentiated."""
+    with torch.inference_mode(False), GradientMode(**options) as mode:
+        yield mode

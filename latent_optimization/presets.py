@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from ..schema.ranged import Ranged, choice, count, number
 from .checkpointed_calls import JacobianSchedule
-from .ranged import Ranged, choice, count, number
 from .reversible import EDICT, Solver
 from .settings import Settings
 from .update_rules.doodl import DOODLUpdate

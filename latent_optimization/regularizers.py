@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..schema.ranged import Ranged, number
 from .per_image import norms
-from .ranged import Ranged, number
 
 _COARSEST = 8
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..schema.ranged import Ranged, choice, count, flag, number
 from . import renormalize
-from .ranged import Ranged, choice, count, number
 from .regularizers import Regularizer
 from .update_rules import UpdateRule
 from .update_rules.normalized_gradient import NormalizedGradient
@@ -42,8 +42,6 @@ class Settings(Ranged):
     Args:
         rule: how a gradient becomes a step (update_rules/).
         regularizer: a loss of the noise itself, added with its weight (regularizers.py); ``None`` for none.
-        search_augmented: whether ``best_of`` scores the augmentations of the iterations. By default it scores without any randomness,
-            which is cheaper and no worse: nothing is optimized against the reward in a search (docs/does-it-work.md).
         stopping: early stop, and how many failures end an image.
 
     Raises:
@@ -57,7 +55,10 @@ class Settings(Ranged):
     best_of: int = count(
         1, at_least=1, help="Start from the best of this many noises, chosen by the objective; the first is the seed's own."
     )
-    search_augmented: bool = False
+    # Off, since that is cheaper and no worse: nothing is optimized against the reward in a search (docs/does-it-work.md).
+    search_augmented: bool = flag(
+        False, help="For best_of: score the augmentations of the iterations. Off: score images as they are, which is cheaper."
+    )
     stopping: Stopping = field(default_factory=Stopping)
     returned: str = choice(
         "last",

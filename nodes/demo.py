@@ -7,16 +7,16 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..comfy_bridge.layout import from_image
-from ..comfy_bridge.scorers import load_scorer
+from ..comfy_bridge.rewards import load_reward
 from ..demo.judging import Verdict, judge_images
-from ..demo.loader import load_clip, load_judge, load_model, load_vae, scorer_folder
-from .sockets import CLIPScorer
+from ..demo.loader import load_clip, load_judge, load_model, load_vae, reward_folder
+from .sockets import Reward
 
 EXAMPLE = "a small red circle left of a large blue ring and a green cross"
 
 
 class LoadDemoModel(io.ComfyNode):
-    """MODEL, CLIP, VAE and CLIP_SCORER of the demo model."""
+    """MODEL, CLIP, VAE and reward of the demo model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -32,13 +32,13 @@ class LoadDemoModel(io.ComfyNode):
                 io.Model.Output(tooltip="The denoiser, an eps model. Its latents have 16 channels; Empty Latent Image at 64 x 64 fits."),
                 io.Clip.Output(tooltip="Its text encoder. It knows 29 words; others are read as one unknown word."),
                 io.Vae.Output(tooltip="Its autoencoder."),
-                CLIPScorer.Output(display_name="clip_scorer", tooltip="A small CLIP trained on the same world, for the objective."),
+                Reward.Output(display_name="reward", tooltip="A small CLIP trained on the same world, for the objective."),
             ],
         )
 
     @classmethod
     def execute(cls) -> io.NodeOutput:
-        return io.NodeOutput(load_model(), load_clip(), load_vae(), load_scorer(scorer_folder()))
+        return io.NodeOutput(load_model(), load_clip(), load_vae(), load_reward(reward_folder()))
 
 
 class DemoJudge(io.ComfyNode):
@@ -51,8 +51,8 @@ class DemoJudge(io.ComfyNode):
             display_name="Demo Judge",
             category="SGOOL/demo",
             description="An object detector for images of the demo model: says which objects it sees and whether that is what the "
-            "prompt asked for. It has nothing in common with the scorer and is never optimized against, so it can tell whether an "
-            "optimization helped or only fooled its scorer.",
+            "prompt asked for. It has nothing in common with the reward and is never optimized against, so it can tell whether an "
+            "optimization helped or only fooled its reward.",
             search_aliases=["sgool judge", "verdict", "detector", "evaluate", "benchmark"],
             inputs=[
                 io.Image.Input("images", tooltip="Images of the demo model, 64 x 64."),

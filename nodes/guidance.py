@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
 from comfy_api.latest import io
 
-from ..comfy_bridge.folders import clip_scorer_folders, register_clip_scorers
+from ..comfy_bridge.folders import register_rewards, reward_paths
 from ..comfy_bridge.layout import from_mask
+from ..comfy_bridge.rewards import download_reward, load_reward, plain_prompt, reward_from_clip_and_vision
 from ..comfy_bridge.saliency import default_predictor
-from ..comfy_bridge.scorers import download_scorer, load_scorer, plain_prompt, scorer_from_clip_and_vision
-from ..guidance.augmentations import KINDS, Augmentations
-from ..guidance.distances import DISTANCES
+from ..guidance.augmentations import Augmentations
 from ..guidance.objective import WeightedSum
-from ..guidance.regions import REGIONS
 from ..guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
-from .sockets import CLIPScorer, Objective, SaliencyModel
+from ..rewards import registry
+from .sockets import Objective, Reward, SaliencyModel
+from .widgets import widgets_of
 
 NONE = "none"
 DTYPES = {"default": torch.float32, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 MOST_OBJECTIVES = 5
 MAX_WEIGHT = 1000.0
-BY_CONNECTION = -1.0  # of w_salient: the salient part counts where somebody gave one, since otherwise it is a cost (docs/does-it-work.md)
+RENAMED = {"kind": "augmentation", "count": "augmentation_count"}
+FOR_OBJECTIVES = "For Saliency CLIP Loss and Reward Score."
 
-register_clip_scorers()
+register_rewards()
 
 
 def prompts_of(prompt: str, prompt_per_line: bool) -> list[str]:
@@ -34,32 +36,33 @@ def prompts_of(prompt: str, prompt_per_line: bool) -> list[str]:
     return [plain_prompt(line) for line in prompt.splitlines() if line.strip()] or [""]
 
 
-class LoadCLIPScorer(io.ComfyNode):
-    """A folder or a hub name becomes a CLIP_SCORER."""
+class LoadReward(io.ComfyNode):
+    """A file, a folder or a hub name becomes a reward."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        folders = list(clip_scorer_folders())
+        names = list(reward_paths())
         return io.Schema(
-            node_id="SGOOL_LoadCLIPScorer",
-            display_name="Load CLIP Scorer",
+            node_id="SGOOL_LoadReward",
+            display_name="Load Reward",
             category="SGOOL/guidance",
-            description="Loads a model that tells how well an image fits a sentence: CLIP, PickScore, SigLIP or SigLIP 2 (of fixed "
-            "resolution), from a folder in models/clip_scorers as transformers saves it.",
-            search_aliases=["clip score", "pickscore", "siglip", "reward model", "sgool", "scorer", "image text model"],
+            description="Loads a model that tells how good an image is for a prompt, from models/rewards: "
+            + ", ".join(registry.available())
+            + ". What a file is, is recognized by what is in it.",
+            search_aliases=["clip score", "pickscore", "siglip", "reward model", "hps", "preference", "aesthetic", "sgool", "scorer"],
             inputs=[
                 io.Combo.Input(
-                    "scorer_name",
-                    options=[*folders, NONE],
-                    default=folders[0] if folders else NONE,
-                    tooltip="A folder in models/clip_scorers: config.json, model.safetensors, preprocessor_config.json, the tokenizer.",
+                    "reward_name",
+                    options=[*names, NONE],
+                    default=names[0] if names else NONE,
+                    tooltip="A file in models/rewards, or a folder there as transformers saves a model. The node's help lists them.",
                 ),
                 io.String.Input(
                     "hub_name",
                     default="",
                     placeholder="openai/clip-vit-large-patch14",
                     advanced=True,
-                    tooltip="A model on the Hugging Face hub, used instead of scorer_name where this is filled in. The first time it is "
+                    tooltip="A model on the Hugging Face hub, used instead of reward_name where this is filled in. The first time it is "
                     "downloaded into the hub's own cache: configuration, tokenizer and safetensors, never code.",
                 ),
                 io.Combo.Input(
@@ -70,51 +73,49 @@ class LoadCLIPScorer(io.ComfyNode):
                     tooltip="Precision of the weights. default is fp32. fp16 takes half the memory.",
                 ),
             ],
-            outputs=[CLIPScorer.Output(display_name="clip_scorer", tooltip="For Saliency CLIP Loss and CLIP Score.")],
+            outputs=[Reward.Output(display_name="reward", tooltip=FOR_OBJECTIVES)],
         )
 
     @classmethod
-    def validate_inputs(cls, scorer_name: str, hub_name: str) -> bool | str:
+    def validate_inputs(cls, reward_name: str, hub_name: str) -> bool | str:
         if hub_name and hub_name.strip():
             return True
-        if scorer_name == NONE:
-            return "No scorer is chosen. Put a model's folder into models/clip_scorers and choose it, or fill in hub_name (advanced)."
-        if scorer_name not in clip_scorer_folders():
-            return (
-                f"There is no folder {scorer_name!r} with a config.json in models/clip_scorers. Put the model's files there, then refresh."
-            )
+        if reward_name == NONE:
+            return "No reward is chosen. Put a model into models/rewards and choose it, or fill in hub_name (advanced)."
+        if reward_name not in reward_paths():
+            return f"There is no {reward_name!r} in models/rewards. Put the model's file or folder there, then refresh."
         return True
 
     @classmethod
-    def execute(cls, scorer_name: str, hub_name: str = "", weight_dtype: str = "default") -> io.NodeOutput:
+    def execute(cls, reward_name: str, hub_name: str = "", weight_dtype: str = "default") -> io.NodeOutput:
         dtype = DTYPES[weight_dtype]
         if hub_name.strip():
-            return io.NodeOutput(download_scorer(hub_name.strip(), dtype))
-        return io.NodeOutput(load_scorer(clip_scorer_folders()[scorer_name], dtype))
+            return io.NodeOutput(download_reward(hub_name.strip(), dtype))
+        return io.NodeOutput(load_reward(reward_paths()[reward_name], dtype))
 
 
-class CLIPScorerFromCLIP(io.ComfyNode):
-    """ComfyUI's own CLIP and CLIP_VISION become a CLIP_SCORER."""
+class RewardFromCLIP(io.ComfyNode):
+    """ComfyUI's own CLIP and CLIP_VISION become a reward."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="SGOOL_CLIPScorerFromCLIP",
-            display_name="CLIP Scorer from CLIP + CLIP Vision",
+            node_id="SGOOL_RewardFromCLIP",
+            display_name="Reward from CLIP + CLIP Vision",
             category="SGOOL/guidance",
-            description="Makes a scorer of models that are loaded already, where both belong to one CLIP: SDXL's CLIP with the CLIP vision "
+            description="Makes a reward of models that are loaded already, where both belong to one CLIP: SDXL's CLIP with the CLIP vision "
             "model CLIP-ViT-bigG-14. CLIP-L is loaded without its projection and cannot be used; the node says so.",
-            search_aliases=["clip score", "clip vision", "sgool", "scorer", "bigG", "sdxl"],
+            search_aliases=["clip score", "clip vision", "sgool", "scorer", "reward", "bigG", "sdxl"],
             inputs=[
                 io.Clip.Input("clip", tooltip="A CLIP with CLIP-G in it, such as SDXL's."),
                 io.ClipVision.Input("clip_vision", tooltip="CLIP-ViT-bigG-14, the image side of CLIP-G."),
             ],
-            outputs=[CLIPScorer.Output(display_name="clip_scorer", tooltip="For Saliency CLIP Loss and CLIP Score.")],
+            outputs=[Reward.Output(display_name="reward", tooltip=FOR_OBJECTIVES)],
         )
 
     @classmethod
     def execute(cls, clip: Any, clip_vision: Any) -> io.NodeOutput:
-        return io.NodeOutput(scorer_from_clip_and_vision(clip, clip_vision))
+        return io.NodeOutput(reward_from_clip_and_vision(clip, clip_vision))
 
 
 class SaliencyCLIPLossNode(io.ComfyNode):
@@ -126,75 +127,52 @@ class SaliencyCLIPLossNode(io.ComfyNode):
             node_id="SGOOL_SaliencyCLIPLoss",
             display_name="Saliency CLIP Loss",
             category="SGOOL/guidance",
-            description="The objective of SGOOL: the image is to fit the prompt as a whole, and so is the part that people look at. "
-            "Connect it to SGOOL KSampler or SGOOL Sampler.",
+            description="The objective of SGOOL: the image is to fit the prompt as a whole, and so is the part that people look at, by "
+            "CLIP or any other reward. Connect it to SGOOL KSampler or SGOOL Sampler.",
             search_aliases=["sgool", "saliency", "clip guidance", "clip loss", "objective", "doodl", "attention", "prompt adherence"],
             inputs=[
-                CLIPScorer.Input("clip_scorer", tooltip="Judges how well images fit the prompt."),
+                Reward.Input("reward", tooltip="Judges how well images fit the prompt."),
                 io.String.Input(
                     "prompt",
                     multiline=True,
                     dynamic_prompts=True,
                     tooltip="What the image is to show, usually the positive prompt. Weights such as (red:1.2) and embeddings are "
-                    "dropped. What is longer than the scorer reads is cut off, with a warning in the log.",
+                    "dropped. What is longer than the reward reads is cut off, with a warning in the log.",
                 ),
-                _weight("w_global", 1.0, "Weight of the whole image."),
-                _weight(
-                    "w_salient",
-                    BY_CONNECTION,
-                    "Weight of the salient part; 1 is SGOOL. 0 predicts no saliency: plain CLIP guidance, as in DOODL. -1: 1 where a "
-                    "saliency model, a mask or a salient prompt is given, else 0.",
-                    lowest=BY_CONNECTION,
-                ),
+                *widgets_of(LossSettings, names=["w_global", "w_salient"]),
                 SaliencyModel.Input(
                     "saliency_model",
                     optional=True,
-                    tooltip="Predicts where people look. Without one, and without a mask, a w_salient above 0 uses the pack's own, which "
-                    "needs no weights.",
+                    tooltip="Predicts where people look. Without one, a mask or a salient prompt only the whole image counts.",
                 ),
                 io.Mask.Input(
                     "mask", optional=True, tooltip="The part that matters, instead of a prediction. Any size; one, or one for each image."
                 ),
-                *_advanced_inputs(),
+                *_prompt_inputs(),
+                *widgets_of(LossSettings, names=["w_negative", "region", "distance"], advanced=True),
+                *widgets_of(Augmentations, renamed=RENAMED, advanced=True),
+                *widgets_of(LossSettings, names=["reduce", "detach_saliency", "saliency_every"], advanced=True),
             ],
             outputs=[Objective.Output(display_name="objective", tooltip="For SGOOL KSampler, SGOOL Sampler or Combine Objectives.")],
         )
 
     @classmethod
-    def execute(cls, clip_scorer: Any, prompt: str, w_global: float, w_salient: float, **options: Any) -> io.NodeOutput:
+    def execute(cls, reward: Any, prompt: str, **options: Any) -> io.NodeOutput:
         per_line = options.get("prompt_per_line", False)
         salient_prompt = options.get("salient_prompt", "")
-        if w_salient == BY_CONNECTION:
-            given = options.get("saliency_model") is not None or options.get("mask") is not None or bool(salient_prompt.strip())
-            w_salient = float(given)
-        away = [plain_prompt(line) for line in options.get("negative_prompts", "").splitlines() if line.strip()]
-        settings = LossSettings(
-            w_global=w_global,
-            w_salient=w_salient,
-            w_negative=options.get("w_negative", 1.0),
-            region=options.get("region", LossSettings.region),
-            distance=options.get("distance", "great circle"),
-            augmentations=_augmentations(options),
-            reduce=options.get("reduce", "mean"),
-            detach_saliency=options.get("detach_saliency", True),
-            saliency_every=options.get("saliency_every", 1),
-        )
+        negative = [plain_prompt(line) for line in options.get("negative_prompts", "").splitlines() if line.strip()]
         objective = SaliencyCLIPLoss(
-            clip_scorer,
+            reward,
             prompts_of(prompt, per_line),
-            saliency=_saliency(w_salient, options.get("saliency_model"), options.get("mask")),
+            saliency=_saliency(options.get("saliency_model"), options.get("mask"), salient_prompt),
             salient_prompts=prompts_of(salient_prompt, per_line) if salient_prompt.strip() else None,
-            negative_prompts=away,
-            settings=settings,
+            negative_prompts=negative,
+            settings=_settings(options),
         )
         return io.NodeOutput(objective)
 
 
-def _weight(name: str, default: float, tooltip: str, *, advanced: bool = False, lowest: float = 0.0) -> io.Input:
-    return io.Float.Input(name, default=default, min=lowest, max=MAX_WEIGHT, step=0.05, round=0.001, tooltip=tooltip, advanced=advanced)
-
-
-def _advanced_inputs() -> list[io.Input]:
+def _prompt_inputs() -> list[io.Input]:
     return [
         io.String.Input(
             "salient_prompt",
@@ -202,7 +180,8 @@ def _advanced_inputs() -> list[io.Input]:
             multiline=True,
             dynamic_prompts=True,
             advanced=True,
-            tooltip="What the salient part is to show, where that is not the whole prompt.",
+            tooltip="What the salient part is to show, where that is not the whole prompt. Without a saliency model or a mask, the pack's "
+            "own predictor finds that part.",
         ),
         io.String.Input(
             "negative_prompts",
@@ -212,118 +191,27 @@ def _advanced_inputs() -> list[io.Input]:
             advanced=True,
             tooltip="What the image is not to look like, one prompt a line. Counts until the image fits the prompt better than these.",
         ),
-        _weight("w_negative", 1.0, "Weight of the negative prompts.", advanced=True),
         io.Boolean.Input(
             "prompt_per_line",
             default=False,
             advanced=True,
             tooltip="Each line of prompt (and of salient_prompt) belongs to one image of the batch. Off: it is one prompt for all.",
         ),
-        io.Combo.Input(
-            "region",
-            options=list(REGIONS),
-            default=LossSettings.region,
-            advanced=True,
-            tooltip="How the salient part is shown to the scorer: the image times the map (the paper's filter), with blurred "
-            "surroundings, or cropped to where the map's mass is.",
-        ),
-        io.Combo.Input(
-            "distance",
-            options=list(DISTANCES),
-            default="great circle",
-            advanced=True,
-            tooltip="Between image and prompt: the squared great-circle distance, as in DOODL, or 1 - cosine.",
-        ),
-        io.Combo.Input(
-            "augmentation",
-            options=list(KINDS),
-            default="augmented",
-            advanced=True,
-            tooltip="What the scorer sees: the whole image; the image and random zooms of it in other light; or random square "
-            "cutouts, as in DOODL. More augmentations make it harder to please the scorer without showing what was asked for.",
-        ),
-        io.Int.Input(
-            "augmentation_count",
-            default=4,
-            min=1,
-            max=256,
-            advanced=True,
-            tooltip="Number of random augmentations (DOODL: 16). Each costs a pass of the scorer, and one more for the salient part.",
-        ),
-        io.Combo.Input(
-            "reduce",
-            options=["mean", "minimum"],
-            default="mean",
-            advanced=True,
-            tooltip="Over the augmentations: their mean, or the best one, as in DOODL.",
-        ),
-        io.Float.Input(
-            "cut_power",
-            default=0.3,
-            min=0.0,
-            max=10.0,
-            step=0.05,
-            advanced=True,
-            tooltip="Cutouts: the lower, the more of them are large (DOODL: 0.3).",
-        ),
-        io.Float.Input(
-            "smallest_zoom",
-            default=0.8,
-            min=0.1,
-            max=1.0,
-            step=0.01,
-            advanced=True,
-            tooltip="Augmentations show at least this part of the width and of the height.",
-        ),
-        io.Float.Input(
-            "color_jitter",
-            default=0.1,
-            min=0.0,
-            max=0.9,
-            step=0.01,
-            advanced=True,
-            tooltip="Augmentations: how far light, contrast and color vary.",
-        ),
-        io.Boolean.Input(
-            "flip",
-            default=False,
-            advanced=True,
-            tooltip="Augmentations may be mirrored. Leave it off where the prompt speaks of left and right.",
-        ),
-        io.Boolean.Input(
-            "detach_saliency",
-            default=True,
-            advanced=True,
-            tooltip="On: the map is taken as given. Off: the gradient also says how to make people look elsewhere.",
-        ),
-        io.Int.Input(
-            "saliency_every",
-            default=1,
-            min=1,
-            max=1000,
-            advanced=True,
-            tooltip="Saliency is predicted anew in every n-th iteration, and kept in between.",
-        ),
     ]
 
 
-def _augmentations(options: dict[str, Any]) -> Augmentations:
-    return Augmentations(
-        kind=options.get("augmentation", "augmented"),
-        count=options.get("augmentation_count", 4),
-        cut_power=options.get("cut_power", 0.3),
-        smallest_zoom=options.get("smallest_zoom", 0.8),
-        jitter=options.get("color_jitter", 0.1),
-        flip=options.get("flip", False),
-    )
+def _settings(options: dict[str, Any]) -> LossSettings:
+    """The fields that the widgets say; a graph in API format may leave widgets out."""
+    of_augmentations = {field.name: RENAMED.get(field.name, field.name) for field in fields(Augmentations)}
+    augmentations = Augmentations(**{field: options[widget] for field, widget in of_augmentations.items() if widget in options})
+    own = {field.name: options[field.name] for field in fields(LossSettings) if field.name in options}
+    return LossSettings(**own, augmentations=augmentations)
 
 
-def _saliency(w_salient: float, model: Any, mask: Any) -> Any:
-    if w_salient == 0:
-        return None
+def _saliency(model: Any, mask: Any, salient_prompt: str) -> Any:
     if mask is not None:
         return from_mask(mask)
-    return model if model is not None else default_predictor()
+    return default_predictor() if model is None and salient_prompt.strip() else model
 
 
 class CombineObjectives(io.ComfyNode):
@@ -369,4 +257,4 @@ class CombineObjectives(io.ComfyNode):
         return io.NodeOutput(WeightedSum(terms))
 
 
-NODES: list[type[io.ComfyNode]] = [LoadCLIPScorer, CLIPScorerFromCLIP, SaliencyCLIPLossNode, CombineObjectives]
+NODES: list[type[io.ComfyNode]] = [LoadReward, RewardFromCLIP, SaliencyCLIPLossNode, CombineObjectives]

@@ -57,12 +57,7 @@ class OptimizationSettingsNode(io.ComfyNode):
             f"{DEFAULT_PRESET!r}; the help page has a table of the others' values.",
             search_aliases=["sgool settings", "optimizer", "step size", "learning rate", "momentum", "early stop", "best of n", "adam"],
             inputs=[
-                *widgets_of(Settings, DEFAULTS, ["iterations", "best_of"]),
-                io.Boolean.Input(
-                    "search_augmented",
-                    default=DEFAULTS.search_augmented,
-                    tooltip="For best_of: score the augmentations of the iterations. Off: score images as they are, which is cheaper.",
-                ),
+                *widgets_of(Settings, DEFAULTS, ["iterations", "best_of", "search_augmented"]),
                 choice_of("rule", UPDATE_RULES, "How a gradient becomes a step.", DEFAULTS.rule),
                 *widgets_of(Settings, DEFAULTS, ["renormalize"]),
                 _returned(),

@@ -7,8 +7,8 @@ from comfy_api.latest import io
 SaliencyModel = io.Custom("SALIENCY_MODEL")
 """A ``comfy_bridge.saliency.SaliencyPredictor``: images in, saliency maps out, under ComfyUI's memory management."""
 
-CLIPScorer = io.Custom("CLIP_SCORER")
-"""A ``comfy_bridge.scorers.Scorer``: an image-text encoder under ComfyUI's memory management."""
+Reward = io.Custom("SGOOL_REWARD")
+"""A ``rewards.interface.Reward`` under ComfyUI's memory management: images and prompts in, one number per image out, higher is better."""
 
 Objective = io.Custom("SGOOL_OBJECTIVE")
 """A ``guidance.objective.Objective``: images in, one loss per image out, lower is better."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comfy_api.latest import io
@@ -12,26 +13,38 @@ LARGEST = 1e6  # the page wants an end to every number
 MOST = 10000
 
 
-def widgets_of(kind: type[Any], defaults: Any = None, names: list[str] | None = None) -> list[io.Input]:
-    """A widget for each field of a dataclass that has a range or options (latent_optimization/ranged.py).
+def widgets_of(
+    kind: type[Any],
+    defaults: Any = None,
+    names: Sequence[str] | None = None,
+    *,
+    renamed: Mapping[str, str] | None = None,
+    advanced: bool = False,
+) -> list[io.Input]:
+    """A widget for each field of a dataclass that says what it may be (schema/ranged.py).
 
     Args:
         kind: the dataclass.
         defaults: an instance whose values are the widgets' defaults; the fields' own where ``None``.
-        names: only these fields.
+        names: only these fields, in this order.
+        renamed: field -> name of its widget, where the field's own would not be understood outside of its class.
+        advanced: whether the page shows them only when asked.
     """
     values = kind() if defaults is None else defaults
-    fields = [field for field in dataclasses.fields(kind) if "range" in field.metadata or "options" in field.metadata]
-    return [_widget(field, getattr(values, field.name)) for field in fields if names is None or field.name in names]
+    fields = {field.name: field for field in dataclasses.fields(kind) if "help" in field.metadata}
+    chosen = [fields[name] for name in names] if names is not None else list(fields.values())
+    return [_widget((renamed or {}).get(field.name, field.name), field, getattr(values, field.name), advanced) for field in chosen]
 
 
-def _widget(field: dataclasses.Field[Any], default: Any) -> io.Input:
-    tooltip = field.metadata["help"]
+def _widget(name: str, field: dataclasses.Field[Any], default: Any, advanced: bool) -> io.Input:
+    common: dict[str, Any] = {"default": default, "tooltip": field.metadata["help"], "advanced": advanced}
     if "options" in field.metadata:
-        return io.Combo.Input(field.name, options=list(field.metadata["options"]), default=default, tooltip=tooltip)
+        return io.Combo.Input(name, options=list(field.metadata["options"]), **common)
+    if "flag" in field.metadata:
+        return io.Boolean.Input(name, **common)
     span = field.metadata["range"]
     if span.whole:
-        return io.Int.Input(field.name, default=default, min=int(span.low), max=MOST, tooltip=tooltip)
+        return io.Int.Input(name, min=int(span.low), max=MOST, **common)
     high = min(span.high, LARGEST)
     if not span.high_included and math.isfinite(span.high):
         high -= 1e-4 * abs(high)
@@ -39,7 +52,7 @@ def _widget(field: dataclasses.Field[Any], default: Any) -> io.Input:
     room = min(default, span.high - default) if default else 0.01
     step = 10.0 ** math.floor(math.log10(room / 10) + 1e-9)
     low = span.low if span.low_included else span.low + step / 10
-    return io.Float.Input(field.name, default=default, min=low, max=high, step=step, round=False, tooltip=tooltip)
+    return io.Float.Input(name, min=low, max=high, step=step, round=False, **common)
 
 
 def choice_of(name: str, kinds: dict[str, type[Any]], tooltip: str, default: Any = None, none: str | None = None) -> io.Input:

@@ -28,7 +28,7 @@ class Comparison:
         prompts, seeds, methods: the jobs are all their combinations.
         iterations: of the methods that optimize; -1 is each preset's own number.
         best_of: N of best-of-N; 0: as many as cost what the default preset costs.
-        optimized_scorer: folder in models/clip_scorers, or ``hub:NAME``; not used by the demo model, which has its own.
+        optimized_scorer: folder in models/rewards, or ``hub:NAME``; not used by the demo model, which has its own.
         judging_scorers: the same, any number.
         saliency_model: as SGOOL_LoadSaliencyModel names it, or empty for the default predictor.
     """

@@ -43,7 +43,7 @@ class Builder:
             graph[f"scorer_{number}"] = self._scorer(name)
             scorers[f"judging_{number}"] = [f"scorer_{number}", 0]
         for name, link in scorers.items():
-            graph[f"score_{name}"] = node("SGOOL_CLIPScore", clip_scorer=link, images=["image", 0], prompt=prompt)
+            graph[f"score_{name}"] = node("SGOOL_RewardScore", reward=link, images=["image", 0], prompt=prompt)
             graph[name] = node("PreviewAny", source=[f"score_{name}", 0])
         return {
             **graph,
@@ -59,8 +59,8 @@ class Builder:
         }
 
     def _scorer(self, name: str) -> dict[str, Any]:
-        chosen = {"hub_name": name.removeprefix(HUB)} if name.startswith(HUB) else {"scorer_name": name}
-        return self._node("SGOOL_LoadCLIPScorer", **chosen)
+        chosen = {"hub_name": name.removeprefix(HUB)} if name.startswith(HUB) else {"reward_name": name}
+        return self._node("SGOOL_LoadReward", **chosen)
 
     def _sampling(self, job: Job, scorer: list[Any], saliency: dict[str, Any]) -> Graph:
         own = self.comparison
@@ -71,7 +71,7 @@ class Builder:
             return {"sampled": self._node("KSampler", **inputs)}
         # Augmentations come with the published presets; whether there is a salient term sets the two apart.
         salient = {"w_salient": 0.0 if job.method == "DOODL" else 1.0} if job.method in PUBLISHED else {}
-        objective = self._node("SGOOL_SaliencyCLIPLoss", clip_scorer=scorer, prompt=job.prompts[0], **salient, **saliency)
+        objective = self._node("SGOOL_SaliencyCLIPLoss", reward=scorer, prompt=job.prompts[0], **salient, **saliency)
         inputs |= {"objective": ["objective", 0], "vae": ["model", 2]}
         graph: Graph = {"objective": objective, "history": self._node("PreviewAny", source=["sampled", 3])}
         if job.method == BEST_OF:

@@ -18,7 +18,7 @@ BEST_OF = 3 * ITERATIONS + 1  # costs what ITERATIONS gradients do: a forward co
 BASELINE = f"best of {BEST_OF}"
 GLOBAL = LossSettings(w_salient=0.0, augmentations=Augmentations("augmented", 3))
 SALIENT = replace(GLOBAL, w_salient=1.0, region="blur surroundings")
-LIGHT = Augmentations("augmented", 3, smallest_zoom=1.0, jitter=0.2)
+LIGHT = Augmentations("augmented", 3, smallest_zoom=1.0, color_jitter=0.2)
 CUTOUTS = Augmentations("cutouts", 16)
 NONE, SEGMENTER, RANDOM, CENTER, DEFAULT = "none", "segmenter", "random", "center-prior", "default"
 

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from PIL import Image
 from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
+from sgool.comfy_bridge.rewards import load_reward
 from sgool.comfy_bridge.saliency import SaliencyPredictor
-from sgool.comfy_bridge.scorers import load_scorer
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.demo import loader
 from sgool.demo.captions import parse
 from sgool.demo.judging import judge_images
+from sgool.guidance.augmentations import Augmentations
 from sgool.guidance.objective import Context, Objective, Scored
 from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss
 from sgool.latent_optimization.reversible import EDICT
@@ -67,9 +68,12 @@ class Recording:
     def begin(self) -> None:
         self.inner.begin()
 
+    def augmented(self, augmentations: Augmentations, reduce: str, region: str | None = None) -> Recording:
+        return Recording(self.inner.augmented(augmentations, reduce, region), self.seen)
+
     def __call__(self, images: Tensor, context: Context) -> Scored:
         if images.requires_grad:
-            for index, image in zip(context.positions(len(images)), images.detach(), strict=True):
+            for index, image in enumerate(images.detach(), start=context.index):
                 self.seen[context.iteration, index] = image.cpu().clone()
         return self.inner(images, context)
 
@@ -80,7 +84,7 @@ class Demo:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.model, self.clip, self.vae = loader.load_model(), loader.load_clip(), loader.load_vae()
-        self.scorer = load_scorer(loader.scorer_folder())
+        self.scorer = load_reward(loader.reward_folder())
         self.judge = loader.load_judge()
         self.negative = self._encode([""])
 
@@ -150,7 +154,7 @@ class Demo:
 
     def _judged(self, images: Tensor, prompts: Sequence[str]) -> list[tuple[Any, float]]:
         """The judge's verdict and the scorer's similarity of each image."""
-        similarity = (self.scorer.encode_image(images) * self.scorer.encode_text(list(prompts))).sum(1)
+        similarity = self.scorer(images, list(prompts))
         return list(zip(judge_images(self.judge, images, prompts), similarity.tolist(), strict=True))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..registered import registered
+from ...schema.registered import registered
 from .interface import UpdateRule
 
 UPDATE_RULES: dict[str, type[UpdateRule]] = registered(__path__, __package__)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...schema.ranged import Ranged, number
 from ..per_image import spread
-from ..ranged import Ranged, number
 from .interface import Draw, State
 
 

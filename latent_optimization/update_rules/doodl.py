@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..ranged import Ranged, number
+from ...schema.ranged import Ranged, number
 from .interface import Draw, State
 
 

@@ -9,9 +9,9 @@ from types import ModuleType
 import pytest
 import torch
 from sgool.benchmarks.real.open_clip import make_folder, to_transformers
-from sgool.guidance.encoder_files import load_encoder
 from sgool.harness.pack import ROOT
 from sgool.harness.problems import SetupProblem
+from sgool.rewards.encoder_files import load_encoder
 from torch import Tensor, nn
 
 WIDTH, HEADS, LAYERS, DIM, WORDS, LENGTH, SIDE, PATCH = 32, 2, 2, 24, 20, 12, 32, 8
@@ -85,7 +85,7 @@ class OpenCLIP(nn.Module):
 
 
 def saved_models() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("_saved_models", ROOT / "tests" / "guidance" / "saved_models.py")
+    spec = importlib.util.spec_from_file_location("_saved_models", ROOT / "tests" / "rewards" / "saved_models.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

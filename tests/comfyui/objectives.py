@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from sgool.guidance.augmentations import Augmentations
 from sgool.guidance.objective import Context, Scored
 from torch import Tensor
 
@@ -17,6 +18,9 @@ class Red:
 
     def begin(self) -> None:
         pass
+
+    def augmented(self, augmentations: Augmentations, reduce: str, region: str | None = None) -> Red:
+        return self
 
     def __call__(self, images: Tensor, context: Context) -> Scored:
         self.calls += 1

@@ -23,7 +23,7 @@ from torch import Tensor
 from .untouched import as_sent
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.server]
-USED = ("model", "prompt", "positive", "negative", "latent", "objective", "optimized")
+USED = ("model", "saliency_model", "prompt", "positive", "negative", "latent", "objective", "optimized")
 _fresh = itertools.count(1)
 
 
@@ -58,7 +58,7 @@ def plainly(made: Graph) -> Graph:
     """The same with core's KSampler, whose output has the place of ours."""
     ours = made["optimized"]["inputs"]
     theirs = {key: value for key, value in ours.items() if key not in (*PLAIN, "objective", "vae", "settings")}
-    rest = {name: node for name, node in made.items() if name not in ("objective", "history", "settings")}
+    rest = {name: node for name, node in made.items() if name not in ("objective", "history", "settings", "saliency_model")}
     return rest | {"optimized": {"class_type": "KSampler", "inputs": theirs}}
 
 

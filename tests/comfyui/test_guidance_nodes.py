@@ -12,13 +12,13 @@ import torch
 pytestmark = pytest.mark.comfyui
 
 import folder_paths  # noqa: E402
-from sgool.comfy_bridge.folders import CLIP_SCORERS, clip_scorer_folders, register_clip_scorers  # noqa: E402
-from sgool.comfy_bridge.scorers import Scorer  # noqa: E402
+from sgool.comfy_bridge.folders import REWARDS, register_rewards, reward_paths  # noqa: E402
+from sgool.comfy_bridge.rewards import EncoderReward  # noqa: E402
 from sgool.guidance.objective import Context, WeightedSum  # noqa: E402
 from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss  # noqa: E402
 from sgool.nodes import evaluation, guidance  # noqa: E402
 
-from ..guidance.saved_models import save_clip  # noqa: E402
+from ..rewards.saved_models import save_clip  # noqa: E402
 from .clip_pairs import tiny_clip, tiny_clip_vision  # noqa: E402
 
 NODES = [*guidance.NODES, *evaluation.NODES]
@@ -29,9 +29,9 @@ def run(node: Any, **inputs: Any) -> Any:
 
 
 @pytest.fixture
-def scorer_folder(tmp_path: Path) -> Any:
-    """A scorer under models/clip_scorers/family/tiny."""
-    folder = Path(folder_paths.models_dir) / "clip_scorers" / "family" / "tiny"
+def reward_folder(tmp_path: Path) -> Any:
+    """A scorer under models/rewards/family/tiny."""
+    folder = Path(folder_paths.models_dir) / "rewards" / "family" / "tiny"
     folder.mkdir(parents=True)
     torch.manual_seed(0)
     save_clip(folder)
@@ -40,8 +40,8 @@ def scorer_folder(tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def scorer(scorer_folder: Path) -> Scorer:
-    return run(guidance.LoadCLIPScorer, scorer_name="family/tiny")[0]
+def reward(reward_folder: Path) -> EncoderReward:
+    return run(guidance.LoadReward, reward_name="family/tiny")[0]
 
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.__name__)
@@ -59,63 +59,62 @@ def test_every_node_says_what_it_is(node: Any) -> None:
     assert node.GET_SCHEMA() is not None
 
 
-def test_scorers_are_found_where_users_put_them(scorer_folder: Path, tmp_path: Path) -> None:
-    assert clip_scorer_folders() == {"family/tiny": str(scorer_folder)}
+def test_scorers_are_found_where_users_put_them(reward_folder: Path, tmp_path: Path) -> None:
+    assert reward_paths() == {"family/tiny": str(reward_folder)}
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "mine").mkdir(parents=True)
     (elsewhere / "mine" / "config.json").write_text("{}")
-    before = folder_paths.folder_names_and_paths[CLIP_SCORERS]
+    before = folder_paths.folder_names_and_paths[REWARDS]
     try:
-        folder_paths.folder_names_and_paths[CLIP_SCORERS] = ([str(elsewhere)], {".own"})  # as an extra_model_paths.yaml may have it
-        register_clip_scorers()
-        assert list(clip_scorer_folders()) == ["family/tiny", "mine"]
-        assert folder_paths.folder_names_and_paths[CLIP_SCORERS][1] >= {".own"}
+        folder_paths.folder_names_and_paths[REWARDS] = ([str(elsewhere)], {".own"})  # as an extra_model_paths.yaml may have it
+        register_rewards()
+        assert list(reward_paths()) == ["family/tiny", "mine"]
+        assert folder_paths.folder_names_and_paths[REWARDS][1] >= {".own"}
     finally:
-        folder_paths.folder_names_and_paths[CLIP_SCORERS] = before
-    options = guidance.LoadCLIPScorer.define_schema().inputs[0]
+        folder_paths.folder_names_and_paths[REWARDS] = before
+    options = guidance.LoadReward.define_schema().inputs[0]
     assert options.options == ["family/tiny", "none"]
     assert options.default == "family/tiny"
 
 
-def test_nothing_is_downloaded_unless_a_name_is_given(scorer_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_downloaded_unless_a_name_is_given(reward_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(guidance, "download_scorer", lambda name, dtype: asked.append(name))
-    run(guidance.LoadCLIPScorer, scorer_name="family/tiny", hub_name="  ")
+    monkeypatch.setattr(guidance, "download_reward", lambda name, dtype: asked.append(name))
+    run(guidance.LoadReward, reward_name="family/tiny", hub_name="  ")
     assert not asked
-    run(guidance.LoadCLIPScorer, scorer_name="none", hub_name=" owner/model ")
+    run(guidance.LoadReward, reward_name="none", hub_name=" owner/model ")
     assert asked == ["owner/model"]
 
 
-def test_a_choice_that_cannot_work_is_refused_before_the_run(scorer_folder: Path) -> None:
-    check = guidance.LoadCLIPScorer.validate_inputs
-    assert check(scorer_name="family/tiny", hub_name="") is True
-    assert check(scorer_name="none", hub_name="owner/model") is True
-    assert "No scorer is chosen" in check(scorer_name="none", hub_name="")
-    assert "There is no folder" in check(scorer_name="gone", hub_name="")
+def test_a_choice_that_cannot_work_is_refused_before_the_run(reward_folder: Path) -> None:
+    check = guidance.LoadReward.validate_inputs
+    assert check(reward_name="family/tiny", hub_name="") is True
+    assert check(reward_name="none", hub_name="owner/model") is True
+    assert "No reward is chosen" in check(reward_name="none", hub_name="")
+    assert "There is no 'gone' in models/rewards" in check(reward_name="gone", hub_name="")
 
 
 def test_scorer_of_comfyuis_models() -> None:
-    (scorer,) = run(guidance.CLIPScorerFromCLIP, clip=tiny_clip(), clip_vision=tiny_clip_vision())
-    assert isinstance(scorer, Scorer)
+    (scorer,) = run(guidance.RewardFromCLIP, clip=tiny_clip(), clip_vision=tiny_clip_vision())
+    assert isinstance(scorer, EncoderReward)
 
 
-def test_the_loss_node_uses_the_packs_own_saliency_where_none_is_given(scorer: Scorer) -> None:
-    (objective,) = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="a (red:1.2)\ncircle", w_global=1.0, w_salient=1.0)
+def test_the_packs_own_saliency_finds_what_a_salient_prompt_speaks_of(reward: EncoderReward) -> None:
+    (objective,) = run(guidance.SaliencyCLIPLossNode, reward=reward, prompt="a (red:1.2)\ncircle", salient_prompt="cat")
     assert isinstance(objective, SaliencyCLIPLoss)
     assert objective.prompts == ["a red circle"]
     images = torch.rand(2, 3, 40, 48).requires_grad_()
     with torch.inference_mode(), torch.inference_mode(False):
         scored = objective(images, Context(generator=torch.Generator().manual_seed(0)))
         (gradient,) = torch.autograd.grad(scored.losses.sum(), images)
-    assert scored.maps is not None
-    assert scored.maps.shape == (2, 1, 40, 48)
+    assert "salient" in scored.parts
     assert gradient.abs().sum() > 0
 
 
-def test_the_loss_node_takes_a_mask_of_any_size(scorer: Scorer) -> None:
+def test_the_loss_node_takes_a_mask_of_any_size(reward: EncoderReward) -> None:
     (objective,) = run(
         guidance.SaliencyCLIPLossNode,
-        clip_scorer=scorer,
+        reward=reward,
         prompt="cat",
         w_global=0.0,
         w_salient=1.0,
@@ -124,35 +123,34 @@ def test_the_loss_node_takes_a_mask_of_any_size(scorer: Scorer) -> None:
     )
     scored = objective(torch.rand(2, 3, 20, 20), Context())
     assert list(scored.parts) == ["salient"]
-    assert scored.maps is not None
-    torch.testing.assert_close(scored.maps, torch.ones(2, 1, 20, 20))
+    torch.testing.assert_close(objective.salient_maps(torch.rand(2, 3, 20, 20), Context()), torch.ones(2, 1, 20, 20))
 
 
-def test_without_salient_weight_no_predictor_is_even_made(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_salient_part_no_predictor_is_even_made(reward: EncoderReward, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guidance, "default_predictor", lambda: pytest.fail("a predictor was made"))
-    (objective,) = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="cat", w_global=1.0, w_salient=0.0)
+    (objective,) = run(guidance.SaliencyCLIPLossNode, reward=reward, prompt="cat")
     assert objective.saliency is None
 
 
 @pytest.mark.parametrize(
-    ("given", "weight"),
+    ("given", "counts"),
     [
-        ({}, 0.0),
-        ({"mask": torch.ones(1, 8, 8)}, 1.0),
-        ({"salient_prompt": "a cat"}, 1.0),
-        ({"saliency_model": lambda images: images[:, :1]}, 1.0),
+        ({}, False),
+        ({"mask": torch.ones(1, 8, 8)}, True),
+        ({"salient_prompt": "a cat"}, True),
+        ({"saliency_model": lambda images: images[:, :1]}, True),
+        ({"mask": torch.ones(1, 8, 8), "w_salient": 0.0}, False),
     ],
 )
-def test_by_default_the_salient_part_counts_where_one_is_given(scorer: Scorer, given: dict[str, Any], weight: float) -> None:
-    (objective,) = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="cat", w_global=1.0, w_salient=-1.0, **given)
-    assert objective.settings.w_salient == weight
-    assert (objective.saliency is None) == (weight == 0)
+def test_the_salient_part_counts_where_one_is_given(reward: EncoderReward, given: dict[str, Any], counts: bool) -> None:
+    (objective,) = run(guidance.SaliencyCLIPLossNode, reward=reward, prompt="cat", **given)
+    assert ("salient" in objective(torch.rand(1, 3, 20, 20), Context()).parts) is counts
 
 
-def test_prompts_for_each_image(scorer: Scorer) -> None:
+def test_prompts_for_each_image(reward: EncoderReward) -> None:
     options = {"prompt_per_line": True, "salient_prompt": "circle\nsquare", "negative_prompts": "a blue cat\n\nphoto\n"}
     (objective,) = run(
-        guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="a red circle\na blue square\n", w_global=1.0, w_salient=1.0, **options
+        guidance.SaliencyCLIPLossNode, reward=reward, prompt="a red circle\na blue square\n", w_global=1.0, w_salient=1.0, **options
     )
     assert objective.prompts == ["a red circle", "a blue square"]
     assert objective.salient_prompts == ["circle", "square"]
@@ -167,12 +165,12 @@ def test_prompts_for_each_image(scorer: Scorer) -> None:
         ({"mask": torch.zeros(1, 8, 8)}, "The mask is empty"),
     ],
 )
-def test_the_loss_node_says_what_is_missing(scorer: Scorer, inputs: dict[str, Any], words: str) -> None:
+def test_the_loss_node_says_what_is_missing(reward: EncoderReward, inputs: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        run(guidance.SaliencyCLIPLossNode, **{"clip_scorer": scorer, "prompt": "cat", "w_global": 1.0, "w_salient": 1.0, **inputs})
+        run(guidance.SaliencyCLIPLossNode, **{"reward": reward, "prompt": "cat", "w_global": 1.0, "w_salient": 1.0, **inputs})
 
 
-def test_every_widget_value_reaches_the_loss(scorer: Scorer) -> None:
+def test_every_widget_value_reaches_the_loss(reward: EncoderReward) -> None:
     chosen = {
         "region": "blur surroundings",
         "distance": "cosine",
@@ -189,7 +187,7 @@ def test_every_widget_value_reaches_the_loss(scorer: Scorer) -> None:
     }
     names = {each.id for each in guidance.SaliencyCLIPLossNode.define_schema().inputs if each.advanced}
     assert names == {*chosen, "salient_prompt", "negative_prompts", "prompt_per_line"}
-    (objective,) = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="cat", w_global=0.5, w_salient=0.75, **chosen)
+    (objective,) = run(guidance.SaliencyCLIPLossNode, reward=reward, prompt="cat", w_global=0.5, w_salient=0.75, **chosen)
     settings, augmentations = objective.settings, objective.settings.augmentations
     assert (settings.w_global, settings.w_salient, settings.w_negative) == (0.5, 0.75, 0.25)
     assert (settings.region, settings.distance, settings.reduce) == ("blur surroundings", "cosine", "minimum")
@@ -199,24 +197,23 @@ def test_every_widget_value_reaches_the_loss(scorer: Scorer) -> None:
         augmentations.count,
         augmentations.cut_power,
         augmentations.smallest_zoom,
-        augmentations.jitter,
+        augmentations.color_jitter,
         augmentations.flip,
     ) == ("cutouts", 7, 0.5, 0.6, 0.2, True)
 
 
-def test_defaults_of_the_widgets_are_those_of_the_loss(scorer: Scorer) -> None:
+def test_defaults_of_the_widgets_are_those_of_the_loss(reward: EncoderReward) -> None:
     schema = guidance.SaliencyCLIPLossNode.define_schema()
     defaults = {each.id: each.default for each in schema.inputs if getattr(each, "default", None) is not None}
-    with_widgets = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, **{**defaults, "prompt": "cat"}, mask=torch.ones(1, 8, 8))[0]
-    bare = run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt="cat", w_global=1.0, w_salient=1.0)[0]
-    library = SaliencyCLIPLoss(scorer, ["cat"], saliency=torch.ones(1, 2, 2))
+    with_widgets = run(guidance.SaliencyCLIPLossNode, reward=reward, **{**defaults, "prompt": "cat"}, mask=torch.ones(1, 8, 8))[0]
+    bare = run(guidance.SaliencyCLIPLossNode, reward=reward, prompt="cat", w_global=1.0, w_salient=1.0)[0]
+    library = SaliencyCLIPLoss(reward, ["cat"], saliency=torch.ones(1, 2, 2))
     assert with_widgets.settings == bare.settings == library.settings
 
 
-def test_objectives_are_combined(scorer: Scorer) -> None:
+def test_objectives_are_combined(reward: EncoderReward) -> None:
     first, second = (
-        run(guidance.SaliencyCLIPLossNode, clip_scorer=scorer, prompt=prompt, w_global=1.0, w_salient=0.0)[0]
-        for prompt in ("cat", "circle")
+        run(guidance.SaliencyCLIPLossNode, reward=reward, prompt=prompt, w_global=1.0, w_salient=0.0)[0] for prompt in ("cat", "circle")
     )
     (total,) = run(guidance.CombineObjectives, objective_1=first, weight_1=2.0, objective_3=second, weight_3=-0.5)
     assert isinstance(total, WeightedSum)
@@ -228,11 +225,11 @@ def test_objectives_are_combined(scorer: Scorer) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_clip_score_of_a_batch(scorer: Scorer, channels: int) -> None:
+def test_clip_score_of_a_batch(reward: EncoderReward, channels: int) -> None:
     images = torch.rand(10, 30, 40, channels)
     with torch.inference_mode():
-        mean, each, text = run(evaluation.CLIPScore, clip_scorer=scorer, images=images, prompt="a (red) circle")
-        single = run(evaluation.CLIPScore, clip_scorer=scorer, images=images[3:4], prompt="a red circle")[0]
+        mean, each, text = run(evaluation.RewardScore, reward=reward, images=images, prompt="a (red) circle")
+        single = run(evaluation.RewardScore, reward=reward, images=images[3:4], prompt="a red circle")[0]
     assert len(each) == 10
     assert mean == pytest.approx(sum(each) / 10)
     assert single == pytest.approx(each[3], abs=1e-5)
@@ -241,11 +238,11 @@ def test_clip_score_of_a_batch(scorer: Scorer, channels: int) -> None:
     assert "mean" in text.splitlines()[-1]
 
 
-def test_clip_score_with_a_prompt_for_each(scorer: Scorer) -> None:
+def test_clip_score_with_a_prompt_for_each(reward: EncoderReward) -> None:
     images = torch.rand(2, 30, 40, 3)
-    _, each, _ = run(evaluation.CLIPScore, clip_scorer=scorer, images=images, prompt="cat\ncircle", prompt_per_line=True)
-    assert each[1] == pytest.approx(run(evaluation.CLIPScore, clip_scorer=scorer, images=images[1:], prompt="circle")[0], abs=1e-5)
+    _, each, _ = run(evaluation.RewardScore, reward=reward, images=images, prompt="cat\ncircle", prompt_per_line=True)
+    assert each[1] == pytest.approx(run(evaluation.RewardScore, reward=reward, images=images[1:], prompt="circle")[0], abs=1e-5)
     with pytest.raises(ValueError, match="2 prompts for 1 image;"):
-        run(evaluation.CLIPScore, clip_scorer=scorer, images=images[:1], prompt="cat\ncircle", prompt_per_line=True)
+        run(evaluation.RewardScore, reward=reward, images=images[:1], prompt="cat\ncircle", prompt_per_line=True)
     with pytest.raises(ValueError, match="prompt is empty"):
-        run(evaluation.CLIPScore, clip_scorer=scorer, images=images, prompt="")
+        run(evaluation.RewardScore, reward=reward, images=images, prompt="")

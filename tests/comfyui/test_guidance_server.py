@@ -9,36 +9,36 @@ import pytest
 import torch
 from sgool.harness.server import Server
 
-from ..guidance.saved_models import save_clip
+from ..rewards.saved_models import save_clip
 
 pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module")
 def scorer(server: Server) -> Path:
-    """A scorer in the server's models/clip_scorers; put there while it runs, as users do."""
-    folder = server.base / "models" / "clip_scorers" / "tiny"
+    """A scorer in the server's models/rewards; put there while it runs, as users do."""
+    folder = server.base / "models" / "rewards" / "tiny"
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     save_clip(folder)
     return folder
 
 
-def graph(scorer_name: str = "tiny", **inputs: Any) -> dict[str, Any]:
+def graph(reward_name: str = "tiny", **inputs: Any) -> dict[str, Any]:
     """A white image's CLIP score."""
     return {
-        "1": {"class_type": "SGOOL_LoadCLIPScorer", "inputs": {"scorer_name": scorer_name, "hub_name": "", "weight_dtype": "default"}},
+        "1": {"class_type": "SGOOL_LoadReward", "inputs": {"reward_name": reward_name, "hub_name": "", "weight_dtype": "default"}},
         "2": {"class_type": "EmptyImage", "inputs": {"width": 48, "height": 40, "batch_size": 2, "color": 16777215}},
         "3": {
-            "class_type": "SGOOL_CLIPScore",
-            "inputs": {"clip_scorer": ["1", 0], "images": ["2", 0], "prompt": "a red circle", "prompt_per_line": False, **inputs},
+            "class_type": "SGOOL_RewardScore",
+            "inputs": {"reward": ["1", 0], "images": ["2", 0], "prompt": "a red circle", "prompt_per_line": False, **inputs},
         },
     }
 
 
 def assert_works(server: Server) -> None:
     lines = server.run(graph())["3"]["text"][0].splitlines()
-    assert lines[0].split() == ["image", "similarity", "prompt"]
+    assert lines[0].split() == ["image", "reward", "prompt"]
     assert lines[1].split()[1] == lines[2].split()[1]
     assert -1 <= float(lines[1].split()[1]) <= 1
 
@@ -60,8 +60,8 @@ def test_what_does_not_fit_is_said_and_the_server_goes_on(server: Server, scorer
 
 
 def test_a_scorer_that_is_not_there_is_refused_before_the_run(server: Server, scorer: Path) -> None:
-    assert "There is no folder 'gone'" in server.run_expecting_error(graph("gone"))
-    assert "No scorer is chosen" in server.run_expecting_error(graph("none"))
+    assert "There is no 'gone' in models/rewards" in server.run_expecting_error(graph("gone"))
+    assert "No reward is chosen" in server.run_expecting_error(graph("none"))
     assert_works(server)
 
 
@@ -74,7 +74,7 @@ def test_a_scorer_without_tokenizer_is_explained(server: Server, scorer: Path) -
     assert_works(server)
 
 
-@pytest.mark.parametrize("node", ["LoadCLIPScorer", "CLIPScorerFromCLIP", "SaliencyCLIPLoss", "CombineObjectives", "CLIPScore"])
+@pytest.mark.parametrize("node", ["LoadReward", "RewardFromCLIP", "SaliencyCLIPLoss", "CombineObjectives", "RewardScore"])
 def test_the_server_lists_the_nodes(server: Server, node: str) -> None:
     info = server.object_info(f"SGOOL_{node}")
     assert info["description"]

@@ -14,9 +14,9 @@ import pytest
 import torch
 from sgool.comfy_bridge import memory
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
-from sgool.comfy_bridge.procedure import NO_SALIENT, sampler_name
+from sgool.comfy_bridge.procedure import sampler_name
 from sgool.comfy_bridge.reversible_samplers import ReversibleSampler, plan_for
-from sgool.comfy_bridge.sgool_sampler import too_large
+from sgool.comfy_bridge.sgool_sampler import NO_SALIENT, too_large
 from sgool.comfy_bridge.vae import decode_with_grad
 from sgool.demo.weights import WEIGHTS
 from sgool.guidance.augmentations import Augmentations
@@ -109,10 +109,10 @@ def test_the_preset_is_the_procedure(preset: str, model: Any) -> None:
     assert not torch.equal(noise["samples"], start)
     assert torch.equal(latent["samples"], by_hand(model, noise["samples"], EDICT(0.93), 50, 7.5))
     # Each of the two latents is shown in cutouts, before and after the one iteration; 16 at once, of the encoder's size.
-    assert objective.encoder.shown == [(16, 3, SIDE, SIDE)] * 4
+    assert objective.reward.shown == [(16, 3, SIDE, SIDE)] * 4
     assert objective.settings.augmentations.kind == "whole"
     assert "EDICT (mix 0.93), 50 steps, CFG 7.5, in the place of dpm_2, 3 steps, CFG 4." in text
-    assert "16 random cutouts and took their minimum" in text
+    assert "16 random cutouts were scored and their minimum taken" in text
     assert "published with" not in text
     assert f"1 of them differentiated, 2 evaluations, {2 * 2 * 50} model calls" in text
 
@@ -185,7 +185,7 @@ def test_settings_take_the_procedure_away_and_give_it(model: Any) -> None:
     assert PROCEDURES["DOODL"] == PRESETS["DOODL"].procedure
     objective = clip_loss()
     text = ksampled(model, objective=objective, settings=own)[3]
-    assert {shape[0] for shape in objective.encoder.shown} == {5}
+    assert {shape[0] for shape in objective.reward.shown} == {5}
     assert "preset" not in text
 
 
@@ -203,13 +203,12 @@ def custom(model: Any, sampler: Any, objective: Any, *, steps: int = 2, cfg: flo
 def test_the_sampler_node_takes_the_cutouts_and_says_what_is_not_the_procedures(model: Any) -> None:
     objective = clip_loss()
     text, _ = custom(model, comfy.samplers.sampler_object("euler"), objective)
-    assert objective.encoder.shown == [(16, 3, SIDE, SIDE)] * 2
+    assert objective.reward.shown == [(16, 3, SIDE, SIDE)] * 2
     assert "published with EDICT (mix 0.93), 50 steps, CFG 7.5; this run had euler, 2 steps, CFG 8, which other nodes set." in text
     assert "judged alone" in text
     text, _ = custom(model, ReversibleSampler(EDICT(0.97)), Red())
     assert "this run had EDICT (mix 0.97), 2 steps, CFG 8" in text
     assert "judged alone" not in text
-    assert "no Saliency CLIP Loss" in text
     assert custom(model, comfy.samplers.sampler_object("euler"), clip_loss(), preset="balanced")[0] == ""
 
 
@@ -247,7 +246,7 @@ def test_the_procedure_on_a_server(server: Server) -> None:
     graph = json.loads((ROOT / "workflows" / "api" / "sgool_demo.json").read_text(encoding="utf-8"))
     graph["latent"]["inputs"]["batch_size"] = 1
     graph["optimized"]["inputs"] |= {"preset": "SGOOL", "preset.iterations": 1}
-    kept = ["model", "prompt", "positive", "negative", "latent", "objective", "optimized", "history"]
+    kept = ["model", "saliency_model", "prompt", "positive", "negative", "latent", "objective", "optimized", "history"]
     text = server.run({name: graph[name] for name in kept})["history"]["text"][0]
     assert "EDICT (mix 0.93), 50 steps, CFG 7.5, in the place of euler, 12 steps, CFG 3." in text
     assert "16 random cutouts" in text

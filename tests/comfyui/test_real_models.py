@@ -77,7 +77,7 @@ def test_every_method_is_a_graph_that_the_server_takes(server: Server) -> None:
     [
         ({"sampler": "no such sampler"}, "it offers no sampler_name 'no such sampler', only: euler"),
         ({"checkpoint": "sd15.safetensors", "optimized_scorer": "clip"}, "it offers no ckpt_name 'sd15.safetensors', only: none"),
-        ({"judging_scorers": ("clip",)}, "it offers no scorer_name 'clip'"),
+        ({"judging_scorers": ("clip",)}, "it offers no reward_name 'clip'"),
         ({"saliency_model": "eyes"}, "it offers no model_name 'eyes', only: "),
     ],
 )
@@ -103,7 +103,7 @@ def test_a_job_that_is_done_again_on_the_same_server_gives_the_same(server: Serv
 def test_a_folder_of_models_judges_and_a_server_that_is_not_there_is_a_sentence(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copied = server.base / "models" / "clip_scorers" / "copied"
+    copied = server.base / "models" / "rewards" / "copied"
     shutil.copytree(ROOT / "demo" / "weights" / "scorer", copied)
     try:
         more = ("--methods", "plain", "--most-prompts", "1", "--judging-scorers", "copied", "--server", "http://127.0.0.1:9")
@@ -151,7 +151,7 @@ def test_the_published_methods_run_whole(server: Server, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_servers_that_are_started_here_do_the_jobs_and_end(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With another ComfyUI's models; the workers' servers are gone with them."""
-    copied = server.base / "models" / "clip_scorers" / "copied"
+    copied = server.base / "models" / "rewards" / "copied"
     shutil.copytree(ROOT / "demo" / "weights" / "scorer", copied)
     own = arguments(server, tmp_path / "out", "--methods", "plain", "--judging-scorers", "copied")
     own[own.index("--server") : own.index("--server") + 2] = ["--workers", "2", "--models", str(server.base / "models")]

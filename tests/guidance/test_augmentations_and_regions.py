@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sgool.guidance.augmentations import Augmentation, Augmentations
-from sgool.guidance.distances import DISTANCES, contrast, one_minus_cosine, squared_great_circle
+from sgool.guidance.distances import DISTANCES, one_minus_cosine, smooth_hinge, squared_great_circle
 from sgool.guidance.regions import REGIONS, mass_window, multiply, soft_crop
 from torch import Tensor
 from torch.nn import functional
@@ -95,7 +95,7 @@ def test_cut_power_of_the_paper_prefers_large_cutouts() -> None:
 @given(height=st.integers(2, 50), width=st.integers(2, 50), zoom=st.floats(0.1, 1), jitter=st.floats(0, 0.9), seed=st.integers(0, 1000))
 def test_augmented_views_begin_with_the_image(height: int, width: int, zoom: float, jitter: float, seed: int) -> None:
     images = torch.rand(2, 3, height, width)
-    augmentations = Augmentations("augmented", 3, smallest_zoom=zoom, jitter=jitter).draw(height, width, 8, generator(seed))
+    augmentations = Augmentations("augmented", 3, smallest_zoom=zoom, color_jitter=jitter).draw(height, width, 8, generator(seed))
     assert len(augmentations) == 4
     assert augmentations[0](images) is images
     for augmentation in augmentations[1:]:
@@ -127,7 +127,7 @@ def test_views_are_differentiable() -> None:
     assert Augmentation(saturation=0.0)(images).std(dim=1).max() < 1e-6
 
 
-@pytest.mark.parametrize("options", [{"kind": "all"}, {"count": 0}, {"cut_power": -1}, {"smallest_zoom": 0}, {"jitter": 1}])
+@pytest.mark.parametrize("options", [{"kind": "all"}, {"count": 0}, {"cut_power": -1}, {"smallest_zoom": 0}, {"color_jitter": 1}])
 def test_views_that_cannot_be_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"it has to be|choose one"):
         Augmentations(**options)  # type: ignore[arg-type]
@@ -153,10 +153,10 @@ def test_distances_have_gradients_everywhere(distance: str) -> None:
     assert (function(first, near) >= 0).all()
 
 
-def test_contrast_is_a_hinge() -> None:
-    wanted, unwanted, middle = torch.eye(3, dtype=torch.float64)
-    assert contrast(wanted, wanted, unwanted[None]) < 1e-12
-    assert contrast(unwanted, wanted, unwanted[None]).item() == pytest.approx(1)
-    assert contrast(middle, wanted, unwanted[None]).item() == pytest.approx(math.log(2) / 100)
-    vectors = units(2, 3, 4).requires_grad_()
-    assert torch.autograd.gradcheck(lambda v: contrast(v, units(3, 4, seed=1), units(2, 4, seed=2), scale=5.0), (vectors,))
+def test_the_hinge_fades_out_below_zero_and_follows_the_largest_gap() -> None:
+    assert smooth_hinge(torch.tensor([-1.0]), 100.0).item() < 1e-12
+    assert smooth_hinge(torch.tensor([1.0]), 100.0).item() == pytest.approx(1)
+    assert smooth_hinge(torch.tensor([0.0]), 100.0).item() == pytest.approx(math.log(2) / 100)
+    assert smooth_hinge(torch.tensor([[0.5, 0.9]]), 100.0).tolist() == pytest.approx([0.9], abs=1e-3)
+    gaps = torch.randn(3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda g: smooth_hinge(g, 5.0), (gaps,))

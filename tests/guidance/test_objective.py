@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sgool.guidance.augmentations import Augmentations
 from sgool.guidance.objective import Context, Objective, Scored, WeightedSum
 from torch import Tensor
 
 
 class Brightness:
-    def __init__(self, name: str = "brightness", maps: bool = False) -> None:
-        self.name, self.maps, self.begun, self.calls = name, maps, 0, 0
+    def __init__(self, name: str = "brightness") -> None:
+        self.name, self.begun, self.calls = name, 0, 0
 
     def begin(self) -> None:
         self.begun += 1
@@ -18,7 +19,10 @@ class Brightness:
     def __call__(self, images: Tensor, context: Context) -> Scored:
         self.calls += 1
         losses = images.mean(dim=(1, 2, 3))
-        return Scored(losses, {self.name: losses.detach()}, images[:, :1].detach() if self.maps else None)
+        return Scored(losses, {self.name: losses.detach()})
+
+    def augmented(self, augmentations: Augmentations, reduce: str, region: str | None = None) -> Brightness:
+        return self
 
 
 def test_sum_weights_losses_and_gradients() -> None:
@@ -30,12 +34,10 @@ def test_sum_weights_losses_and_gradients() -> None:
     torch.testing.assert_close(gradient, torch.full_like(gradient, 1.5 / 60))
 
 
-def test_parts_are_kept_apart_and_first_maps_win() -> None:
+def test_parts_are_kept_apart() -> None:
     images = torch.rand(2, 3, 4, 4)
-    scored = WeightedSum([(1, Brightness("a")), (1, Brightness("a", maps=True)), (1, Brightness("b"))])(images, Context())
+    scored = WeightedSum([(1, Brightness("a")), (1, Brightness("a")), (1, Brightness("b"))])(images, Context())
     assert list(scored.parts) == ["a", "a 2", "b"]
-    assert scored.maps is not None
-    torch.testing.assert_close(scored.maps, images[:, :1])
 
 
 def test_term_of_weight_zero_is_never_called() -> None:
@@ -66,8 +68,9 @@ def test_nothing_to_optimize_is_refused(terms: list[tuple[float, Objective]], wo
         WeightedSum(terms)
 
 
-def test_positions() -> None:
-    assert Context().positions(3) == [0, 1, 2]
-    assert Context(indices=torch.tensor([4, 1])).positions(2) == [4, 1]
-    with pytest.raises(ValueError, match="one index for each image"):
-        Context(indices=torch.tensor([4, 1])).positions(3)
+def test_what_belongs_to_an_image_follows_its_place() -> None:
+    assert Context().choose(3, 3, "prompts") == [0, 1, 2]
+    assert Context(index=4).choose(1, 2, "prompts") == [0, 0]
+    assert Context(index=1, batch_size=4).choose(4, 2, "masks") == [1, 2]
+    with pytest.raises(ValueError, match="There are 2 masks for 3 images; give one for all images, or one for each"):
+        Context(index=1, batch_size=3).choose(2, 1, "masks")

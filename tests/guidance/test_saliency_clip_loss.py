@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sgool.guidance.augmentations import Augmentations
 from sgool.guidance.distances import DISTANCES
-from sgool.guidance.encoders import TransformersEncoder
 from sgool.guidance.objective import Context, Objective, WeightedSum
 from sgool.guidance.regions import REGIONS
-from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss, clip_losses, with_cutouts
+from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
+from sgool.rewards.encoders import TransformersEncoder
 from torch import Tensor
 
 WHOLE = Augmentations("whole")
@@ -68,8 +68,6 @@ def test_terms_add_up(encoder: TransformersEncoder) -> None:
     assert list(parts) == ["similarity", "global", "negative", "salient"]
     torch.testing.assert_close(scored.losses, 0.7 * parts["global"] + 1.3 * parts["salient"] + 0.4 * parts["negative"])
     assert all(part.shape == (2,) and not part.requires_grad for part in parts.values())
-    assert scored.maps is not None
-    assert scored.maps.shape == (2, 1, 20, 24)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -89,7 +87,6 @@ def test_without_salient_weight_it_is_the_text_guidance_of_doodl_and_saliency_ne
     loss = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, settings=LossSettings(**options))
     scored = loss(photographs(2, 50, 60), context())
     assert saliency.calls == 0
-    assert scored.maps is None
     assert list(scored.parts) == ["similarity", "global"]
     augmentations = Augmentations("cutouts", 4).draw(50, 60, 32, torch.Generator().manual_seed(0))
     text = encoder.encode_text(["a red circle"])
@@ -126,7 +123,7 @@ def test_a_batch_equals_single_images_and_losses_are_in_range(
     loss = SaliencyCLIPLoss(encoder, prompts, saliency=Brightness(), settings=chosen)
     images = photographs(batch, height, width, seed)
     together = loss(images, context(seed)).losses
-    alone = [loss(images[i : i + 1], context(seed, indices=torch.tensor([i]))).losses for i in range(batch)]
+    alone = [loss(images[i : i + 1], context(seed, index=i, batch_size=batch)).losses for i in range(batch)]
     torch.testing.assert_close(together, torch.cat(alone))
     highest = 2 * (torch.pi**2 / 2 if distance == "great circle" else 2)
     assert (together >= 0).all()
@@ -162,12 +159,9 @@ def test_saliency_is_predicted_every_nth_iteration_for_each_image(encoder: Trans
     saliency = Brightness()
     loss = SaliencyCLIPLoss(encoder, ["cat"], saliency=saliency, settings=LossSettings(saliency_every=3, augmentations=WHOLE))
     loss.begin()
-    first = loss(photographs(seed=1), Context(iteration=0)).maps
-    kept = loss(photographs(seed=2), Context(iteration=1)).maps
-    second_alone = loss(photographs(1, seed=3), Context(iteration=2, indices=torch.tensor([1]))).maps
-    assert first is not None
-    assert kept is not None
-    assert second_alone is not None
+    first = loss.salient_maps(photographs(seed=1), Context(iteration=0))
+    kept = loss.salient_maps(photographs(seed=2), Context(iteration=1))
+    second_alone = loss.salient_maps(photographs(1, seed=3), Context(iteration=2, index=1))
     assert saliency.calls == 1
     torch.testing.assert_close(kept, first)
     torch.testing.assert_close(second_alone, first[1:])
@@ -184,10 +178,11 @@ def test_saliency_is_predicted_every_nth_iteration_for_each_image(encoder: Trans
 def test_a_mask_of_any_size_takes_the_place_of_saliency(encoder: TransformersEncoder, shape: tuple[int, ...]) -> None:
     mask = torch.rand(shape)
     mask = mask[None] if mask.ndim == 2 else mask
-    scored = SaliencyCLIPLoss(encoder, ["cat"], saliency=mask)(photographs(), context())
-    assert scored.maps is not None
-    assert scored.maps.shape == (2, 1, 20, 24)
-    assert scored.maps.min() >= 0
+    loss = SaliencyCLIPLoss(encoder, ["cat"], saliency=mask)
+    maps = loss.salient_maps(photographs(), context())
+    assert maps.shape == (2, 1, 20, 24)
+    assert maps.min() >= 0
+    assert "salient" in loss(photographs(), context()).parts
 
 
 def test_negative_prompts_pull_the_gradient(encoder: TransformersEncoder) -> None:
@@ -211,8 +206,8 @@ def test_negative_prompts_pull_the_gradient(encoder: TransformersEncoder) -> Non
 def test_prompts_follow_the_place_in_the_run(encoder: TransformersEncoder) -> None:
     loss = SaliencyCLIPLoss(encoder, ["a red circle", "cat", "a blue square"], settings=LossSettings(w_salient=0, augmentations=WHOLE))
     images = photographs(2)
-    chosen = loss(images, Context(indices=torch.tensor([2, 1]))).losses
-    for row, prompt in enumerate(["a blue square", "cat"]):
+    chosen = loss(images, Context(index=1, batch_size=3)).losses
+    for row, prompt in enumerate(["cat", "a blue square"]):
         single = SaliencyCLIPLoss(encoder, [prompt], settings=LossSettings(w_salient=0, augmentations=WHOLE))
         torch.testing.assert_close(chosen[row : row + 1], single(images[row : row + 1], Context()).losses)
 
@@ -222,8 +217,8 @@ def test_more_prompts_than_the_run_has_images(encoder: TransformersEncoder, batc
     """One image at a time, as the optimizer asks: that there is no image for the last prompt shows in the batch size alone."""
     loss = SaliencyCLIPLoss(encoder, ["a red circle", "cat", "a blue square"], settings=LossSettings(w_salient=0, augmentations=WHOLE))
     with pytest.raises(ValueError, match=words):
-        loss(photographs(1), Context(indices=torch.tensor([0]), batch_size=batch))
-    loss(photographs(1), Context(indices=torch.tensor([0]), batch_size=3))
+        loss(photographs(1), Context(index=0, batch_size=batch))
+    loss(photographs(1), Context(index=0, batch_size=3))
 
 
 def test_it_works_on_prompts_encoded_in_inference_mode(encoder: TransformersEncoder) -> None:
@@ -250,12 +245,11 @@ def build(
         ({"salient_prompts": [""]}, "salient prompt is empty"),
         ({"negative_prompts": ["a", ""]}, "negative prompt 2 of 2 is empty"),
         ({"settings": {"w_global": 0, "w_salient": 0}}, "All weights of the loss are zero"),
-        ({"settings": {"w_salient": 1}}, "no saliency model and no mask"),
         ({"settings": {"w_global": -1}}, "w_global is -1"),
-        ({"settings": {"w_salient": float("inf")}}, "finite"),
-        ({"settings": {"region": "tilt"}}, "no region called 'tilt'"),
-        ({"settings": {"distance": "taxi"}}, "no distance called"),
-        ({"settings": {"reduce": "sum"}}, "no reduce called"),
+        ({"settings": {"w_salient": float("inf")}}, "w_salient is inf; it has to be at least 0"),
+        ({"settings": {"region": "tilt"}}, "region is 'tilt'; it has to be one of"),
+        ({"settings": {"distance": "taxi"}}, "distance is 'taxi'; it has to be one of"),
+        ({"settings": {"reduce": "sum"}}, "reduce is 'sum'; it has to be one of"),
         ({"settings": {"saliency_every": 0}}, "saliency_every is 0"),
         ({"saliency": torch.zeros(1, 1, 4, 4)}, "The mask is empty"),
         ({"saliency": torch.stack([torch.ones(4, 4), torch.zeros(4, 4)])}, "Mask 2 of 2 is empty"),
@@ -285,17 +279,54 @@ def test_what_does_not_fit_the_batch_is_refused(encoder: TransformersEncoder, op
 def test_the_minimum_over_cutouts_in_a_copy(encoder: TransformersEncoder) -> None:
     saliency = Brightness()
     loss = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, settings=LossSettings(augmentations=WHOLE, w_global=0.7))
-    changed = with_cutouts(loss, 6, 0.3, "minimum")
+    changed = loss.augmented(Augmentations("cutouts", 6, 0.3), "minimum")
     as_set = LossSettings(augmentations=Augmentations("cutouts", 6, 0.3), reduce="minimum", w_global=0.7)
     expected = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, settings=as_set)
     images = photographs(2, 60, 50)
     assert torch.equal(changed(images, context()).losses, expected(images, context()).losses)
     assert not torch.equal(loss(images, context()).losses, expected(images, context()).losses)
     assert loss.settings.augmentations == WHOLE
-    assert with_cutouts(changed, 6, 0.3, "minimum") is changed
-    filtered = with_cutouts(loss, 6, 0.3, "minimum", "multiply")
+    assert changed.augmented(Augmentations("cutouts", 6, 0.3), "minimum") is changed
+    filtered = loss.augmented(Augmentations("cutouts", 6, 0.3), "minimum", "multiply")
     assert isinstance(filtered, SaliencyCLIPLoss)
     assert (filtered.settings.region, loss.settings.region) == ("multiply", "blur surroundings")
+
+
+class Sharpness:
+    """A reward that sees images and reads prompts without having vectors: the longer the prompt, the more contrast it wants."""
+
+    name, image_size = "sharpness", 32
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
+        self.calls += 1
+        wanted = images.new_tensor([len(prompt) / 100 for prompt in prompts])
+        return -((images.std(dim=(1, 2, 3)) - wanted) ** 2)
+
+
+def test_any_reward_takes_the_place_of_the_encoder() -> None:
+    reward, maps = Sharpness(), torch.rand(1, 1, 20, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    chosen = LossSettings(w_global=0.5, w_salient=2, w_negative=0.25, region="multiply", augmentations=Augmentations("augmented", 2))
+    loss = SaliencyCLIPLoss(
+        reward, ["short"], saliency=maps, salient_prompts=["a longer prompt"], negative_prompts=["x", "yy"], settings=chosen
+    )
+    images = photographs().requires_grad_()
+    scored = loss(images, context())
+    assert list(scored.parts) == ["reward", "global", "negative", "salient"]
+    assert reward.calls == 3 * 3 + 3  # each augmentation: the prompt, two negative ones; and the salient part
+    seen = Augmentations("augmented", 2).draw(20, 24, 32, torch.Generator().manual_seed(0))
+
+    def mean(shown: Tensor, prompt: str) -> Tensor:
+        return torch.stack([Sharpness()(augment(shown), [prompt] * 2) for augment in seen])
+
+    wanted = mean(images, "short")
+    gaps = torch.stack([mean(images, prompt) - wanted for prompt in ("x", "yy")], dim=-1)
+    hinge = (1 + gaps.exp().sum(-1)).log().mean(0)
+    expected = -0.5 * wanted.mean(0) - 2 * mean(images * maps, "a longer prompt").mean(0) + 0.25 * hinge
+    torch.testing.assert_close(scored.losses, expected)
+    assert torch.autograd.gradcheck(lambda p: loss(p, context()).losses, (images,), fast_mode=True)
 
 
 def test_cutouts_reach_every_clip_loss_of_a_sum_and_nothing_else(encoder: TransformersEncoder) -> None:
@@ -303,18 +334,23 @@ def test_cutouts_reach_every_clip_loss_of_a_sum_and_nothing_else(encoder: Transf
         def begin(self) -> None:
             pass
 
-        def __call__(self, images: Tensor, context: Context) -> Any:
-            raise NotImplementedError
+        def augmented(self, augmentations: Augmentations, reduce: str, region: str | None = None) -> Any:
+            return self
 
-    other = Other()
+        def __call__(self, images: Tensor, context: Context) -> Any:
+            raise AssertionError("nobody asks it here")
+
+    other, cutouts = Other(), Augmentations("cutouts", 16, 0.3)
     first, second = (SaliencyCLIPLoss(encoder, [prompt]) for prompt in ("a red circle", "a cat"))
     whole = WeightedSum([(2.0, first), (0.5, WeightedSum([(1.0, other), (-1.0, second)]))])
-    changed = with_cutouts(whole, 16, 0.3, "minimum")
-    assert [loss.prompts for loss in clip_losses(changed)] == [["a red circle"], ["a cat"]]
-    assert all(loss.settings.augmentations.count == 16 and loss.settings.reduce == "minimum" for loss in clip_losses(changed))
-    assert all(loss.settings.reduce == "mean" for loss in clip_losses(whole))
-    assert [weight for weight, _ in changed.terms] == [2.0, 0.5]
-    assert changed.terms[1][1].terms[0] == (1.0, other)
+    changed: Any = whole.augmented(cutouts, "minimum")
+    (two, of_first), (half, inner) = changed.terms
+    (one, same), (minus, of_second) = inner.terms
+    assert (two, half, one, minus) == (2.0, 0.5, 1.0, -1.0)
+    assert same is other
+    for new, old in ((of_first, first), (of_second, second)):
+        assert new.prompts == old.prompts
+        assert (new.settings.augmentations, new.settings.reduce) == (cutouts, "minimum")
+        assert old.settings.reduce == "mean"
     only_other = WeightedSum([(1.0, other)])
-    assert with_cutouts(only_other, 16, 0.3, "minimum") is only_other
-    assert clip_losses(only_other) == []
+    assert only_other.augmented(cutouts, "minimum") is only_other

@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 from sgool.harness.pack import ROOT
 
-LIBRARIES = ("saliency_models", "guidance", "latent_optimization")
+LIBRARIES = ("saliency_models", "guidance", "latent_optimization", "rewards")
+LEAVES = {"image_ops", "schema"}
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "execution", "folder_paths"}
 COMFYUI |= {"latent_preview", "node_helpers", "nodes", "server"}
 FORBIDDEN = re.compile(r"(?<![.\w])(?:eval|exec)\(|trust_remote_code\s*=\s*True|weights_only\s*=\s*False|pickle\.loads?\(")
 # Below each folder: the folders of the pack that it may import.
 BELOW = {
-    "image_ops": set(),
-    **{library: {"image_ops"} for library in LIBRARIES},
-    "comfy_bridge": {"image_ops", *LIBRARIES},
-    "demo": {"comfy_bridge", "image_ops", *LIBRARIES},
-    "nodes": {"comfy_bridge", "demo", "image_ops", *LIBRARIES},
+    **{leaf: set() for leaf in LEAVES},
+    **{library: LEAVES for library in LIBRARIES},
+    "comfy_bridge": {*LEAVES, *LIBRARIES},
+    "demo": {"comfy_bridge", *LEAVES, *LIBRARIES},
+    "nodes": {"comfy_bridge", "demo", *LEAVES, *LIBRARIES},
 }
 FILES = [path for folder in BELOW for path in sorted((ROOT / folder).rglob("*.py"))]
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from sgool.guidance.preprocessing import Preprocessing
+from sgool.rewards.preprocessing import Preprocessing
 from skimage import data
 from torch import Tensor
 

@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sgool.guidance.encoder_files import download_encoder, load_encoder
-from sgool.guidance.encoders import ImageTextEncoder, TransformersEncoder, check_widths, plain_prompts
+from sgool.rewards.encoder_files import download_encoder, load_encoder
+from sgool.rewards.encoders import TransformersEncoder
+from sgool.rewards.interface import Reward, TextImageEncoder, check_widths
+from sgool.schema.prompts import one_per_image, plain_prompts
 from skimage import data
 
 
@@ -38,7 +40,7 @@ def reference(folder: Path, prompts: list[str], image: Image.Image) -> tuple[tor
 def test_vectors_are_those_of_transformers(saved: Path) -> None:
     prompts = ["a red circle left of the big blue square", "cat"]
     encoder = load_encoder(saved)
-    assert isinstance(encoder, ImageTextEncoder)
+    assert isinstance(encoder, TextImageEncoder)
     for name in ("astronaut", "rocket", "coffee", "chelsea", "retina"):
         image = Image.fromarray(getattr(data, name)())
         text, embedded = reference(saved, prompts, image)
@@ -191,3 +193,15 @@ def test_empty_prompts_are_refused() -> None:
         plain_prompts([" "], "prompt")
     with pytest.raises(ValueError, match="prompt 2 of 2 is empty"):
         plain_prompts(["a", ""], "prompt")
+
+
+def test_an_encoder_is_a_reward_whose_value_is_the_cosine(encoder: TransformersEncoder) -> None:
+    assert isinstance(encoder, Reward)
+    images = torch.rand(2, 3, 30, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = encoder(images, ["a red circle", "cat"])
+    expected = torch.cosine_similarity(encoder.encode_image(images), encoder.encode_text(["a red circle", "cat"]))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(encoder(images, ["cat"])[1:], found[1:])
+    assert one_per_image(["a"], 2) == ["a", "a"]
+    with pytest.raises(ValueError, match="There are 2 prompts for 3 images; give one for all images, or one for each"):
+        encoder(torch.rand(3, 3, 30, 40, dtype=torch.float64), ["a", "b"])

@@ -1,9 +1,8 @@
-"""Image-text encoders under ComfyUI's memory management: the CLIP_SCORER socket."""
+"""Rewards under ComfyUI's memory management: the SGOOL_REWARD socket."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,9 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ..guidance.encoder_files import download_encoder, load_encoder
-from ..guidance.preprocessing import Preprocessing
-from ..latent_optimization.autograd_mode import GradientMode
+from ..latent_optimization.autograd_mode import gradients
+from ..rewards import registry
+from ..rewards.encoder_files import download_encoder
+from ..rewards.interface import CosineReward
+from ..rewards.preprocessing import Preprocessing
+from . import memory
 from .comfy_towers import ComfyTowers, match_towers
 
 ROOM = 0.5
@@ -40,8 +42,8 @@ class Towers(Protocol):
         """``(B, d)`` unit vectors of preprocessed images, differentiable."""
 
 
-class Scorer:
-    """A ``guidance.encoders.ImageTextEncoder`` whose towers ComfyUI moves to the device when they are used, and away when room is needed.
+class EncoderReward(CosineReward):
+    """A ``rewards.interface.TextImageEncoder`` whose towers ComfyUI moves to the device when they are used, and away when room is needed.
 
     It can be asked from inside inference mode, outside of it, and under a ``GradientMode``; where the images ask for a gradient it is
     differentiable, also through weights that were loaded in inference mode. A tower is loaded and unloaded as a whole.
@@ -70,7 +72,7 @@ class Scorer:
 
     def encode_text(self, prompts: list[str]) -> Tensor:
         """``(n, d)`` unit vectors, float32, on ComfyUI's intermediate device: ordinary tensors without gradient."""
-        _load(self._text_patcher, 0)
+        memory.load_own([self._text_patcher], 0)
         with torch.inference_mode(False), torch.no_grad():
             vectors = self._towers.encode_text(prompts)
             return vectors.detach().to(comfy.model_management.intermediate_device(), copy=True)
@@ -79,9 +81,9 @@ class Scorer:
         """``(B, d)`` unit vectors for images ``(B, 3, H, W)`` in [0, 1], on the images' device; differentiable in the images."""
         with_grad = images.requires_grad and torch.is_grad_enabled()
         needed = self._bytes_per_image * len(images)
-        _load(self._image_patcher, needed if with_grad else 0.0)
+        memory.load_own([self._image_patcher], needed if with_grad else 0.0)
         # Ordinary tensors and a graph where they are asked for; the caller's mode, and no graph, where not.
-        with _gradients() if with_grad else torch.no_grad():
+        with gradients() if with_grad else torch.no_grad():
             values = self._towers.preprocessing(images.to(self._image_patcher.load_device, torch.float32))
             room = ROOM * self._free_memory() if with_grad else needed
             if needed <= room:
@@ -92,8 +94,8 @@ class Scorer:
 
     def _embed_again(self, values: Tensor) -> Tensor:
         """What backward runs, perhaps on another thread and after the weights have gone: it may not count on anything around it."""
-        _load(self._image_patcher, self._bytes_per_image * len(values))
-        with _gradients():
+        memory.load_own([self._image_patcher], self._bytes_per_image * len(values))
+        with gradients():
             return self._towers.embed(values)
 
     def _free_memory(self) -> float:
@@ -101,10 +103,35 @@ class Scorer:
             return float(comfy.model_management.get_free_memory(self._image_patcher.load_device))
 
 
-@contextlib.contextmanager
-def _gradients() -> Iterator[None]:
-    with torch.inference_mode(False), GradientMode():
-        yield
+class WholeReward:
+    """A reward that judges image and prompt together, whose one module ComfyUI moves to the device when it is used.
+
+    Args:
+        reward: a ``rewards.interface.Reward`` with a ``model``.
+        patcher: the ModelPatcher of its module.
+        bytes_per_image: what backward keeps of one image.
+    """
+
+    def __init__(self, reward: Any, patcher: Any, bytes_per_image: float) -> None:
+        self._reward, self._patcher, self._bytes_per_image = reward, patcher, bytes_per_image
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return str(self._reward.name)
+
+    @property
+    def image_size(self) -> int:
+        """The side of the squares it looks at, in pixels."""
+        return int(self._reward.image_size)
+
+    def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
+        """``(B,)``, higher is better, on the images' device; differentiable in images ``(B, 3, H, W)`` in [0, 1]."""
+        with_grad = images.requires_grad and torch.is_grad_enabled()
+        memory.load_own([self._patcher], self._bytes_per_image * len(images) if with_grad else 0.0)
+        with gradients() if with_grad else torch.no_grad():
+            found: Tensor = self._reward(images.to(self._patcher.load_device, torch.float32), prompts)
+            return found.to(images.device)
 
 
 def bytes_kept(vision: Mapping[str, Any], checkpointed_layers: bool) -> float:
@@ -121,20 +148,21 @@ def bytes_kept(vision: Mapping[str, Any], checkpointed_layers: bool) -> float:
     return 4.0 * tokens * int(vision["hidden_size"]) * (layers + 17 if checkpointed_layers else 17 * layers)
 
 
-def load_scorer(folder: Path | str, dtype: torch.dtype = torch.float32) -> Scorer:
-    """Load an image-text model of transformers from a folder.
-
-    Its weights are ordinary tensors, also when a node asks for it in inference mode.
+def load_reward(path: Path | str, dtype: torch.dtype = torch.float32) -> EncoderReward | WholeReward:
+    """Load a reward from a file or folder. Its weights are ordinary tensors, also when a node asks for it in inference mode.
 
     Raises:
-        ValueError: if the folder does not hold one, with what is wrong; see ``guidance.encoder_files.load_encoder``.
+        ValueError: if it does not hold one, with what is wrong; see ``rewards.registry.load``.
     """
-    encoder = load_encoder(folder, dtype)
-    device = comfy.model_management.get_torch_device()  # not the text encoders': backward on a processor would take ages
+    reward: Any = registry.load(path, dtype)
+    device = comfy.model_management.get_torch_device()  # not the text encoders': backward on a CPU would take ages
     offload_device = comfy.model_management.text_encoder_offload_device()
     # Not CoreModelPatcher: dynamic loading works on the layers of comfy.ops, and these are of torch.
-    patcher = comfy.model_patcher.ModelPatcher(_Holder(encoder.model), load_device=device, offload_device=offload_device)
-    return Scorer(encoder, patcher, patcher, bytes_kept(encoder.model.config.vision_config.to_dict(), False))
+    patcher = comfy.model_patcher.ModelPatcher(_Holder(reward.model), load_device=device, offload_device=offload_device)
+    kept = bytes_kept(reward.vision_shape, False)
+    if hasattr(reward, "encode_image"):
+        return EncoderReward(reward, patcher, patcher, kept)
+    return WholeReward(reward, patcher, kept)
 
 
 class _Holder(nn.Module):
@@ -145,20 +173,20 @@ class _Holder(nn.Module):
         self.model = model
 
 
-def download_scorer(name: str, dtype: torch.dtype = torch.float32) -> Scorer:
+def download_reward(name: str, dtype: torch.dtype = torch.float32) -> EncoderReward | WholeReward:
     """Load a model of the Hugging Face hub, brought into the hub's own cache if it is not there. Only for names that the user wrote."""
-    return load_scorer(download_encoder(name), dtype)
+    return load_reward(download_encoder(name), dtype)
 
 
-def scorer_from_clip_and_vision(clip: Any, clip_vision: Any) -> Scorer:
-    """Make a scorer of a CLIP and a CLIP_VISION that ComfyUI loaded, such as SDXL's CLIP-G with CLIP-ViT-bigG-14.
+def reward_from_clip_and_vision(clip: Any, clip_vision: Any) -> EncoderReward:
+    """Make a reward of a CLIP and a CLIP_VISION that ComfyUI loaded, such as SDXL's CLIP-G with CLIP-ViT-bigG-14.
 
     Raises:
         ValueError: if they do not project into one space, with what each of them gives.
     """
     tower, tower_name = match_towers(clip, clip_vision)
     towers = ComfyTowers(clip, tower, tower_name, clip_vision)
-    return Scorer(towers, clip_vision.patcher, clip.patcher, bytes_kept(clip_vision.config, True))
+    return EncoderReward(towers, clip_vision.patcher, clip.patcher, bytes_kept(clip_vision.config, True))
 
 
 def plain_prompt(prompt: str) -> str:
@@ -167,11 +195,3 @@ def plain_prompt(prompt: str) -> str:
     text = "".join(comfy.sd1_clip.unescape_important(segment) for segment, _ in comfy.sd1_clip.token_weights(escaped, 1.0))
     words = [word for word in text.split(" ") if not word.startswith("embedding:")]
     return " ".join(words).strip()
-
-
-def _load(patcher: Any, memory_required: float) -> None:
-    # Inference tensors may only be written to in inference mode, other tensors must not be made in it. The caller's mode for gradients
-    # has no business with moving weights.
-    inference = any(parameter.is_inference() for parameter in patcher.model.parameters())
-    with torch._C.DisableTorchFunction(), torch.inference_mode(inference), torch.no_grad():
-        comfy.model_management.load_models_gpu([patcher], memory_required=memory_required)

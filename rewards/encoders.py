@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .interface import CosineReward, at_least_float32, half_precision_gradient
 from .preprocessing import Preprocessing
 
 HALF_PRECISION_SCALE = 1024.0
 """Gradients are this much larger inside a half-precision encoder: those of single pixels would be rounded to nothing."""
 
 
-@runtime_checkable
-class ImageTextEncoder(Protocol):
-    """Unit vectors for sentences and for images.
-
-    An encoder may also have ``image_size``, the side of the squares it looks at (224 is taken where it has none).
-    """
-
-    def encode_text(self, prompts: list[str]) -> Tensor:
-        """``(n, d)`` unit vectors for ``n`` sentences, without gradient."""
-
-    def encode_image(self, images: Tensor) -> Tensor:
-        """``(B, d)`` unit vectors for images ``(B, 3, H, W)`` in [0, 1] of any size; differentiable."""
-
-
-class TransformersEncoder:
+class TransformersEncoder(CosineReward):
     """A model of transformers with a text and an image tower: CLIP, PickScore, SigLIP, SigLIP 2 at a fixed resolution.
 
     The weights are frozen. Prompts longer than the model reads are cut off at its limit, with a warning that names the words left out.
@@ -65,6 +51,12 @@ class TransformersEncoder:
         return min(size) if size else 224
 
     @property
+    def vision_shape(self) -> dict[str, Any]:
+        """``num_hidden_layers``, ``hidden_size``, ``image_size`` and ``patch_size`` of the image tower."""
+        shape: dict[str, Any] = self.model.config.vision_config.to_dict()
+        return shape
+
+    @property
     def dtype(self) -> torch.dtype:
         """The precision of the weights."""
         return next(self.model.parameters()).dtype
@@ -79,7 +71,7 @@ class TransformersEncoder:
         # One at a time: there are few, and models without a padding token can be used too.
         with torch.inference_mode(False), torch.no_grad():
             features = [_features(self.model.get_text_features(**self._tokens(prompt))) for prompt in prompts]
-            return _unit(torch.cat(features)).detach()
+            return functional.normalize(at_least_float32(torch.cat(features)), dim=-1).detach()
 
     def encode_image(self, images: Tensor) -> Tensor:
         """``(B, d)`` unit vectors, at least float32, for images ``(B, 3, H, W)`` in [0, 1]; differentiable in the images."""
@@ -88,14 +80,11 @@ class TransformersEncoder:
     def embed(self, pixel_values: Tensor) -> Tensor:
         """``(B, d)`` unit vectors for preprocessed images ``(B, 3, h, w)``."""
         half = self.dtype in (torch.float16, torch.bfloat16)
-        if half and pixel_values.requires_grad:
-            pixel_values = pixel_values.view_as(pixel_values)  # the hook is on this tensor alone
-            pixel_values.register_hook(lambda gradient: gradient / HALF_PRECISION_SCALE)
+        if half:
+            pixel_values = half_precision_gradient(pixel_values, 1 / HALF_PRECISION_SCALE)
         features = _features(self.model.get_image_features(pixel_values=pixel_values.to(self.device, self.dtype)))
-        features = features.float() if half else features
-        if half and features.requires_grad:
-            features.register_hook(lambda gradient: gradient * HALF_PRECISION_SCALE)
-        return _unit(features)
+        features = at_least_float32(features)
+        return functional.normalize(half_precision_gradient(features, HALF_PRECISION_SCALE) if half else features, dim=-1)
 
     def _tokens(self, prompt: str) -> dict[str, Tensor]:
         if self._lower_case:
@@ -133,30 +122,6 @@ class TransformersEncoder:
         )
 
 
-def check_widths(text: Tensor, image: Tensor) -> None:
-    """Raise ``ValueError`` if sentences ``(n, d)`` and images ``(B, d)`` are not in spaces of the same size."""
-    if text.shape[-1] != image.shape[-1]:
-        raise ValueError(
-            f"The text tower gives vectors of {text.shape[-1]} numbers and the image tower of {image.shape[-1]}: they were not trained "
-            "together, and no angle between them can be taken. Use the two towers of one model."
-        )
-
-
-def plain_prompts(prompts: Sequence[str], what: str) -> list[str]:
-    """The prompts without white space around them. Raises ``ValueError`` if one is empty."""
-    stripped = [prompt.strip() for prompt in prompts]
-    for number, prompt in enumerate(stripped, start=1):
-        if not prompt:
-            which = f"{what} {number} of {len(stripped)}" if len(stripped) > 1 else what
-            raise ValueError(f"The {which} is empty; write what the image is to show.")
-    return stripped
-
-
 def _features(output: Any) -> Tensor:
     """The projected features: transformers 4 returns them, transformers 5 an output that has them as its pooled part."""
     return output if isinstance(output, Tensor) else output.pooler_output
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    vectors = vectors if vectors.dtype == torch.float64 else vectors.float()
-    return functional.normalize(vectors, dim=-1)

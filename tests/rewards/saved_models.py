@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from sgool.guidance.preprocessing import OPENAI_MEAN, OPENAI_STD
+from sgool.rewards.preprocessing import OPENAI_MEAN, OPENAI_STD
 
 WORDS = ["a", "red", "blue", "green", "circle", "square", "triangle", "left", "of", "right", "and", "the", "big", "small", "photo", "cat"]
 TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}

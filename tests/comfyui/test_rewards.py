@@ -13,13 +13,13 @@ import torch
 pytestmark = pytest.mark.comfyui
 
 import comfy.model_management  # noqa: E402
-from sgool.comfy_bridge.scorers import load_scorer, plain_prompt, scorer_from_clip_and_vision  # noqa: E402
-from sgool.guidance.encoders import ImageTextEncoder  # noqa: E402
+from sgool.comfy_bridge.rewards import load_reward, plain_prompt, reward_from_clip_and_vision  # noqa: E402
 from sgool.guidance.objective import Context  # noqa: E402
 from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss  # noqa: E402
 from sgool.latent_optimization.autograd_mode import GradientMode  # noqa: E402
+from sgool.rewards.interface import TextImageEncoder  # noqa: E402
 
-from ..guidance.saved_models import save_clip  # noqa: E402
+from ..rewards.saved_models import save_clip  # noqa: E402
 from .clip_pairs import inference_tensors, tiny_clip, tiny_clip_vision  # noqa: E402
 
 
@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scorers(folder: Path) -> dict[str, Any]:
-    return {"transformers": load_scorer(folder), "comfyui": scorer_from_clip_and_vision(tiny_clip(), tiny_clip_vision())}
+    return {"transformers": load_reward(folder), "comfyui": reward_from_clip_and_vision(tiny_clip(), tiny_clip_vision())}
 
 
 def photographs(batch: int = 2) -> torch.Tensor:
@@ -49,7 +49,7 @@ def test_gradient_in_any_mode(folder: Path, kind: str, loaded_in_inference_mode:
             inference_tensors(scorer._image_patcher.model)
             inference_tensors(scorer._text_patcher.model)
         text = scorer.encode_text(["a red circle"])
-    assert isinstance(scorer, ImageTextEncoder)
+    assert isinstance(scorer, TextImageEncoder)
     assert not text.is_inference()
     images = photographs().requires_grad_()
     with torch.inference_mode(), torch.inference_mode(False):
@@ -127,7 +127,7 @@ def test_with_little_memory_the_same_gradient_comes_in_parts(
 
 def test_vectors_are_comfyuis_own() -> None:
     clip, vision = tiny_clip(), tiny_clip_vision()
-    scorer = scorer_from_clip_and_vision(clip, vision)
+    scorer = reward_from_clip_and_vision(clip, vision)
     prompts = ["a red circle", "a photograph of a cat (sleeping)"]
     theirs = torch.cat([clip.encode_from_tokens(clip.tokenize(prompt, disable_weights=True), return_pooled=True)[1] for prompt in prompts])
     torch.testing.assert_close(scorer.encode_text(prompts), torch.nn.functional.normalize(theirs, dim=-1))
@@ -147,15 +147,15 @@ def test_asking_leaves_the_clip_as_it_was() -> None:
     clip = tiny_clip()
     tokens = clip.tokenize("a cat")
     before = clip.encode_from_tokens(tokens)
-    scorer_from_clip_and_vision(clip, tiny_clip_vision()).encode_text(["a dog"])
+    reward_from_clip_and_vision(clip, tiny_clip_vision()).encode_text(["a dog"])
     torch.testing.assert_close(clip.encode_from_tokens(tokens), before)
     assert clip.cond_stage_model.clip_g.execution_device is not None  # core's own encoding leaves it set; ours must not
-    scorer_from_clip_and_vision(clip, tiny_clip_vision()).encode_text(["a dog"])
+    reward_from_clip_and_vision(clip, tiny_clip_vision()).encode_text(["a dog"])
     assert clip.cond_stage_model.clip_g.execution_device is None
 
 
 def test_words_left_out_are_named(caplog: pytest.LogCaptureFixture) -> None:
-    scorer = scorer_from_clip_and_vision(tiny_clip(), tiny_clip_vision())
+    scorer = reward_from_clip_and_vision(tiny_clip(), tiny_clip_vision())
     with caplog.at_level(logging.WARNING):
         scorer.encode_text(["red " * 75 + "square"])
     assert any("left out: square" in message for message in caplog.messages)
@@ -178,7 +178,7 @@ def _without(clip: Any, how: str) -> Any:
 )
 def test_towers_that_do_not_belong_together_are_refused(clip: Any, vision: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        scorer_from_clip_and_vision(clip(), vision())
+        reward_from_clip_and_vision(clip(), vision())
 
 
 def test_a_vision_model_without_projection_is_refused() -> None:
@@ -186,7 +186,7 @@ def test_a_vision_model_without_projection_is_refused() -> None:
     del vision.model.visual_projection
     vision.model.__dict__["visual_projection"] = lambda features: features  # what core puts there for SigLIP
     with pytest.raises(ValueError, match="no projection into a space"):
-        scorer_from_clip_and_vision(tiny_clip(), vision)
+        reward_from_clip_and_vision(tiny_clip(), vision)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,11 @@ def choice(default: str, options: Sequence[str], *, help: str) -> Any:
     return dataclasses.field(default=default, metadata={"options": tuple(options), "help": help})
 
 
+def flag(default: bool, *, help: str) -> Any:
+    """A field that is on or off."""
+    return dataclasses.field(default=default, metadata={"flag": True, "help": help})
+
+
 class Ranged:
     """Base of a dataclass with such fields. Raises ``ValueError`` for a value outside its field's range, with what was expected."""
 

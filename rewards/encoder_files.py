@@ -29,8 +29,8 @@ def load_encoder(folder: Path | str, dtype: torch.dtype = torch.float32) -> Tran
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder. A scorer is one, with config.json, model.safetensors and the tokenizer. {WHERE_FROM}")
-    config = _model_config(folder)
+        raise ValueError(f"{folder} is not a folder with config.json, model.safetensors and the tokenizer. {WHERE_FROM}")
+    config = model_config(folder)
     preprocessing = _preprocessing(folder, config["model_type"])
     tokenizer = _tokenizer(folder)
     # Ordinary tensors, also when a ComfyUI node asks from within inference mode: gradients have to pass through these weights.
@@ -57,7 +57,7 @@ def download_encoder(name: str, revision: str | None = None) -> Path:
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"The model {name!r} could not be brought from the hub ({type(error).__name__}). Check its name and the network, or put its "
-            "files into a folder in models/clip_scorers and choose that."
+            "files into a folder in models/rewards and choose that."
         ) from error
 
 
@@ -71,7 +71,7 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _model_config(folder: Path) -> dict[str, Any]:
+def model_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder} has no config.json, which says what model it is. {WHERE_FROM}")
@@ -84,7 +84,7 @@ def _model_config(folder: Path) -> dict[str, Any]:
         )
     if kind not in MODEL_TYPES:
         raise ValueError(
-            f"{folder} holds a model of the type {kind!r}. A scorer has a text and an image tower in one space: CLIP, PickScore, SigLIP."
+            f"{folder} holds a model of the type {kind!r}. One with a text and an image tower is needed: CLIP, PickScore, SigLIP."
         )
     return config
 

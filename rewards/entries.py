@@ -1,0 +1,32 @@
+"""One line of the list of rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .interface import Reward
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A kind of reward, as its file registers it.
+
+    Attributes:
+        summary: what it judges, a line.
+        where: the page of its published weights.
+        license: of those weights.
+        files: what a user puts into ``models/rewards``.
+        recognizes: whether a file or folder there is one of this kind, from names and headers alone; nothing is loaded.
+        load: makes it, on the CPU, frozen, with weights of the dtype. Raises ``ValueError`` with a sentence for a file that is not whole.
+    """
+
+    summary: str
+    where: str
+    license: str
+    files: str
+    recognizes: Callable[[Path], bool]
+    load: Callable[[Path, torch.dtype], Reward]

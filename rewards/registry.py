@@ -1,0 +1,46 @@
+"""The one list of rewards. A new one is a new file in this folder, with its name as ``NAME`` and its :class:`Entry` as ``REGISTERED``."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import torch
+
+from ..schema.registered import registered
+from .entries import Entry
+from .interface import Reward
+
+
+@functools.cache
+def available() -> dict[str, Entry]:
+    """Every kind of reward by name."""
+    return registered([str(Path(__file__).parent)], __package__)
+
+
+def recognize(path: Path) -> str | None:
+    """The name of the kind of reward that a file or folder is, or ``None``."""
+    return next((name for name, entry in available().items() if entry.recognizes(path)), None)
+
+
+def load(path: Path | str, dtype: torch.dtype = torch.float32) -> Reward:
+    """The reward in a file or folder, on the CPU, its weights frozen.
+
+    Its tensors are ordinary ones, also when a ComfyUI node asks from within inference mode: gradients have to pass through them.
+
+    Raises:
+        ValueError: for what is no reward that is known here, or not whole, with what was expected.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"{path} is not there. {known()}")
+    name = recognize(path)
+    if name is None:
+        raise ValueError(f"{path.name} is no reward that is known here. {known()}")
+    with torch.inference_mode(False), torch.no_grad():
+        return available()[name].load(path, dtype)
+
+
+def known() -> str:
+    """A sentence that lists what can be loaded."""
+    return "Known are: " + "; ".join(f"{name} ({entry.files}, from {entry.where})" for name, entry in available().items()) + "."

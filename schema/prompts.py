@@ -1,0 +1,23 @@
+"""Prompts as lists of sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def plain_prompts(prompts: Sequence[str], what: str) -> list[str]:
+    """The prompts without white space around them. Raises ``ValueError`` if one is empty; ``what`` names them."""
+    stripped = [prompt.strip() for prompt in prompts]
+    for number, prompt in enumerate(stripped, start=1):
+        if not prompt:
+            which = f"{what} {number} of {len(stripped)}" if len(stripped) > 1 else what
+            raise ValueError(f"The {which} is empty; write what the image is to show.")
+    return stripped
+
+
+def one_per_image(prompts: Sequence[str], images: int) -> list[str]:
+    """One prompt for each of ``images`` images. Raises ``ValueError`` for another number than one or that."""
+    if len(prompts) not in (1, images):
+        there = f"{images} image{'s' if images > 1 else ''}"
+        raise ValueError(f"There are {len(prompts)} prompts for {there}; give one for all images, or one for each.")
+    return [prompts[0]] * images if len(prompts) == 1 else list(prompts)

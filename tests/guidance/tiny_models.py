@@ -1,1 +1,0 @@
-"""Randomly initialized image-text models of a few thousand weights, with tokenizers made on the spot."""
