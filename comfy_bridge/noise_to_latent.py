@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..latent_optimization.autograd_mode import GradientMode
 from ..latent_optimization.checkpointed_calls import CheckpointedCalls, JacobianSchedule
+from .model_state import ModelState, RepeatableCalls
 
 # These choose their steps from the state, by comparing numbers: autograd sees the steps taken, not how they were chosen.
 APPROXIMATE = frozenset({"dpm_adaptive_function", "sample_dpm_adaptive"})
@@ -38,9 +39,11 @@ class NoiseToLatent:
         before_call: run before each model call and each recomputation of one.
         both: return both latents of a sampler with a coupled pair, ``(B, 2, ...)``; only for samplers with ``sample_both``.
         random_state: what the global generators are set to before each run; as they are now where ``None``.
+        model_state: what the model remembers is set to before each run; as it is now where ``None``.
 
     Attributes:
         sampler, model, sigmas, extra_args, latent_image, denoise_mask: as given.
+        model_state: as given, or as it was when this was made.
         calls: model calls of all runs so far, without recomputations.
     """
 
@@ -59,6 +62,7 @@ class NoiseToLatent:
         before_call: Callable[[], None] | None = None,
         both: bool = False,
         random_state: RandomState | None = None,
+        model_state: ModelState | None = None,
     ) -> None:
         self.sampler, self.model, self.sigmas, self.extra_args = sampler, model, sigmas, extra_args
         self.latent_image, self.denoise_mask = latent_image, denoise_mask
@@ -67,6 +71,7 @@ class NoiseToLatent:
         self._before_call = before_call
         self._both = both
         self._random_state = random_state or RandomState(sigmas.device)
+        self.model_state = model_state or ModelState(model, sampler, extra_args)
         self._calls_per_run: int | None = None
         self.calls = 0
 
@@ -82,7 +87,7 @@ class NoiseToLatent:
 
     def plain(self, noise: Tensor, callback: Callable[..., None] | None = None, disable_pbar: bool = True) -> Tensor:
         """Run the sampler exactly as ComfyUI would have, without any of our machinery in between. The calls are not counted."""
-        self._random_state.restore()
+        self._begin()
         return self.sampler.sample(  # type: ignore[call-arg]
             self.model, self.sigmas, self.extra_args, callback, noise, self.latent_image, self.denoise_mask, disable_pbar
         )
@@ -92,7 +97,7 @@ class NoiseToLatent:
 
         Call it outside inference mode. Draws the same random numbers each time, also where a sampler uses the global generators.
         """
-        self._random_state.restore()
+        self._begin()
         if not noise.requires_grad:
             counted = _Counted(self.model, self._before_call)
             with torch.no_grad():
@@ -101,7 +106,7 @@ class NoiseToLatent:
             return latent.clone() if latent.is_inference() else latent
         mode = GradientMode(keep_history=True, copy_constants=self._copy_constants)
         calls = CheckpointedCalls(
-            self.model,
+            RepeatableCalls(self.model, self.model_state),
             self._schedule,
             self._expected_calls(noise),
             mode,
@@ -109,9 +114,13 @@ class NoiseToLatent:
             use_checkpoint=self._use_checkpoint,
         )
         with torch.enable_grad(), mode:
-            latent = self._sample(calls, noise.clone())  # a clone, since a leaf may not be written to
+            latent = self._sample(RepeatableCalls.outside(calls), noise.clone())  # a clone, since a leaf may not be written to
         self._finished(calls.calls)
         return latent
+
+    def _begin(self) -> None:
+        self._random_state.restore()
+        self.model_state.restore()
 
     def _finished(self, calls: int) -> None:
         self.calls += calls
