@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from ..latent_optimization.reversible import invert as run_backwards
 from ..latent_optimization.reversible.chain import end_pair
 from ..latent_optimization.reversible.expected_error import expected_error
+from .model_state import ModelState
 from .reversible_samplers import ReversibleRun, ReversibleSampler, plan_for, warning_for
 from .sgool_sampler import SGOOLSampler
 
@@ -123,6 +124,7 @@ class _Backwards(comfy.samplers.Sampler):
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
+        ModelState(model_wrap, extra_args).check_reversible()
         begun = ReversibleRun(self.sampler, model_wrap, sigmas, extra_args, latent_image, latent_image)
         begun.prepare(noise)
         zero, one = (begun.scaled(value) for value in (torch.zeros_like(latent_image), torch.ones_like(latent_image)))

@@ -28,7 +28,7 @@ _OWN_BUSINESS = ("comfy.utils", "comfy.model_management", "comfy.multigpu", "com
 TOLERANCE = 0.02
 DIFFERS = (
     "The latent is not what {sampler} makes of the returned noise by itself: they differ by {percent:.0f} % of the latent's size. The model "
-    "keeps something between calls that could not be put back ({names}); leave out the node that patches it this way."
+    "keeps something between calls ({names}) that could not all be put back; leave out the node that patches it this way."
 )
 REFUSED = (
     "This model keeps something from one call to the next ({names}), and a reversible sampler makes its calls again in the reverse order. "
@@ -68,6 +68,17 @@ class ModelState:
     def changes_weights(self) -> bool:
         """Whether weights are written to within a call, for one conditioning after another: backward needs what they were."""
         return any(isinstance(thing, comfy.hooks.WeightHook) for thing in self._start.objects)
+
+    def check_reversible(self) -> None:
+        """Raise ``ValueError``, before a call is made, for a model whose calls cannot be made in the reverse order."""
+        if self.known:
+            raise ValueError(REFUSED.format(names=", ".join(self.known)))
+
+    def difference(self, latent: Tensor, alone: Tensor, sampler: str) -> str | None:
+        """What to say about a ``latent (B, ...)`` that is to be what the sampler makes of its noise ``alone``; ``None`` if it is."""
+        latent, alone = latent.float(), alone.float().to(latent.device)
+        share = float((latent - alone).norm() / alone.norm().clamp_min(1e-12))
+        return None if share <= TOLERANCE else DIFFERS.format(sampler=sampler, percent=100 * share, names=", ".join(self.names))
 
     def restore(self) -> None:
         """Begin a run, or end the last one: as it was when this was made."""
@@ -146,12 +157,6 @@ class _Labeled:
 
 class _Label(list[Any]):
     """A list that nobody copies with the containers around it."""
-
-
-def difference(latent: Tensor, alone: Tensor) -> float:
-    """The root mean square of the difference, as a share of that of ``alone``."""
-    latent, alone = latent.float(), alone.float().to(latent.device)
-    return float((latent - alone).norm() / alone.norm().clamp_min(1e-12))
 
 
 def _skipped(thing: Any) -> bool:

@@ -18,6 +18,7 @@ from ..latent_optimization.optimize import Result, optimize
 from ..latent_optimization.recorder import Progress, Recorder
 from ..latent_optimization.settings import Settings
 from . import memory
+from .model_state import ModelState
 from .noise_to_latent import NoiseToLatent
 from .preview import to_preview
 from .vae import decode_with_grad
@@ -31,12 +32,21 @@ class Optimization:
         run: makes the sampler's run; takes ``before_call`` and ``copy_constants``, see :class:`NoiseToLatent`.
         objective: judges images.
         vae: decodes latents.
+        state: what the model remembers between calls, put back when the attempt ends.
         fine: checkpoint each block of the model as well as each call.
         scores_both: the run returns coupled pairs ``(B, 2, ...)``, whose losses are averaged.
     """
 
     def __init__(
-        self, model_wrap: Any, run: Callable[..., NoiseToLatent], objective: Objective, vae: Any, *, fine: bool, scores_both: bool
+        self,
+        model_wrap: Any,
+        run: Callable[..., NoiseToLatent],
+        objective: Objective,
+        vae: Any,
+        *,
+        state: ModelState,
+        fine: bool,
+        scores_both: bool,
     ) -> None:
         self._base_model = model_wrap.inner_model
         self._patcher = model_wrap.model_patcher
@@ -44,7 +54,8 @@ class Optimization:
         self._objective, self._vae = objective, vae
         self._fine, self._scores_both = fine, scores_both
         is_dynamic = getattr(self._patcher, "is_dynamic", None)
-        copy_constants = bool(is_dynamic is not None and is_dynamic())
+        self._state = state
+        copy_constants = state.changes_weights or bool(is_dynamic is not None and is_dynamic())
         self._run = run(before_call=self._before_call, copy_constants=copy_constants)
         self._as_inference = torch.is_inference_mode_enabled()
         self._models_may_be_elsewhere = True  # loaded for a forward pass: ask again, with what backward needs
@@ -59,7 +70,9 @@ class Optimization:
         self._batch_size = len(noise)
         self._reserve = memory.estimate(self._base_model, noise.shape, self._fine)
         network = getattr(self._base_model, "diffusion_model", None)
-        blocks = checkpointed_blocks(network) if self._fine and network is not None else contextlib.nullcontext()
+        # Not where weights change within a call: a block computed again in backward would find those of the call's end.
+        by_block = self._fine and network is not None and not self._state.changes_weights
+        blocks = checkpointed_blocks(network) if by_block else contextlib.nullcontext()
         recorder = Recorder(self._on_progress, lambda: self._run.calls)
         self._objective.begin()
         try:
@@ -71,6 +84,7 @@ class Optimization:
             self._images.clear()
             self._last_decoded = None
             memory.load(self._models, 0, self._as_inference)
+            self._state.restore()
 
     def _generate(self, noise: Tensor) -> Tensor:
         self._calls_now = 0

@@ -17,6 +17,7 @@ from ..latent_optimization.history import History
 from ..latent_optimization.optimize import Result
 from ..latent_optimization.presets import Preset
 from . import procedure
+from .model_state import ModelState
 from .noise_to_latent import NoiseToLatent, RandomState, gradient_is_approximate
 from .optimization import Optimization
 from .outcome import Outcome, Outcomes
@@ -97,12 +98,12 @@ class SGOOLSampler(comfy.samplers.Sampler):
         disable_pbar: bool = False,
     ) -> Tensor:
         """What ComfyUI calls; returns the latent in the model's space, as any sampler does. What else there is goes to ``outcomes``."""
-        random_state = RandomState(sigmas.device)
+        random_state, state = RandomState(sigmas.device), ModelState(model_wrap, self.sampler, extra_args)
 
         def run(**options: Any) -> NoiseToLatent:
             arguments = (self.sampler, model_wrap, sigmas, extra_args, latent_image, denoise_mask)
-            both, schedule = self._scores_both, self.preset.jacobian
-            return NoiseToLatent(*arguments, schedule=schedule, both=both, random_state=random_state, **options)
+            options |= {"both": self._scores_both, "random_state": random_state, "model_state": state}
+            return NoiseToLatent(*arguments, schedule=self.preset.jacobian, **options)
 
         if not self.optimizes or len(sigmas) < 2:
             latent = run().plain(noise, callback, disable_pbar)
@@ -110,7 +111,9 @@ class SGOOLSampler(comfy.samplers.Sampler):
             self.outcomes.add(model_wrap, latent, Outcome(_kept(noise), nothing, [*self._remarks, "Nothing was optimized."]))
             return latent
         check_fits(model_wrap, noise, self.vae)
-        result = self._optimized(model_wrap, run, noise)
+        if self.preset.settings.iterations and hasattr(self.sampler, "sample_both"):
+            state.check_reversible()
+        result = self._optimized(model_wrap, run, noise, state)
         latent = result.latent[:, 0] if self._scores_both else result.latent
         messages = [*self._remarks, *self._messages(model_wrap, len(sigmas) - 1), *result.messages]
         if self._wants_salient_part and not any("salient" in row.parts for row in result.history.rows):
@@ -122,6 +125,12 @@ class SGOOLSampler(comfy.samplers.Sampler):
             messages.append(LAST_RUN)
         elif callback is not None:  # at sigma 0 the latent is the denoised image
             callback(len(sigmas) - 2, latent, latent, len(sigmas) - 1)
+        if state.names:  # something is remembered between calls: was all of it put back?
+            alone = run().plain(result.noise)
+            result.history.cost.sampler_runs += 1
+            state.restore()
+            differs = state.difference(latent, alone, procedure.sampler_name(self.sampler))
+            messages += [] if differs is None else [differs]
         for message in messages:
             logging.info("SGOOL: %s", message)
         self.outcomes.add(model_wrap, latent, Outcome(_kept(result.noise), result.history, messages))
@@ -143,11 +152,12 @@ class SGOOLSampler(comfy.samplers.Sampler):
             said += [] if differs is None else [differs]
         return said
 
-    def _optimized(self, model_wrap: Any, run: Callable[..., NoiseToLatent], noise: Tensor) -> Result:
+    def _optimized(self, model_wrap: Any, run: Callable[..., NoiseToLatent], noise: Tensor, state: ModelState) -> Result:
         """The result of the run; where memory does not suffice, of a second one with each block checkpointed."""
         assert self.objective is not None
         for fine in (False, True):
-            attempt = Optimization(model_wrap, run, self.objective, self.vae, fine=fine, scores_both=self._scores_both)
+            options: dict[str, Any] = {"state": state, "fine": fine, "scores_both": self._scores_both}
+            attempt = Optimization(model_wrap, run, self.objective, self.vae, **options)
             try:
                 return attempt.execute(noise, self.preset.settings)
             except Exception as error:
