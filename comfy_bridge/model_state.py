@@ -1,8 +1,8 @@
 """What a patched model remembers from one call to the next, so that every run and every recomputed call finds what it found first.
 
-ComfyUI samples once, in order of falling sigma, and several of its nodes count on that: LoRA hooks go through their keyframes, EasyCache and
-LazyCache skip calls by what the last ones changed, APG adds up its guidance. An optimization samples many times, and backward makes calls
-again in the reverse order. So what a model remembers is noted before each call, and put back before that call is made again.
+ComfyUI samples once, in order of falling sigma, and several of its nodes count on that: LoRA hooks go through their keyframes, EasyCache
+and LazyCache skip calls by what the last ones changed, APG adds up its guidance. An optimization samples many times, and backward makes
+calls again in the reverse order. So what a model remembers is noted before each call, and put back before that call is made again.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _OWN_BUSINESS = ("comfy.utils", "comfy.model_management", "comfy.multigpu", "com
 # More than that, relative to the latent itself, is no rounding: gradients use other kernels than plain sampling does.
 TOLERANCE = 0.02
 DIFFERS = (
-    "The latent is not what {sampler} makes of the returned noise by itself: they differ by {percent:.0f} % of the latent's size. The model "
-    "keeps something between calls ({names}) that could not all be put back; leave out the node that patches it this way."
+    "The latent is not what {sampler} makes of the returned noise by itself: they differ by {percent:.0f} % of the latent's size. The "
+    "model keeps something between calls ({names}) that could not all be put back; leave out the node that patches it this way."
 )
 REFUSED = (
     "This model keeps something from one call to the next ({names}), and a reversible sampler makes its calls again in the reverse order. "

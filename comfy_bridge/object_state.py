@@ -1,8 +1,8 @@
 """What Python objects hold, noted and put back: closures, attributes, lists, dicts and generators, wherever they can be reached from.
 
 Nodes that patch a model keep what they remember from one call to the next in ordinary Python: a variable of an enclosing function
-(``nonlocal``), an attribute of an object in ``transformer_options``, an entry of a dict. None of them can be asked for it, but all of it can
-be found by following references from where the nodes were hung up.
+(``nonlocal``), an attribute of an object in ``transformer_options``, an entry of a dict. None of them can be asked for it, but all of it
+can be found by following references from the model and its options. Not found: variables of modules, ``__slots__``.
 """
 
 from __future__ import annotations
@@ -20,10 +20,34 @@ from torch import Tensor, nn
 
 # Modules whose objects are nobody's memory of a run: the server, threads, progress bars and libraries. By the first name of the path.
 OTHERS = frozenset(
-    "aiohttp app asyncio comfy_api comfy_execution concurrent contextvars execution inspect io logging numpy pathlib PIL queue re server "
-    "threading torch tqdm transformers uuid weakref".split()
+    {
+        "aiohttp",
+        "app",
+        "asyncio",
+        "comfy_api",
+        "comfy_execution",
+        "concurrent",
+        "contextvars",
+        "execution",
+        "inspect",
+        "io",
+        "logging",
+        "numpy",
+        "pathlib",
+        "PIL",
+        "queue",
+        "re",
+        "server",
+        "threading",
+        "torch",
+        "tqdm",
+        "transformers",
+        "uuid",
+        "weakref",
+    }
 )
 _LEAVES = (Tensor, nn.Module, type, types.ModuleType, str, bytes, int, float, complex, enum.Enum, type(None))
+_FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 _MISSING = object()
 Names = list[str]
 
@@ -132,9 +156,7 @@ def _same_leaf(one: Any, other: Any) -> bool:
     return isinstance(one, Tensor) and one.dtype == torch.uint8 and isinstance(other, Tensor) and torch.equal(one, other)
 
 
-def _reached(
-    roots: Sequence[tuple[str, Any]], skipped: Callable[[Any], bool], ignored: frozenset[str]
-) -> tuple[list[Any], list[_Place]]:
+def _reached(roots: Sequence[tuple[str, Any]], skipped: Callable[[Any], bool], ignored: frozenset[str]) -> tuple[list[Any], list[_Place]]:
     """Everything that can be reached, and what of it can change. Not recursive: chains of wrappers may be long."""
     seen: dict[int, Any] = {}  # with the things themselves, so that no id is given to another one meanwhile
     places: list[_Place] = []
@@ -161,7 +183,7 @@ def _place(owner: str, thing: Any, ignored: frozenset[str]) -> _Place | None:
     if isinstance(thing, types.CellType):
         return _Place(owner, _content(thing), lambda: _content(thing), lambda held: _fill(thing, held))
     if isinstance(thing, torch.Generator):
-        return _Place(owner, thing.get_state(), thing.get_state, lambda held: thing.set_state(held) and None)
+        return _Place(owner, thing.get_state(), thing.get_state, lambda held: _set_state(thing, held))
     if isinstance(thing, random.Random):
         return _Place(owner, thing.getstate(), thing.getstate, thing.setstate)
     return None
@@ -188,16 +210,24 @@ def _inside(owner: str, thing: Any, ignored: frozenset[str]) -> list[tuple[str, 
         return [(owner, value) for value in thing]
     if isinstance(thing, types.CellType):
         return [(owner, _content(thing))]
-    if isinstance(thing, types.FunctionType):
-        owner = thing.__qualname__.split(".")[0]
-        return [(owner, value) for value in (*(thing.__closure__ or ()), thing.__defaults__, thing.__kwdefaults__, vars(thing))]
+    if isinstance(thing, _FUNCTIONS):
+        return _inside_function(owner, thing)
+    if type(thing).__module__.split(".")[0] in OTHERS or not isinstance(getattr(thing, "__dict__", None), dict):
+        return []
+    return [(type(thing).__name__, vars(thing))]
+
+
+def _inside_function(owner: str, thing: Any) -> list[tuple[str, Any]]:
     if isinstance(thing, types.MethodType):
         return [(owner, thing.__self__), (owner, thing.__func__)]
     if isinstance(thing, functools.partial):
         return [(owner, thing.func), (owner, thing.args), (owner, thing.keywords)]
-    if type(thing).__module__.split(".")[0] in OTHERS or not isinstance(getattr(thing, "__dict__", None), dict):
-        return []
-    return [(type(thing).__name__, vars(thing))]
+    made_in = thing.__qualname__.split(".")[0]
+    return [(made_in, value) for value in (*(thing.__closure__ or ()), thing.__defaults__, thing.__kwdefaults__, vars(thing))]
+
+
+def _set_state(generator: torch.Generator, state: Tensor) -> None:
+    generator.set_state(state)
 
 
 def _content(cell: types.CellType) -> Any:

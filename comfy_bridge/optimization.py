@@ -71,8 +71,8 @@ class Optimization:
         self._reserve = memory.estimate(self._base_model, noise.shape, self._fine)
         network = getattr(self._base_model, "diffusion_model", None)
         # Not where weights change within a call: a block computed again in backward would find those of the call's end.
-        by_block = self._fine and network is not None and not self._state.changes_weights
-        blocks = checkpointed_blocks(network) if by_block else contextlib.nullcontext()
+        by_block = self._fine and not self._state.changes_weights
+        blocks = checkpointed_blocks(network) if by_block and network is not None else contextlib.nullcontext()
         recorder = Recorder(self._on_progress, lambda: self._run.calls)
         self._objective.begin()
         try:
