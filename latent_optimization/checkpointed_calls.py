@@ -19,7 +19,7 @@ from .blocks import blocks_of, checkpointed_blocks
 from .recomputation import recompute_in_backward
 from .saved_tensors import learned_of, store_activations, with_views_that_can_be_written
 
-__all__ = ["CHOICES", "CheckpointedCalls", "JacobianSchedule", "State", "blocks_of", "checkpointed_blocks"]
+__all__ = ["CHOICES", "CheckpointedCalls", "JacobianSchedule", "State", "blocks_of", "checkpointed_blocks", "differentiable_call"]
 
 CHOICES = ("all", "last", "every")
 # Called before a model call: notes what the model keeps between calls. What it returns makes a context in which that is as it was then.
@@ -116,7 +116,7 @@ class CheckpointedCalls:
             def recorded() -> Tensor:
                 call = self._repeatable()
                 if use_checkpoint:
-                    return recompute_in_backward(call, (x, args, kwargs))  # type: ignore[no-any-return]
+                    return recompute_in_backward(call, (x, args, kwargs), copy_arguments=True)  # type: ignore[no-any-return]
                 kind = (x.shape, x.dtype)
                 return store_activations(lambda: call(x, args, kwargs), self._learned, kind).clone()  # type: ignore[no-any-return]
 
@@ -152,6 +152,29 @@ class CheckpointedCalls:
         with torch.no_grad():
             result = self._model(x.detach(), *args, **kwargs)
         return result.clone() if result.is_inference() else result
+
+
+def differentiable_call(function: Callable[[Tensor], Tensor], x: Tensor, model: Any) -> Tensor:
+    """``function(x)`` with its activations stored, under a :class:`GradientMode`; its gradient is right whatever it writes to.
+
+    Args:
+        function: has to do the same each time: it may be called again.
+        x: of any shape; ``function`` gets a copy.
+        model: what is remembered belongs to this (see :func:`~.saved_tensors.learned_of`).
+    """
+    learned = learned_of(model)
+
+    def recorded() -> Tensor:
+        single_views = learned.single_views
+
+        def call() -> Tensor:
+            with torch.inference_mode(False), GradientMode(single_views=single_views):
+                return function(x.clone())
+
+        return store_activations(call, learned, (x.shape, x.dtype)).clone()  # type: ignore[no-any-return]
+
+    with torch.enable_grad():
+        return with_views_that_can_be_written(recorded, learned)  # type: ignore[no-any-return]
 
 
 def _own_copy(value: Any) -> Any:

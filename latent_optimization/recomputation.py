@@ -68,14 +68,14 @@ class _SaveInputs(torch.autograd.Function):
 class _Arguments:
     """A call's arguments, to be had again as they were."""
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], seen_as: Callable[[Tensor], Tensor] | None) -> None:
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any], seen_as: Callable[[Tensor], Tensor] | None, copied: bool) -> None:
         self.tensors: list[Tensor] = []
         self._seen_as = seen_as
         self._layout = map_tensors((args, kwargs), self._slot)
         self._versions = [version_of(tensor) for tensor in self.tensors]
         self._places = [(_memory(t), t.size(), t.stride(), t.storage_offset(), t.requires_grad) for t in self.tensors]
         anchor = torch.empty(0, requires_grad=True)
-        self._saver = _SaveInputs.apply(anchor, *self.tensors)
+        self._saver = _SaveInputs.apply(anchor, *(tensor.clone() if copied else tensor for tensor in self.tensors))
         self.tensors = []
         self.written: set[int] = set()
 
@@ -208,6 +208,7 @@ def recompute_in_backward(
     *,
     again: Callable[..., Any] | None = None,
     seen_as: Callable[[Tensor], Tensor] | None = None,
+    copy_arguments: bool = False,
 ) -> Any:
     """Call ``function(*args, **kwargs)`` with autograd on, keeping its arguments instead of its activations.
 
@@ -216,6 +217,8 @@ def recompute_in_backward(
         args: lists, tuples and dicts of anything; tensors among them are kept by autograd and may have history.
         kwargs: as ``args``.
         again: what is run in backward, perhaps on another thread, where it may count on nothing that surrounds it; else ``function`` is.
+        copy_arguments: keep copies of the tensors among the arguments, for those that are written to after the call (a cache that the
+            next call goes on with).
         seen_as: what stands for an inference tensor among the arguments, which autograd can not keep; without it these are only held.
 
     Raises:
@@ -223,7 +226,7 @@ def recompute_in_backward(
     """
     kwargs = kwargs or {}
     with torch.enable_grad():
-        frame = _Frame(again or function, _Arguments(args, kwargs, seen_as))
+        frame = _Frame(again or function, _Arguments(args, kwargs, seen_as, copy_arguments))
         with saved_tensors_hooks(frame.save, frame.load):
             result = function(*args, **kwargs)
     frame.close()

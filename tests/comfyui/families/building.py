@@ -37,9 +37,7 @@ def fill(module: nn.Module, seed: int) -> None:
         if parameter.ndim > 1 and not name.endswith(("scale_shift_table", "modulation", "scale")):
             values = values * (1.0 / math.sqrt(parameter[0].numel()))
         else:
-            values = values * 0.1 + (
-                1.0 if name.endswith(("norm.weight", "scale", "gamma")) or ("norm" in name and name.endswith("weight")) else 0.0
-            )
+            values = values * 0.1 + (1.0 if name.endswith(("weight", "scale", "gamma")) else 0.0)
         parameter.data = values.to(parameter.dtype)
 
 
