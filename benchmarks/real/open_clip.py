@@ -1,4 +1,4 @@
-"""A CLIP that open_clip saved, such as HPS v2, as a folder that transformers (and Load CLIP Scorer) reads.
+"""A CLIP that open_clip saved, such as HPS v2, as a folder that transformers (and Load Reward) reads.
 
 Both formats hold the same numbers; only names differ, three matrices are one, and two projections are transposed.
 """
