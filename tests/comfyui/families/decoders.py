@@ -22,7 +22,16 @@ from torch import nn
 
 from .building import fill
 
-KL = {"double_z": True, "resolution": 32, "in_channels": 3, "out_ch": 3, "ch": 32, "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}
+KL = {
+    "double_z": True,
+    "resolution": 32,
+    "in_channels": 3,
+    "out_ch": 3,
+    "ch": 32,
+    "num_res_blocks": 1,
+    "attn_resolutions": [],
+    "dropout": 0.0,
+}
 REGULARIZER = {"target": "comfy.ldm.models.autoencoder.DiagonalGaussianRegularizer"}
 HUNYUAN = {"in_channels": 3, "out_channels": 3, "num_res_blocks": 1, "downsample_match_channel": True, "upsample_match_channel": True}
 LTX: dict[str, Any] = {
@@ -51,7 +60,9 @@ class Decoder:
     video: bool = False
 
 
-def engine(decoder: str, config: dict[str, Any], encoder: str = "comfy.ldm.modules.diffusionmodules.model.Encoder", **more: Any) -> nn.Module:
+def engine(
+    decoder: str, config: dict[str, Any], encoder: str = "comfy.ldm.modules.diffusionmodules.model.Encoder", **more: Any
+) -> nn.Module:
     return AutoencodingEngine(
         regularizer_config=REGULARIZER,
         encoder_config={"target": encoder, "params": config},
@@ -69,7 +80,14 @@ def hunyuan(file: str, channels: list[int], z: int, **changes: Any) -> nn.Module
 
 
 def wan(module: Any, **changes: Any) -> nn.Module:
-    config = {"z_dim": 4, "dim_mult": [1, 2, 2], "num_res_blocks": 1, "attn_scales": [], "temperal_downsample": [False, True], "dropout": 0.0}
+    config = {
+        "z_dim": 4,
+        "dim_mult": [1, 2, 2],
+        "num_res_blocks": 1,
+        "attn_scales": [],
+        "temperal_downsample": [False, True],
+        "dropout": 0.0,
+    }
     return module.WanVAE(**{**config, **changes})
 
 
