@@ -1,4 +1,4 @@
-"""Prints docs/model-families.md's table: gradients of every model class against the uncheckpointed gradient.
+"""Prints a table for people: gradients of every model class against the uncheckpointed gradient.
 
     python run.py python tests/comfyui/families/table.py [NAME...]
 
@@ -39,9 +39,9 @@ def block_by_block(run: NoiseToLatent, noise: Tensor) -> tuple[Tensor, int]:
 def small(run: NoiseToLatent, noise: Tensor) -> list[str]:
     expected = reference(run, noise)
     recomputed = relative(gradient(run, noise), expected)
-    run.use_checkpoint = False
+    run._use_checkpoint = False
     stored = relative(gradient(run, noise), expected)
-    run.use_checkpoint = True
+    run._use_checkpoint = True
     blocks, count = block_by_block(run, noise)
     return [f"{recomputed:.0e}", f"{stored:.0e}", f"{relative(blocks, expected):.0e}", str(count)]
 
