@@ -9,7 +9,7 @@ from typing import Any
 import comfy.model_management
 import torch
 
-from . import differentiable_kernels  # noqa: F401  (gradients need what it registers)
+from . import differentiable_kernels, quantized  # noqa: F401  (gradients need what the first one registers)
 
 # Core's estimates are for a forward pass. What backward keeps of one checkpointed call, in such estimates, as measured on SD 1.5's UNet at
 # 64 x 64 latents in float32: 1.6 GB of activations against an estimate of 0.17 GB, and 0.4 GB with each block checkpointed as well.
@@ -32,7 +32,7 @@ def gradient_settings(patcher: Any, fine: bool) -> Iterator[None]:
     try:
         management.in_training = True
         management.NUM_STREAMS = 0
-        with _constant_free_memory(patcher, fine):
+        with _constant_free_memory(patcher, fine), quantized.differentiable_layers():
             yield
     finally:
         management.in_training = training

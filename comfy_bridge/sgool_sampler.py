@@ -21,6 +21,7 @@ from .model_state import ModelState
 from .noise_to_latent import NoiseToLatent, RandomState, gradient_is_approximate
 from .optimization import Optimization
 from .outcome import Outcome, Outcomes
+from .suitability import check_noise_is_used, decoded_channels
 from .vae import NO_VAE, check_vae
 
 APPROXIMATE = (
@@ -198,7 +199,8 @@ def check_fits(model_wrap: Any, noise: Tensor, vae: Any) -> None:
             f"The latent has {noise.shape[1]} channels, but this model's latents have {channels}: it is of another model. "
             "Encode the image with the VAE of this model (VAE Encode), or connect an empty latent."
         )
-    check_vae(vae, channels)
+    check_noise_is_used(model_wrap.inner_model, noise)
+    check_vae(vae, decoded_channels(model_wrap.inner_model, noise))
 
 
 def _kept(noise: Tensor) -> Tensor:

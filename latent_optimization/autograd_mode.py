@@ -134,6 +134,9 @@ class GradientMode(TorchFunctionMode):
                 return args[0]
             if func in _TO_NUMBERS:
                 return func(args[0].detach(), *args[1:], **kwargs)
+            result = kernels.answered(func, args, kwargs)
+            if result is not NotImplemented:
+                return result
             args, kwargs = self._prepared(name, args, kwargs)
             if "out" in kwargs:
                 return self._written_to_out(func, args, kwargs)

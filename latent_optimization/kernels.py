@@ -18,6 +18,9 @@ _OWN = frozenset({"aten", "prim", "prims", "_c10d_functional", "quantized", "tor
 _equivalents: dict[str, Callable[..., Any]] = {}
 
 
+_answers: dict[Any, Callable[..., Any]] = {}
+
+
 class NoBackwardError(RuntimeError):
     """A kernel on the way from the noise to the image has no backward."""
 
@@ -25,6 +28,20 @@ class NoBackwardError(RuntimeError):
 def register_equivalent(name: str, function: Callable[..., Any]) -> None:
     """Let ``function``, of ordinary operations, answer the operation ``name`` ("extension::operation") where gradients are wanted."""
     _equivalents[name] = function
+
+
+def register_answer(function: Callable[..., Any], answer: Callable[..., Any]) -> None:
+    """Ask ``answer(*args, **kwargs)`` before the torch function ``function`` is called; ``NotImplemented`` leaves it to that.
+
+    For weights of tensor subclasses, which only the one who knows them can differentiate past.
+    """
+    _answers[function] = answer
+
+
+def answered(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What an answer registered for ``function`` returns, else ``NotImplemented``."""
+    answer = _answers.get(function)
+    return NotImplemented if answer is None else answer(*args, **kwargs)
 
 
 def differentiable(operator: Any, with_history: bool) -> Callable[..., Any]:

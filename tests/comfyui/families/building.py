@@ -39,6 +39,9 @@ def fill(module: nn.Module, seed: int) -> None:
         else:
             values = values * 0.1 + (1.0 if name.endswith(("weight", "scale", "gamma")) else 0.0)
         parameter.data = values.to(parameter.dtype)
+    for name, buffer in module.named_buffers():
+        if name.endswith("pos_embed"):  # which core reads from the file
+            buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.1)
 
 
 def build(name: str, deep: bool = False, dtype: torch.dtype = torch.float32, seed: int = 0) -> comfy.model_patcher.ModelPatcher:
@@ -119,12 +122,12 @@ class Probe(comfy.samplers.Sampler):
         return noise
 
 
-def through_guider(name: str, model: Any, action: Callable[[NoiseToLatent, Tensor], Any], batch: int = 1) -> Any:
-    """What ``action`` finds when core's CFGGuider samples 2 steps of Euler with a guidance scale of 2."""
+def through_guider(name: str, model: Any, action: Callable[[NoiseToLatent, Tensor], Any], batch: int = 1, cfg: float = 2.0) -> Any:
+    """What ``action`` finds when core's CFGGuider samples 2 steps of Euler with guidance."""
     family, probe = FAMILIES[name], Probe(action)
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(conditioning(family, 1), conditioning(family, 2))
-    guider.set_cfg(2.0)
+    guider.set_cfg(cfg)
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", 2)
     shape = latent_shape(name, model, batch)
     guider.sample(seeded(shape, 0), torch.zeros(shape), probe, sigmas, None, seed=5)
@@ -139,6 +142,17 @@ def gradient(run: NoiseToLatent, noise: Tensor) -> Tensor:
     leaf = noise.clone().requires_grad_()
     latent = run(leaf)
     return torch.autograd.grad((latent.float() * slope_weights(latent.float())).sum(), leaf)[0]
+
+
+@contextmanager
+def activations_stored(run: NoiseToLatent) -> Iterator[None]:
+    """Within the context, calls keep their activations instead of recomputing them."""
+    assert run._use_checkpoint
+    run._use_checkpoint = False
+    try:
+        yield
+    finally:
+        run._use_checkpoint = True
 
 
 @contextmanager

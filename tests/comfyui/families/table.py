@@ -1,4 +1,4 @@
-"""Prints a table for people: gradients of every model class against the uncheckpointed gradient.
+"""Prints docs/model-families.md's table: gradients of every model class against the uncheckpointed gradient.
 
     python run.py python tests/comfyui/families/table.py [NAME...]
 
@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
-from comfyui.families.building import build, gradient, reference, slope_weights, through_guider
+from comfyui.families.building import activations_stored, build, gradient, reference, slope_weights, through_guider
 from comfyui.families.configurations import FAMILIES, NOT_IMAGES, NOT_MEASURED
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.latent_optimization.checkpointed_calls import checkpointed_blocks
@@ -39,9 +39,8 @@ def block_by_block(run: NoiseToLatent, noise: Tensor) -> tuple[Tensor, int]:
 def small(run: NoiseToLatent, noise: Tensor) -> list[str]:
     expected = reference(run, noise)
     recomputed = relative(gradient(run, noise), expected)
-    run._use_checkpoint = False
-    stored = relative(gradient(run, noise), expected)
-    run._use_checkpoint = True
+    with activations_stored(run):
+        stored = relative(gradient(run, noise), expected)
     blocks, count = block_by_block(run, noise)
     return [f"{recomputed:.0e}", f"{stored:.0e}", f"{relative(blocks, expected):.0e}", str(count)]
 

@@ -14,7 +14,7 @@ from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.latent_optimization.checkpointed_calls import checkpointed_blocks
 from torch import Tensor
 
-from .building import CLASSES, build, gradient, reference, slope_weights, through_guider
+from .building import CLASSES, activations_stored, build, gradient, reference, slope_weights, through_guider
 from .configurations import FAMILIES, NOT_IMAGES, NOT_MEASURED
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
@@ -31,6 +31,9 @@ def errors(run: NoiseToLatent, noise: Tensor) -> dict[str, float]:
     assert torch.isfinite(expected).all()
     assert expected.abs().sum() > 0
     found = {"each call recomputed": relative(gradient(run, noise), expected)}
+    with activations_stored(run):
+        found["activations stored"] = relative(gradient(run, noise), expected)
+        found["activations stored, again"] = relative(gradient(run, noise), expected)
     with checkpointed_blocks(run.model.inner_model.diffusion_model) as count:
         assert count > 0
         found["each block recomputed"] = relative(gradient(run, noise), expected)

@@ -1,0 +1,31 @@
+"""Whether a model can be optimized for at all, seen before anything is computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def decoded_channels(base_model: Any, noise: Tensor) -> int:
+    """Channels of what the VAE gets, where the sampler's latent has the shape of ``noise``.
+
+    They differ where the model's latent format rearranges: HunyuanImage 2.1's refiner samples two frames as one of twice the channels.
+    """
+    sample = torch.zeros(1, *noise.shape[1:])
+    with torch.no_grad():
+        return int(base_model.process_latent_out(sample).shape[1])
+
+
+def check_noise_is_used(base_model: Any, noise: Tensor) -> None:
+    """See that the model starts from noise. Raises ``ValueError`` with a sentence where it starts from the latent image alone."""
+    sampling = base_model.model_sampling
+    latent, sigma = torch.zeros(1, *noise.shape[1:]), torch.as_tensor(float(sampling.sigma_max))
+    with torch.no_grad():
+        without, with_noise = (sampling.noise_scaling(sigma, torch.full_like(latent, value), latent, True) for value in (0.0, 1.0))
+    if torch.equal(without, with_noise):
+        raise ValueError(
+            "This model transforms its latent image and uses no noise (such as Wan FlowRVS), so there is no noise to optimize. "
+            "Set iterations to 0 to sample plainly."
+        )

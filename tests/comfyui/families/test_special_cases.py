@@ -1,0 +1,99 @@
+"""Models that keep something between calls, that rearrange their latent or use no noise, and the check of a model's gradient."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import comfy.k_diffusion.sampling
+import comfy.latent_formats
+import comfy.model_sampling
+import comfy.samplers
+import pytest
+import torch
+from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
+from sgool.comfy_bridge.self_check import warning_about_gradient
+from sgool.comfy_bridge.suitability import check_noise_is_used, decoded_channels
+from sgool.comfy_bridge.vae import frame_numbers
+from torch import Tensor
+
+from .building import build, gradient, slope_weights, through_guider
+
+pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
+
+
+def slope_error(run: NoiseToLatent, noise: Tensor) -> float:
+    own = gradient(run, noise)
+    direction = own / own.norm()
+    found = []
+    for step in (0.3, 0.1, 0.03, 0.01):
+        up, down = (run(noise + sign * step * direction).double() for sign in (1, -1))
+        slope = float(((up - down) * slope_weights(up).double()).sum() / (2 * step))
+        found.append(abs(slope - float(own.norm())) / abs(slope))
+    return min(found)
+
+
+def test_a_cache_of_keys_and_values_that_goes_on_from_call_to_call() -> None:
+    """Wan's autoregressive sampler: each call writes into a cache that the next ones read."""
+
+    def both(run: NoiseToLatent, noise: Tensor) -> tuple[float, float]:
+        run.sampler = comfy.samplers.KSAMPLER(comfy.k_diffusion.sampling.sample_ar_video, {"num_frame_per_block": 1})
+        first = slope_error(run, noise)
+        return first, slope_error(run, noise)
+
+    with torch.inference_mode():
+        assert max(through_guider("WAN21_CausalAR_T2V", build("WAN21_CausalAR_T2V"), both, cfg=1.0)) < 2e-3
+
+
+def test_channels_are_compared_in_the_space_of_the_vae() -> None:
+    refiner = SimpleNamespace(process_latent_out=comfy.latent_formats.HunyuanImage21Refiner().process_out)
+    assert decoded_channels(refiner, torch.zeros(2, 64, 2, 4, 4)) == 32
+    flux = SimpleNamespace(process_latent_out=comfy.latent_formats.Flux().process_out)
+    assert decoded_channels(flux, torch.zeros(2, 16, 4, 4)) == 16
+
+
+def test_a_model_that_uses_no_noise_is_refused_with_a_sentence() -> None:
+    with torch.inference_mode():
+        with pytest.raises(ValueError, match="no noise to optimize"):
+            check_noise_is_used(_without_noise(), torch.zeros(1, 16, 2, 4, 4))
+        check_noise_is_used(build("SD15").model, torch.zeros(1, 4, 8, 8))
+
+
+def _without_noise() -> Any:
+    class Sampling(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.IMG_TO_IMG_FLOW):
+        pass
+
+    return SimpleNamespace(model_sampling=Sampling(None))
+
+
+def test_the_check_of_a_gradient_finds_a_patch_that_detaches() -> None:
+    def look(run: NoiseToLatent, noise: Tensor) -> tuple[str | None, str | None, str | None]:
+        sound = warning_about_gradient(run, noise)
+        second = warning_about_gradient(run, noise)
+        network = run.model.inner_model.diffusion_model
+        own = network.forward
+        network.forward = lambda x, *args, **kwargs: own(x.detach(), *args, **kwargs)
+        try:
+            return sound, second, warning_about_gradient(run, noise, again=True)
+        finally:
+            del network.forward
+
+    with torch.inference_mode():
+        sound, second, broken = through_guider("AuraFlow", build("AuraFlow"), look)
+    assert sound is None
+    assert second is None
+    assert broken is not None
+    assert "does not agree" in broken
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"), [("first", [0]), ("middle", [3]), ("last", [6]), ("all", list(range(7))), ("every 3", [0, 3, 6])]
+)
+def test_frames_are_chosen_by_name(choice: str, expected: list[int]) -> None:
+    assert frame_numbers(choice, 7) == expected
+
+
+@pytest.mark.parametrize("choice", ["second", "every", "every 0", "every -1", "every k", ""])
+def test_other_choices_of_frames_are_refused(choice: str) -> None:
+    with pytest.raises(ValueError, match="no choice of frames"):
+        frame_numbers(choice, 7)
