@@ -84,12 +84,12 @@ class ModelState:
         """Begin a run, or end the last one: as it was when this was made."""
         self._names.update(self._put_back(self._start))
 
-    def note(self, *arguments: Any) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    def note(self) -> Callable[[], contextlib.AbstractContextManager[None]]:
         """Before a model call: note what is remembered. What this returns makes a context in which the call may be made again.
 
-        ``arguments`` of the call are looked into as well. The context leaves behind what the call does.
+        The context leaves behind what the call does.
         """
-        snapshot = self._snapshot(*arguments)
+        snapshot = self._snapshot()
 
         @contextlib.contextmanager
         def again() -> Iterator[None]:
@@ -98,8 +98,8 @@ class ModelState:
 
         return again
 
-    def _snapshot(self, *arguments: Any) -> Snapshot:
-        return Snapshot([*self._roots, *(("model_options", each) for each in arguments)], _skipped, CACHES)
+    def _snapshot(self) -> Snapshot:
+        return Snapshot(self._roots, _skipped, CACHES)
 
     def _put_back(self, snapshot: Snapshot) -> list[str]:
         hooks = [thing for thing in snapshot.objects if isinstance(thing, comfy.hooks.HookKeyframeGroup)]
@@ -110,53 +110,6 @@ class ModelState:
             with torch.inference_mode(self._as_inference), torch.no_grad(), torch._C.DisableTorchFunction():
                 self._patcher.clear_cached_hook_weights()
         return names
-
-
-class RepeatableCalls:
-    """A model whose calls may be made again by backward, each from the state it was made in first.
-
-    :meth:`outside` is what the sampler calls; it labels each call. In between may be whatever makes calls again, with the same arguments.
-
-    Args:
-        model: the guider.
-        state: of it.
-    """
-
-    LABEL = "sgool_call"
-
-    def __init__(self, model: Any, state: ModelState) -> None:
-        self._model, self._state = model, state
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, name)
-
-    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        label: list[Any] | None = kwargs.pop(self.LABEL, None)
-        again = label[0] if label else contextlib.nullcontext
-        if label is not None and not label:
-            label.append(self._state.note(kwargs))
-        with again():
-            return self._model(x, *args, **kwargs)  # type: ignore[no-any-return]
-
-    @classmethod
-    def outside(cls, calls: Any) -> Any:
-        """``calls`` of such a model, each with a label of its own."""
-        return _Labeled(calls, cls.LABEL)
-
-
-class _Labeled:
-    def __init__(self, calls: Any, label: str) -> None:
-        self._calls, self._label = calls, label
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._calls, name)
-
-    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        return self._calls(x, *args, **kwargs, **{self._label: _Label()})  # type: ignore[no-any-return]
-
-
-class _Label(list[Any]):
-    """A list that nobody copies with the containers around it."""
 
 
 def _skipped(thing: Any) -> bool:

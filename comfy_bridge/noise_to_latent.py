@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..latent_optimization.autograd_mode import GradientMode
 from ..latent_optimization.checkpointed_calls import CheckpointedCalls, JacobianSchedule
-from .model_state import ModelState, RepeatableCalls
+from .compiled import UncompiledGradients
+from .model_state import ModelState
 
 # These choose their steps from the state, by comparing numbers: autograd sees the steps taken, not how they were chosen.
 APPROXIMATE = frozenset({"dpm_adaptive_function", "sample_dpm_adaptive"})
@@ -106,15 +107,16 @@ class NoiseToLatent:
             return latent.clone() if latent.is_inference() else latent
         mode = GradientMode(keep_history=True, copy_constants=self._copy_constants)
         calls = CheckpointedCalls(
-            RepeatableCalls(self.model, self.model_state),
+            UncompiledGradients(self.model),
             self._schedule,
             self._expected_calls(noise),
             mode,
             before_call=self._before_call,
             use_checkpoint=self._use_checkpoint,
+            state=self.model_state.note,
         )
         with torch.enable_grad(), mode:
-            latent = self._sample(RepeatableCalls.outside(calls), noise.clone())  # a clone, since a leaf may not be written to
+            latent = self._sample(calls, noise.clone())  # a clone, since a leaf may not be written to
         self._finished(calls.calls)
         return latent
 

@@ -17,6 +17,7 @@ from ..latent_optimization.history import History
 from ..latent_optimization.optimize import Result
 from ..latent_optimization.presets import Preset
 from . import procedure
+from .compiled import COMPILED, is_compiled
 from .model_state import ModelState
 from .noise_to_latent import NoiseToLatent, RandomState, gradient_is_approximate
 from .optimization import Optimization
@@ -148,6 +149,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
 
     def _messages(self, model_wrap: Any, steps: int) -> list[str]:
         said = [APPROXIMATE] if gradient_is_approximate(self.sampler) else []
+        said += [COMPILED] if self.preset.settings.iterations and is_compiled(model_wrap) else []
         if self.preset.procedure is not None:
             differs = procedure.difference(self.preset.procedure, self.sampler, steps, model_wrap)
             said += [] if differs is None else [differs]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -112,9 +113,10 @@ class CheckpointedCalls:
             x = x.clone()
             args = tuple(_own_copy(value) for value in args)
             kwargs = {name: _own_copy(value) for name, value in kwargs.items()}
+            repeatable = self._repeatable()
 
             def recorded() -> Tensor:
-                call = self._repeatable()
+                call = repeatable(self._learned.single_views)
                 if use_checkpoint:
                     return recompute_in_backward(call, (x, args, kwargs), copy_arguments=True)  # type: ignore[no-any-return]
                 kind = (x.shape, x.dtype)
@@ -122,22 +124,22 @@ class CheckpointedCalls:
 
             return with_views_that_can_be_written(recorded, self._learned)  # type: ignore[no-any-return]
 
-    def _repeatable(self) -> Callable[[Tensor, tuple[Any, ...], dict[str, Any]], Tensor]:
-        """The model call as a function that does the same each time, from the state that the model is in now.
+    def _repeatable(self) -> Callable[[bool], Callable[[Tensor, tuple[Any, ...], dict[str, Any]], Tensor]]:
+        """The model call, by ``single_views``, as a function that does the same each time, from the state that the model is in now.
 
         Also what backward runs again, perhaps on another thread: it may not count on anything that surrounds it.
         """
         restored = self._state() if self._state is not None else contextlib.nullcontext
-        single_views, made = self._learned.single_views, [0]
+        made = [0]
 
-        def call(x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        def call(single_views: bool, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
             self._before_call()
             made[0] += 1
             mode = GradientMode(copy_constants=self._mode.copy_constants, single_views=single_views)
             with restored() if made[0] > 1 else contextlib.nullcontext(), torch.inference_mode(False), mode:
                 return self._model(x.clone(), *args, **kwargs)  # a copy, for the model to write to
 
-        return call
+        return lambda single_views: partial(call, single_views)
 
     def carries(self, index: int) -> bool:
         """Whether the Jacobian of call number ``index`` (from 0) of this run is wanted."""

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
+from torch.autograd.graph import register_multi_grad_hook, saved_tensors_hooks
 
 from .nested import map_others, map_tensors
 from .saved_tensors import ATTEMPTS, RandomState, same_random_numbers, version_of
@@ -227,10 +227,26 @@ def recompute_in_backward(
     kwargs = kwargs or {}
     with torch.enable_grad():
         frame = _Frame(again or function, _Arguments(args, kwargs, seen_as, copy_arguments))
+        _free_at_the_end(frame, (args, kwargs))
         with saved_tensors_hooks(frame.save, frame.load):
             result = function(*args, **kwargs)
     frame.close()
     return result
+
+
+def _free_at_the_end(frame: _Frame, arguments: Any) -> None:
+    """When backward has the arguments' gradients, let go of what was recomputed, also where the graph is kept (loss_scaling.py keeps it)."""
+    reference = weakref.ref(frame)  # the graph holds the frame; what hangs on its tensors must not
+    with_history: list[Tensor] = []
+    map_tensors(arguments, lambda tensor: with_history.append(tensor) if tensor.grad_fn is not None else None)
+
+    def free(gradients: Any) -> None:
+        found = reference()
+        if found is not None:
+            found.found.clear()
+
+    if with_history:
+        register_multi_grad_hook(with_history, free)
 
 
 def _autocast_state() -> Callable[[], contextlib.AbstractContextManager[Any]]:

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sgool.latent_optimization.autograd_mode import GradientMode
 from sgool.latent_optimization.checkpointed_calls import CheckpointedCalls, JacobianSchedule, blocks_of, checkpointed_blocks
+from sgool.latent_optimization.loss_scaling import vector_jacobian
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 STEPS = 5
 
@@ -159,3 +161,28 @@ def test_blocks_are_checkpointed_and_given_back() -> None:
     with pytest.raises(RuntimeError, match="stop"), checkpointed_blocks(network):
         raise RuntimeError("stop")
     assert all("forward" not in module.__dict__ for module in network.modules())
+
+
+def test_loss_scaling_keeps_the_activations_of_no_call() -> None:
+    """It keeps the graph until the result is known to be finite; what backward has computed again must not be kept with it."""
+    made: list[StorageWeakRef] = []
+
+    def model(x: Tensor) -> Tensor:
+        for _ in range(3):
+            x = torch.tanh(1.01 * x)
+            made.append(StorageWeakRef(x.untyped_storage()))
+        return x
+
+    mode = GradientMode(keep_history=True)
+    calls = CheckpointedCalls(model, JacobianSchedule(), 0, mode)
+    leaf = torch.randn(2, 5, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    with mode:
+        output = calls(calls(calls(leaf.clone())))
+    made.clear()
+    found = vector_jacobian(output, leaf, torch.ones(2, 5))
+    assert len(made) == 6  # recomputing stops at the last tensor that backward needs
+    assert all(storage.expired() for storage in made)
+    again = vector_jacobian(output, leaf, torch.ones(2, 5))
+    assert found is not None
+    assert again is not None
+    assert torch.equal(found, again)
