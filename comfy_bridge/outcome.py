@@ -7,10 +7,13 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ..latent_optimization.history import History
+from ..latent_optimization.plot import draw, panels_of
 
 MOST_KEPT = 16
 NOT_OURS = (
@@ -35,6 +38,23 @@ class Outcome:
     def to_text(self) -> str:
         """Messages and tables."""
         return "\n\n".join([*self.messages, self.history.to_text()])
+
+    def to_plot(self) -> Tensor:
+        """The course of the run as an IMAGE ``(1, H, W, 3)``, float32 in [0, 1]."""
+        history = self.history
+        if not history.rows and not history.candidates:
+            return plot_of_nothing("nothing was optimized")
+        count = "1 image" if history.images == 1 else f"{history.images} images"
+        return _to_image(draw(panels_of(history), heading=f"SGOOL: {max(0, len(history.rows) - 1)} iterations, {count}"))
+
+
+def plot_of_nothing(reason: str) -> Tensor:
+    """What there is to show without a run: a line that says why."""
+    return _to_image(draw([], heading=f"SGOOL: {reason}", height=80))
+
+
+def _to_image(plot: Image.Image) -> Tensor:
+    return torch.from_numpy(np.asarray(plot, dtype=np.float32) / 255.0)[None]
 
 
 class Outcomes:

@@ -121,18 +121,18 @@ class SGOOLSampler(comfy.samplers.Sampler):
         if self._wants_salient_part and not any("salient" in row.parts for row in result.history.rows):
             messages.append(NO_SALIENT)
         result.history.settings = self.preset.to_dict()
-        if callback is not None and float(sigmas[-1]) > 0:
-            latent = run().plain(result.noise, callback, disable_pbar)
-            result.history.cost.sampler_runs += 1
-            messages.append(LAST_RUN)
-        elif callback is not None:  # at sigma 0 the latent is the denoised image
+        wants_denoised = callback is not None and float(sigmas[-1]) > 0
+        if callback is not None and not wants_denoised:  # at sigma 0 the latent is the denoised image
             callback(len(sigmas) - 2, latent, latent, len(sigmas) - 1)
-        if state.names:  # something is remembered between calls: was all of it put back?
-            alone = run().plain(result.noise)
-            result.history.cost.sampler_runs += 1
-            state.restore()
-            differs = state.difference(latent, alone, procedure.sampler_name(self.sampler))
-            messages += [] if differs is None else [differs]
+        if wants_denoised or state.names:
+            alone = run().plain(result.noise, callback if wants_denoised else None, disable_pbar)
+            result.history.cost.add_run()
+            messages += [LAST_RUN] if wants_denoised else []
+            if state.names:  # something is remembered between calls: was all of it put back?
+                state.restore()
+                differs = state.difference(latent, alone, procedure.sampler_name(self.sampler))
+                messages += [] if differs is None else [differs]
+            latent = alone if wants_denoised else latent
         for message in messages:
             logging.info("SGOOL: %s", message)
         self.outcomes.add(model_wrap, latent, Outcome(_kept(result.noise), result.history, messages))

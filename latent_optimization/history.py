@@ -26,6 +26,12 @@ class Cost:
     model_calls: int | None = None
     seconds: float = 0.0
 
+    def add_run(self) -> None:
+        """One more run of the sampler, without gradient: as many model calls as the runs before it made."""
+        if self.model_calls is not None and self.sampler_runs:
+            self.model_calls += self.model_calls // self.sampler_runs
+        self.sampler_runs += 1
+
 
 @dataclass
 class Row:

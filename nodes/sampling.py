@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.samplers
-import torch
 from comfy_api.latest import io
 
 from ..comfy_bridge.ksampler import sample as ksample
-from ..comfy_bridge.outcome import Outcome
-from ..comfy_bridge.plot import blank_plot, plot_image
+from ..comfy_bridge.outcome import plot_of_nothing
 from ..comfy_bridge.sgool_sampler import SGOOLSampler
 from ..latent_optimization.presets import DEFAULT_PRESET, PRESETS, Preset, preset
 from .settings import OptimizationSettingsNode
@@ -49,13 +47,6 @@ def _iterations(of: Preset) -> io.Input:
 
 def _chosen(widget: dict[str, Any], settings: Preset | None) -> Preset:
     return preset(widget["preset"]).with_iterations(widget["iterations"]) if settings is None else settings
-
-
-def _shown(outcome: Outcome) -> tuple[torch.Tensor, str]:
-    """Plot and text of a run."""
-    history = outcome.history
-    plot = plot_image(history) if history.rows or history.candidates else blank_plot("nothing was optimized")
-    return plot, outcome.to_text()
 
 
 class SGOOLSamplerNode(io.ComfyNode):
@@ -182,8 +173,10 @@ class SGOOLKSamplerNode(io.ComfyNode):
             preset=_chosen(preset, settings),
         )
         if sampled.outcome is None:
-            return io.NodeOutput(sampled.latent, sampled.noise, blank_plot("denoise is 0: nothing was sampled"), "Nothing was sampled.")
-        return io.NodeOutput(sampled.latent, sampled.noise, *_shown(sampled.outcome))
+            return io.NodeOutput(
+                sampled.latent, sampled.noise, plot_of_nothing("denoise is 0: nothing was sampled"), "Nothing was sampled."
+            )
+        return io.NodeOutput(sampled.latent, sampled.noise, sampled.outcome.to_plot(), sampled.outcome.to_text())
 
 
 class SGOOLReportNode(io.ComfyNode):
@@ -214,7 +207,7 @@ class SGOOLReportNode(io.ComfyNode):
         if not isinstance(sampler, SGOOLSampler):
             raise ValueError("This sampler keeps no record. Connect the SGOOL Sampler that the sampling node got.")
         outcome = sampler.outcomes.of(latent["samples"])
-        return io.NodeOutput({"samples": outcome.noise}, *_shown(outcome))
+        return io.NodeOutput({"samples": outcome.noise}, outcome.to_plot(), outcome.to_text())
 
 
 NODES: list[type[io.ComfyNode]] = [SGOOLSamplerNode, SGOOLKSamplerNode, SGOOLReportNode, OptimizationSettingsNode]

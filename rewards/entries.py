@@ -21,7 +21,9 @@ class Entry:
         license: of those weights.
         files: what a user puts into ``models/rewards``.
         recognizes: whether a file or folder there is one of this kind, from names and headers alone; nothing is loaded.
-        load: makes it, on the CPU, frozen, with weights of the dtype. Raises ``ValueError`` with a sentence for a file that is not whole.
+        load: makes it, on the CPU, frozen, with weights of the dtype. Besides what a :class:`Reward` has, it has ``model``, the module that
+            is moved to the device, and ``vision_shape``, its image tower's ``num_hidden_layers``, ``hidden_size``, ``image_size`` and
+            ``patch_size``, by which memory is reckoned. Raises ``ValueError`` with a sentence for a file that is not whole.
     """
 
     summary: str

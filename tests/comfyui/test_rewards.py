@@ -13,7 +13,8 @@ import torch
 pytestmark = pytest.mark.comfyui
 
 import comfy.model_management  # noqa: E402
-from sgool.comfy_bridge.rewards import load_reward, plain_prompt, reward_from_clip_and_vision  # noqa: E402
+import comfy.model_patcher  # noqa: E402
+from sgool.comfy_bridge.rewards import WholeReward, load_reward, plain_prompt, reward_from_clip_and_vision  # noqa: E402
 from sgool.guidance.objective import Context  # noqa: E402
 from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss  # noqa: E402
 from sgool.latent_optimization.autograd_mode import GradientMode  # noqa: E402
@@ -201,3 +202,42 @@ def test_a_vision_model_without_projection_is_refused() -> None:
 )
 def test_plain_prompt(prompt: str, plain: str) -> None:
     assert plain_prompt(prompt) == plain
+
+
+class Joint(torch.nn.Module):
+    """A network that sees image and prompt together, as those with cross attention do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor([0.2, 0.5, 0.3]), requires_grad=False)
+
+    def forward(self, images: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return torch.tanh((images.mean((2, 3)) * self.weight).sum(1) * lengths)
+
+
+class JointReward:
+    name, image_size = "joint", 16
+
+    def __init__(self) -> None:
+        self.model = Joint()
+
+    def __call__(self, images: torch.Tensor, prompts: list[str]) -> torch.Tensor:
+        return self.model(images, images.new_tensor([float(len(prompt)) for prompt in prompts]))
+
+
+@pytest.mark.parametrize("loaded_in_inference_mode", [False, True])
+def test_a_reward_without_vectors_has_its_gradient_in_any_mode(loaded_in_inference_mode: bool) -> None:
+    reward, images = JointReward(), photographs().requires_grad_()
+    expected = reward(images, ["a", "four"])
+    (slope,) = torch.autograd.grad(expected.sum(), images)
+    device = comfy.model_management.get_torch_device()
+    managed = WholeReward(reward, comfy.model_patcher.ModelPatcher(reward.model, load_device=device, offload_device=device), 0.0)
+    with torch.inference_mode(loaded_in_inference_mode):
+        comfy.model_management.unload_all_models()
+        if loaded_in_inference_mode:
+            inference_tensors(reward.model)
+        torch.testing.assert_close(managed(images.detach(), ["a", "four"]), expected.detach())
+    found = managed(images, ["a", "four"])
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), images)[0], slope)
+    assert (managed.name, managed.image_size) == ("joint", 16)

@@ -178,7 +178,7 @@ def test_a_schedule_that_ends_early_has_its_denoised_output_and_says_what_that_t
     outcome = outcome_of(sampler)
     assert LAST_RUN in outcome.messages
     assert calls == 3 * 3 + 2 * 3 + 3
-    assert outcome.history.cost.sampler_runs == 4
+    assert (outcome.history.cost.sampler_runs, outcome.history.cost.model_calls) == (4, 12)
     monkeypatch.setattr(custom.Noise_RandomNoise, "generate_noise", lambda self, latent: outcome.noise)
     theirs = run_through(model, comfy.samplers.sampler_object("euler"), sigmas, monkeypatch)
     assert torch.equal(output, theirs[0])
