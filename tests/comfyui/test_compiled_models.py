@@ -25,6 +25,12 @@ from .tiny_models import conditioning, tiny_model, tiny_vae
 pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
 
 
+@pytest.fixture(autouse=True)
+def _nothing_stays_compiled() -> Iterator[None]:
+    yield
+    torch._dynamo.reset()
+
+
 class Backend:
     """A compiler that leaves the graph as it is, counts its runs, and fails as inductor does where a gradient is asked for."""
 
