@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..latent_optimization.checkpointed_calls import checkpointed_blocks, differentiable_call
-from ..latent_optimization.loss_scaling import scaled
+from ..numerics.loss_scaling import scaled
 from . import memory
 
 # What backward keeps of a decode, in core's estimates of a decode's memory. Checkpointing the blocks brings it to about one.

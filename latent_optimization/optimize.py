@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..numerics.loss_scaling import vector_jacobian
 from .batch import Batch
 from .history import History
-from .loss_scaling import vector_jacobian
 from .per_image import finite
 from .random_streams import streams_for
 from .recorder import Generate, Recorder

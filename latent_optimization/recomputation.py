@@ -235,7 +235,7 @@ def recompute_in_backward(
 
 
 def _free_at_the_end(frame: _Frame, arguments: Any) -> None:
-    """Let go of what was recomputed when backward has the arguments' gradients, also where the graph is kept (loss_scaling.py does)."""
+    """Let go of what was recomputed when backward has the arguments' gradients, also where the graph is kept (loss scaling does)."""
     reference = weakref.ref(frame)  # the graph holds the frame; what hangs on its tensors must not
     with_history: list[Tensor] = []
     map_tensors(arguments, lambda tensor: with_history.append(tensor) if tensor.grad_fn is not None else None)

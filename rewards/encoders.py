@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .interface import CosineReward, at_least_float32, half_precision_gradient
+from ..numerics.loss_scaling import scaled
+from .interface import CosineReward, at_least_float32
 from .preprocessing import Preprocessing
-
-HALF_PRECISION_SCALE = 1024.0
-"""Gradients are this much larger inside a half-precision encoder: those of single pixels would be rounded to nothing."""
 
 
 class TransformersEncoder(CosineReward):
@@ -80,11 +78,10 @@ class TransformersEncoder(CosineReward):
     def embed(self, pixel_values: Tensor) -> Tensor:
         """``(B, d)`` unit vectors for preprocessed images ``(B, 3, h, w)``."""
         half = self.dtype in (torch.float16, torch.bfloat16)
-        if half:
-            pixel_values = half_precision_gradient(pixel_values, 1 / HALF_PRECISION_SCALE)
-        features = _features(self.model.get_image_features(pixel_values=pixel_values.to(self.device, self.dtype)))
-        features = at_least_float32(features)
-        return functional.normalize(half_precision_gradient(features, HALF_PRECISION_SCALE) if half else features, dim=-1)
+        return functional.normalize(scaled(self._image_features, pixel_values) if half else self._image_features(pixel_values), dim=-1)
+
+    def _image_features(self, pixel_values: Tensor) -> Tensor:
+        return at_least_float32(_features(self.model.get_image_features(pixel_values=pixel_values.to(self.device, self.dtype))))
 
     def _tokens(self, prompt: str) -> dict[str, Tensor]:
         if self._lower_case:

@@ -64,15 +64,6 @@ def check_widths(text: Tensor, image: Tensor) -> None:
         )
 
 
-def half_precision_gradient(values: Tensor, scale: float) -> Tensor:
-    """``values`` themselves; the gradient that arrives is multiplied by ``scale``, in the precision it arrives in."""
-    if not values.requires_grad:
-        return values
-    values = values.view_as(values)  # the hook is on this tensor alone
-    values.register_hook(lambda gradient: gradient * scale)
-    return values
-
-
 def at_least_float32(values: Tensor) -> Tensor:
     """Half precision becomes float32; float64 stays."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

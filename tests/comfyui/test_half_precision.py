@@ -8,7 +8,7 @@ import pytest
 import torch
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.comfy_bridge.vae import decode_with_grad
-from sgool.latent_optimization.loss_scaling import vector_jacobian
+from sgool.numerics.loss_scaling import vector_jacobian
 from torch import Tensor
 
 from .guided import through_guider, weights

@@ -10,7 +10,7 @@ import pytest
 from sgool.harness.pack import ROOT
 
 LIBRARIES = ("saliency_models", "guidance", "latent_optimization", "rewards")
-LEAVES = {"image_ops", "schema"}
+LEAVES = {"image_ops", "numerics", "schema"}
 COMFYUI = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "execution", "folder_paths"}
 COMFYUI |= {"latent_preview", "node_helpers", "nodes", "server"}
 FORBIDDEN = re.compile(r"(?<![.\w])(?:eval|exec)\(|trust_remote_code\s*=\s*True|weights_only\s*=\s*False|pickle\.loads?\(")

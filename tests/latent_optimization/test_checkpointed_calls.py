@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sgool.latent_optimization.autograd_mode import GradientMode
 from sgool.latent_optimization.checkpointed_calls import CheckpointedCalls, JacobianSchedule, blocks_of, checkpointed_blocks
-from sgool.latent_optimization.loss_scaling import vector_jacobian
+from sgool.numerics.loss_scaling import vector_jacobian
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 

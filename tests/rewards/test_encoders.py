@@ -72,14 +72,22 @@ def test_made_in_inference_mode_still_gives_gradients(saved: Path) -> None:
     assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_keeps_small_gradients(saved_clip: Path, dtype: torch.dtype) -> None:
-    images = torch.rand(1, 3, 64, 64, requires_grad=True)
+def cosine_to_float32(folder: Path, dtype: torch.dtype, images: torch.Tensor, size: float) -> torch.Tensor:
+    """``(B,)``: of each image's gradient in half precision and in float32, where the loss is a cosine times ``size``."""
     gradients = []
-    for encoder in (load_encoder(saved_clip), load_encoder(saved_clip, dtype)):
-        loss = 1e-5 * (encoder.encode_image(images) @ encoder.encode_text(["a red circle"]).T.float()).sum()
-        gradients.append(torch.autograd.grad(loss, images)[0])
-    assert torch.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), dim=0) > 0.98
+    for encoder in (load_encoder(folder), load_encoder(folder, dtype)):
+        leaf = images.clone().requires_grad_()
+        loss = size * encoder(leaf, ["a red circle"]).sum()
+        gradient = torch.autograd.grad(loss, leaf)[0].double().flatten(1)
+        gradients.append(gradient / gradient.norm(dim=1, keepdim=True))
+    return (gradients[0] * gradients[1]).sum(dim=1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [1e3, 1.0, 1e-5, 1e-7])
+def test_half_precision_keeps_gradients_of_any_size(saved_clip: Path, dtype: torch.dtype, size: float) -> None:
+    images = torch.rand(2, 3, 1024, 1024, generator=torch.Generator().manual_seed(0))
+    assert cosine_to_float32(saved_clip, dtype, images, size).min() > 0.99
 
 
 def test_words_left_out_are_named(encoder: TransformersEncoder, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from sgool.latent_optimization.loss_scaling import scaled, vector_jacobian
+from sgool.numerics.loss_scaling import scaled, vector_jacobian
 from torch import Tensor
 
 
