@@ -254,6 +254,16 @@ def test_an_image_of_one_color_gets_a_constant_map(name: str, color: tuple[float
     assert gradient.abs().max() < 0.02  # a photograph's: up to 0.003; an image signature of rounding had 450
 
 
+@pytest.mark.parametrize("color", [(1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.9, 0.2, 0.1)])
+def test_of_an_image_of_one_color_the_default_leaves_the_center_prior(color: tuple[float, float, float]) -> None:
+    """Within a gray level; where rounding errors were taken for contrast, it was ten levels off, with gradients of 159."""
+    image = torch.tensor(color).view(1, 3, 1, 1).repeat(1, 1, 400, 600).requires_grad_()
+    maps = registry.load("default")(image)
+    (gradient,) = torch.autograd.grad((maps * some(1, 1, 400, 600)).mean(), image)
+    assert (maps - registry.load("center-prior")(image)).abs().max() < 1 / 255
+    assert gradient.abs().max() < 1e-3
+
+
 @pytest.mark.parametrize("name", sorted(set(NAMES) - CONSTANT))
 def test_gradients_stay_bounded_as_contrast_vanishes(name: str) -> None:
     """Noise from a tenth of the range down to rounding: a map that is divided by its contrast has gradients that grow without bound."""
