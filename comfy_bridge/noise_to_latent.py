@@ -88,7 +88,7 @@ class NoiseToLatent:
 
     def plain(self, noise: Tensor, callback: Callable[..., None] | None = None, disable_pbar: bool = True) -> Tensor:
         """Run the sampler exactly as ComfyUI would have, without any of our machinery in between. The calls are not counted."""
-        self._begin()
+        self.begin()
         return self.sampler.sample(  # type: ignore[call-arg]
             self.model, self.sigmas, self.extra_args, callback, noise, self.latent_image, self.denoise_mask, disable_pbar
         )
@@ -98,7 +98,7 @@ class NoiseToLatent:
 
         Call it outside inference mode. Draws the same random numbers each time, also where a sampler uses the global generators.
         """
-        self._begin()
+        self.begin()
         if not noise.requires_grad:
             counted = _Counted(self.model, self._before_call)
             with torch.no_grad():
@@ -120,7 +120,8 @@ class NoiseToLatent:
         self._finished(calls.calls)
         return latent
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Put back what a run starts from: the random state, and what the model remembers."""
         self._random_state.restore()
         self.model_state.restore()
 

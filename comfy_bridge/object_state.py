@@ -72,7 +72,7 @@ class Snapshot:
     ) -> None:
         self._copies: dict[int, tuple[Tensor, int, Tensor]] = {}
         with torch._C.DisableTorchFunction():
-            self.objects, self._places = _reached(roots, skipped, ignored)
+            self.objects, self._places = reached(roots, skipped, ignored)
             for place in self._places:
                 for value in place.values():
                     self._keep(value)
@@ -156,7 +156,7 @@ def _same_leaf(one: Any, other: Any) -> bool:
     return isinstance(one, Tensor) and one.dtype == torch.uint8 and isinstance(other, Tensor) and torch.equal(one, other)
 
 
-def _reached(roots: Sequence[tuple[str, Any]], skipped: Callable[[Any], bool], ignored: frozenset[str]) -> tuple[list[Any], list[_Place]]:
+def reached(roots: Sequence[tuple[str, Any]], skipped: Callable[[Any], bool], ignored: frozenset[str]) -> tuple[list[Any], list[_Place]]:
     """Everything that can be reached, and what of it can change. Not recursive: chains of wrappers may be long."""
     seen: dict[int, Any] = {}  # with the things themselves, so that no id is given to another one meanwhile
     places: list[_Place] = []

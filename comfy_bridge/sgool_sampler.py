@@ -15,8 +15,8 @@ from torch import Tensor
 from ..guidance.objective import Objective
 from ..latent_optimization.history import History
 from ..latent_optimization.optimize import Result
-from ..latent_optimization.presets import Preset
-from . import procedure
+from ..latent_optimization.presets import CHECK_NEVER, Preset
+from . import procedure, self_check
 from .compiled import COMPILED, is_compiled
 from .model_state import ModelState
 from .noise_to_latent import NoiseToLatent, RandomState, gradient_is_approximate
@@ -115,9 +115,10 @@ class SGOOLSampler(comfy.samplers.Sampler):
         check_fits(model_wrap, noise, self.vae)
         if self.preset.settings.iterations and hasattr(self.sampler, "sample_both"):
             state.check_reversible()
+        checked = self_check.check(run(), noise, self.preset.gradient_check if self.preset.settings.iterations else CHECK_NEVER)
         result = self._optimized(model_wrap, run, noise, state)
         latent = result.latent[:, 0] if self._scores_both else result.latent
-        messages = [*self._remarks, *self._messages(model_wrap, len(sigmas) - 1), *result.messages]
+        messages = [*self._remarks, *self._messages(model_wrap, len(sigmas) - 1), *checked.messages, *result.messages]
         if self._wants_salient_part and not any("salient" in row.parts for row in result.history.rows):
             messages.append(NO_SALIENT)
         result.history.settings = self.preset.to_dict()
@@ -133,6 +134,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
                 differs = state.difference(latent, alone, procedure.sampler_name(self.sampler))
                 messages += [] if differs is None else [differs]
             latent = alone if wants_denoised else latent
+        result.history.cost.add_calls(checked.calls)
         for message in messages:
             logging.info("SGOOL: %s", message)
         self.outcomes.add(model_wrap, latent, Outcome(_kept(result.noise), result.history, messages))

@@ -26,6 +26,11 @@ class Cost:
     model_calls: int | None = None
     seconds: float = 0.0
 
+    def add_calls(self, calls: int) -> None:
+        """So many more model calls, of no run."""
+        if self.model_calls is not None:
+            self.model_calls += calls
+
     def add_run(self) -> None:
         """One more run of the sampler, without gradient: as many model calls as the runs before it made."""
         if self.model_calls is not None and self.sampler_runs:

@@ -41,19 +41,31 @@ class Procedure(Ranged):
     region: str | None = None
 
 
+CHECK_PATCHED, CHECK_ALWAYS, CHECK_NEVER = CHECKS = ("other packs' code", "always", "never")
+
+
 @dataclass(frozen=True)
-class Preset:
+class Preset(Ranged):
     """What an SGOOL sampler is told.
 
     Args:
         settings: of the loop.
         jacobian: which of the sampler's model calls carry their Jacobian.
         procedure: sampler, steps, CFG and augmentations of a published method; ``None`` leaves all of them to the user.
+
+    Raises:
+        ValueError: for an unknown ``gradient_check``.
     """
 
     settings: Settings
     jacobian: JacobianSchedule = field(default_factory=JacobianSchedule)
     procedure: Procedure | None = None
+    gradient_check: str = choice(
+        CHECK_PATCHED,
+        CHECKS,
+        help="Compares the gradient of one model call with the model's slope before the run, for about the time of 7 forward passes, once "
+        "for each model until ComfyUI restarts: where another pack's code or kernel is on the model, always, or never.",
+    )
 
     def with_iterations(self, iterations: int) -> Preset:
         """The same with another number of iterations; with 0 it samples plainly, without a search."""
@@ -62,7 +74,7 @@ class Preset:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, the loop's settings at the top; a solver also has its ``"name"``."""
-        plain = {**self.settings.to_dict(), "jacobian": asdict(self.jacobian), "procedure": None}
+        plain = {**self.settings.to_dict(), "jacobian": asdict(self.jacobian), "procedure": None, "gradient_check": self.gradient_check}
         if self.procedure is not None:
             plain["procedure"] = asdict(self.procedure)
             plain["procedure"]["solver"]["name"] = type(self.procedure.solver).__name__

@@ -7,7 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..latent_optimization.checkpointed_calls import JacobianSchedule
-from ..latent_optimization.presets import DEFAULT_PRESET, DOODL, PRESETS, SGOOL, Preset, Procedure
+from ..latent_optimization.presets import CHECK_PATCHED, DEFAULT_PRESET, DOODL, PRESETS, SGOOL, Preset, Procedure
 from ..latent_optimization.regularizers import REGULARIZERS
 from ..latent_optimization.settings import Settings, Stopping
 from ..latent_optimization.update_rules import UPDATE_RULES
@@ -72,6 +72,7 @@ class OptimizationSettingsNode(io.ComfyNode):
                     tooltip="A published method's EDICT, 50 steps, CFG 7.5 and 16 random cutouts, in the place of the sampler node's and "
                     "the objective's (SGOOL Sampler takes the cutouts only); SGOOL also shows the salient part as the paper does.",
                 ),
+                *widgets_of(Preset, PRESETS[DEFAULT_PRESET], ["gradient_check"], advanced=True),
             ],
             outputs=[OptimizationSettings.Output(display_name="settings", tooltip="For SGOOL KSampler and SGOOL Sampler.")],
         )
@@ -92,4 +93,5 @@ def preset_from(widgets: dict[str, Any]) -> Preset:
         stopping=Stopping(**stopping, target_loss=target.get("target_loss")),
         **{"returned": returned["returned"], **{name: returned[name] for name in RESCORING if name in returned}},
     )
-    return Preset(settings, JacobianSchedule(calls["gradient_calls"], calls.get("count", 1)), PROCEDURES[widgets["procedure"]])
+    jacobian = JacobianSchedule(calls["gradient_calls"], calls.get("count", 1))
+    return Preset(settings, jacobian, PROCEDURES[widgets["procedure"]], widgets.get("gradient_check", CHECK_PATCHED))
