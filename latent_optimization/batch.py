@@ -28,10 +28,10 @@ class Batch:
         """Which images are still being optimized."""
         return [image.active for image in self.images]
 
-    def add(self, iteration: int, scores: Sequence[Score], noise: Tensor, latent: Tensor) -> None:
-        """Note the active images' iterates, of ``noise`` and ``latent (B, ...)``."""
-        for image, score, one_noise, one_latent in zip(self.images, scores, noise, latent, strict=True):
-            if image.active:
+    def add(self, iteration: int, scores: Sequence[Score], noise: Tensor, latent: Tensor, rejected: Sequence[bool]) -> None:
+        """Note the active images' iterates, of ``noise`` and ``latent (B, ...)``, but for those that are taken back."""
+        for image, score, one_noise, one_latent, back in zip(self.images, scores, noise, latent, rejected, strict=True):
+            if image.active and not back:
                 image.add(iteration, score.loss, one_noise, one_latent)
 
     def check(self, iteration: int, scores: Sequence[Score], gradient: Tensor | None = None) -> list[bool]:

@@ -50,7 +50,10 @@ class Row:
         gradient_norm: Euclidean norm of the gradient in the noise, of all that is minimized.
         step_norm: Euclidean distance to the next noise, renormalization included.
         noise_norm: Euclidean norm of the noise that the loss belongs to.
-        step_factor: factor of the image's steps, halved by each failure.
+        step_factor: factor of the image's steps, halved by each failure; a trust region changes it too.
+        predicted_fall: fall of what is minimized that the gradient promises of the step to the next noise.
+        fall: what it fell by in the step that led here, under the augmentations of before it; measured where there is a trust region.
+        rejected: whether that step is taken back; the loss is then the one that decided it.
         active: whether the image was still being optimized when the iteration began.
         finite: whether its loss and gradient were finite.
         cost: spent by the end of the iteration.
@@ -64,6 +67,9 @@ class Row:
     step_norm: list[float]
     noise_norm: list[float]
     step_factor: list[float]
+    predicted_fall: list[float]
+    fall: list[float]
+    rejected: list[bool]
     active: list[bool]
     finite: list[bool]
     cost: Cost
@@ -148,6 +154,9 @@ class History:
                 lines.append(f"rescored: iteration {line.iteration}, loss {_number(line.loss)}")
         if self.stopped and self.stopped[image]:
             lines.append(f"stopped early: {self.stopped[image]}")
+        judged = [row.rejected[image] for row in self.rows if math.isfinite(row.fall[image])]
+        if judged:
+            lines.append(f"steps that lowered the loss and were kept: {judged.count(False)} of {len(judged)}")
         if self.returned_iteration:
             lines.append(f"returned: iteration {self.returned_iteration[image]}")
         return "\n".join(lines)

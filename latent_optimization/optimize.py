@@ -19,6 +19,7 @@ from .scoring import Scorer
 from .search import search
 from .settings import Settings
 from .steps import Steps
+from .trust_region import Verdict
 
 
 @dataclass
@@ -53,6 +54,10 @@ def optimize(
 
     The gradient of the loss in the latent is taken first, and the objective's graph freed; then it is handed to the sampler's backward.
     The sampler's graph is freed before the sampler runs again. Nothing here draws from the global generator.
+
+    With a trust region each step is judged before it is gone on from, by one more evaluation without gradient: the loss there under the
+    augmentations of before the step. One that did not lower it is taken back; that iteration has no gradient, and ends with a shorter step
+    from the same noise. A last step that is taken back returns none of itself.
 
     Where a loss or a gradient is not finite, the step that led there is undone and taken again at half its size, as are all later steps
     of that image; where no step led there, the iteration is repeated (with new augmentations). After
@@ -90,23 +95,24 @@ def optimize(
     if settings.best_of > 1:
         start, messages = search(x, sample, scorer=scorer, settings=settings, streams=streams, recorder=recorder)
         x, latent, scores = start.noise, start.latent, start.scores
-    steps = Steps(x, settings, streams)
+    steps, verdict = Steps(x, settings, streams), Verdict.none(len(x))
 
     for iteration in range(settings.iterations):
         active = batch.active
         with torch.inference_mode(False), torch.enable_grad():
             leaf = x.clone().requires_grad_()
             latent = sample(leaf)
-            scores = scorer.score(latent, active, iteration, with_gradient=True)  # the loss, and its gradient in the latent
+            regularizer, noise_gradient = penalty(settings.regularizer, x)
+            verdict, scores = _scored(scorer, latent, active, iteration, steps=steps, regularizer=regularizer, with_gradient=True)
             gradient = _gradient_in_noise(latent, leaf, scores)
         latent = latent.detach()
         recorder.differentiated(gradient is not None)
-        regularizer, noise_gradient = penalty(settings.regularizer, x)
         gradient = noise_gradient if gradient is None else gradient + noise_gradient
-        batch.add(iteration, scores, x, latent)
+        batch.add(iteration, scores, x, latent, verdict.rejected)
         good = batch.check(iteration, scores, gradient)
-        steps.take(gradient, good, active, batch)
-        recorder.iteration(iteration, x, scores, active, good, steps=steps, gradient=gradient, regularizer=regularizer)
+        losses = [score.loss for score in scores]
+        steps.take(gradient, good, active, batch, losses=losses, regularizer=regularizer, rejected=verdict.rejected)
+        recorder.iteration(iteration, x, scores, active, good, steps=steps, verdict=verdict, gradient=gradient, regularizer=regularizer)
         x = steps.noise
         if not any(batch.active):
             break
@@ -114,14 +120,39 @@ def optimize(
         if start is None or settings.iterations:  # else the search has sampled and scored this noise
             with torch.no_grad():
                 latent = sample(x)
-            scores = scorer.score(latent, batch.active, settings.iterations)
-        batch.add(settings.iterations, scores, x, latent)
+            regularizer, _ = penalty(settings.regularizer, x)
+            verdict, scores = _scored(scorer, latent, batch.active, settings.iterations, steps=steps, regularizer=regularizer)
+        batch.add(settings.iterations, scores, x, latent, verdict.rejected)
         good = batch.check(settings.iterations, scores) if evaluate is not None else [False] * len(x)
-        recorder.iteration(settings.iterations, x, scores, batch.active, good, steps=steps)
+        recorder.iteration(settings.iterations, x, scores, batch.active, good, steps=steps, verdict=verdict)
 
     noises, latents, returned = batch.choose(x, latent, scorer.rescore(settings.rescoring_augmentations, latent))
     history = recorder.end(batch, returned)
     return Result(noises.to(noise.dtype), latents, history, [*messages, *batch.messages(returned)])
+
+
+def _scored(
+    scorer: Scorer,
+    latent: Tensor,
+    active: list[bool],
+    iteration: int,
+    *,
+    steps: Steps,
+    regularizer: list[float],
+    with_gradient: bool = False,
+) -> tuple[Verdict, list[Score]]:
+    """What came of the steps that a trust region judges, and the scores of the active images with new augmentations.
+
+    A step that is taken back leaves its image with the score that decided it, under the augmentations of before the step.
+    """
+    judged = [wanted and step for wanted, step in zip(active, steps.judged, strict=True)]
+    if not any(judged):
+        return Verdict.none(len(latent)), scorer.score(latent, active, iteration, with_gradient=with_gradient)
+    tried = scorer.score_again(latent, judged, iteration)
+    verdict = steps.judge([score.loss for score in tried], regularizer)
+    kept = [wanted and not back for wanted, back in zip(active, verdict.rejected, strict=True)]
+    scores = scorer.score(latent, kept, iteration, with_gradient=with_gradient)
+    return verdict, [old if back else new for old, new, back in zip(tried, scores, verdict.rejected, strict=True)]
 
 
 def _gradient_in_noise(latent: Tensor, leaf: Tensor, scores: list[Score]) -> Tensor | None:

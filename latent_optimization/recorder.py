@@ -16,6 +16,7 @@ from .per_image import norms
 from .score import Score
 from .settings import Settings
 from .steps import Steps
+from .trust_region import Verdict
 
 Generate = Callable[[Tensor], Tensor]
 
@@ -95,10 +96,11 @@ class Recorder:
         good: Sequence[bool],
         *,
         steps: Steps,
+        verdict: Verdict,
         gradient: Tensor | None = None,
         regularizer: Sequence[float] | None = None,
     ) -> None:
-        """An iteration is over; without a gradient nothing was stepped. ``active``: as it began; ``good``: finite."""
+        """An iteration is over; without a gradient nothing was stepped. ``active``: as it began; ``good``: finite; ``verdict``: of the step here."""
         stepped = gradient is not None
         row = Row(
             iteration=iteration,
@@ -109,6 +111,9 @@ class Recorder:
             step_norm=_where(steps.changed if stepped else active, norms(steps.noise - noise).tolist() if stepped else None),
             noise_norm=norms(noise).tolist(),
             step_factor=list(steps.factors),
+            predicted_fall=list(steps.predicted) if stepped else [math.nan] * len(noise),
+            fall=list(verdict.fall),
+            rejected=list(verdict.rejected),
             active=list(active),
             finite=list(good),
             cost=self.cost(),

@@ -7,6 +7,7 @@ the loop, which reports the unweighted value.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +40,13 @@ def penalty(regularizer: Regularizer | None, noise: Tensor) -> tuple[list[float]
         values = regularizer(leaf)
         (gradient,) = torch.autograd.grad(values.sum(), leaf)
     return [float(value) for value in values.detach()], regularizer.weight * gradient
+
+
+def total(losses: Sequence[float], regularizer: Regularizer | None, values: Sequence[float]) -> list[float]:
+    """What is minimized: each image's loss plus its regularizer's value times the weight."""
+    if regularizer is None:
+        return list(losses)
+    return [loss + regularizer.weight * value for loss, value in zip(losses, values, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,18 @@ class Scorer:
         self._evaluate = evaluate
         self._streams = streams
         self._recorder = recorder
+        self._drawn_from: dict[int, torch.Generator] = {}
 
     def score(self, latent: Tensor, wanted: Sequence[bool], iteration: int, *, with_gradient: bool = False) -> list[Score]:
         """The score of each image of ``latent (B, ...)``, with new augmentations; an empty one for images that are not wanted."""
-        return self._scores(latent, wanted, iteration, [each.augmentations for each in self._streams], with_gradient)
+        generators = [each.augmentations for each in self._streams]
+        self._drawn_from |= {index: copy_of(generators[index]) for index, each in enumerate(wanted) if each}
+        return self._scores(latent, wanted, iteration, generators, with_gradient)
+
+    def score_again(self, latent: Tensor, wanted: Sequence[bool], iteration: int) -> list[Score]:
+        """The score of each image's ``latent (B, ...)`` with the augmentations that :meth:`score` drew for it last, without gradient."""
+        generators = [copy_of(self._drawn_from[index]) if each else None for index, each in enumerate(wanted)]
+        return self._scores(latent, wanted, iteration, generators, False)
 
     def score_candidate(self, latent: Tensor, wanted: Sequence[bool], augmented: bool) -> list[Score]:
         """The same for one noise of a search: without augmentations, or with the same ones for every candidate."""

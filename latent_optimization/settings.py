@@ -9,6 +9,7 @@ from typing import Any
 from ..schema.ranged import Ranged, choice, count, flag, number
 from . import renormalize
 from .regularizers import Regularizer
+from .trust_region import TrustRegion
 from .update_rules import UpdateRule
 from .update_rules.normalized_gradient import NormalizedGradient
 
@@ -41,6 +42,8 @@ class Settings(Ranged):
 
     Args:
         rule: how a gradient becomes a step (update_rules/).
+        trust_region: lets steps be as long as the gradient holds, and keeps those alone that lower the loss (trust_region.py); ``None``
+            keeps every step as the rule makes it.
         regularizer: a loss of the noise itself, added with its weight (regularizers.py); ``None`` for none.
         stopping: early stop, and how many failures end an image.
 
@@ -50,6 +53,7 @@ class Settings(Ranged):
 
     iterations: int = count(10, at_least=0, help="How often the noise is improved. Each costs about as much as sampling three times.")
     rule: UpdateRule = field(default_factory=NormalizedGradient)
+    trust_region: TrustRegion | None = None
     renormalize: str = choice("initial", renormalize.MODES, help="The norm that the noise keeps: its own, a Gaussian's, or none.")
     regularizer: Regularizer | None = None
     best_of: int = count(

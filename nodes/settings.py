@@ -10,6 +10,7 @@ from ..latent_optimization.checkpointed_calls import JacobianSchedule
 from ..latent_optimization.presets import CHECK_PATCHED, DEFAULT_PRESET, DOODL, PRESETS, SGOOL, Preset, Procedure
 from ..latent_optimization.regularizers import REGULARIZERS
 from ..latent_optimization.settings import Settings, Stopping
+from ..latent_optimization.trust_region import TrustRegion
 from ..latent_optimization.update_rules import UPDATE_RULES
 from .sockets import OptimizationSettings
 from .widgets import choice_of, chosen, widgets_of
@@ -17,6 +18,11 @@ from .widgets import choice_of, chosen, widgets_of
 NONE = "none"
 DEFAULTS = PRESETS[DEFAULT_PRESET].settings
 PROCEDURES: dict[str, Procedure | None] = {NONE: None, "DOODL": DOODL.procedure, "SGOOL": SGOOL.procedure}
+TRUST_REGIONS: dict[str, type[Any]] = {"by ratio": TrustRegion}
+TRUST = (
+    "Steps as long as the gradient holds: longer where the loss fell as promised, shorter where it did not; a step that raised the loss "
+)
+TRUST += "is taken back. Costs one more look at the image in each iteration."
 RESCORING = ["rescoring_candidates", "rescoring_augmentations"]
 CALLS = "Which of the sampler's model calls the gradient passes through. Fewer is cheaper and approximate."
 
@@ -59,6 +65,7 @@ class OptimizationSettingsNode(io.ComfyNode):
             inputs=[
                 *widgets_of(Settings, DEFAULTS, ["iterations", "best_of", "search_augmented"]),
                 choice_of("rule", UPDATE_RULES, "How a gradient becomes a step.", DEFAULTS.rule),
+                choice_of("trust_region", TRUST_REGIONS, TRUST, DEFAULTS.trust_region, none=NONE),
                 *widgets_of(Settings, DEFAULTS, ["renormalize"]),
                 _returned(),
                 *widgets_of(Stopping, DEFAULTS.stopping),
@@ -89,6 +96,7 @@ def preset_from(widgets: dict[str, Any]) -> Preset:
     settings = Settings(
         **{name: widgets[name] for name in ("iterations", "best_of", "search_augmented", "renormalize")},
         rule=chosen(widgets["rule"], "rule", UPDATE_RULES),
+        trust_region=chosen(widgets["trust_region"], "trust_region", TRUST_REGIONS),
         regularizer=chosen(widgets["regularizer"], "regularizer", REGULARIZERS),
         stopping=Stopping(**stopping, target_loss=target.get("target_loss")),
         **{"returned": returned["returned"], **{name: returned[name] for name in RESCORING if name in returned}},

@@ -60,12 +60,13 @@ def choice_of(name: str, kinds: dict[str, type[Any]], tooltip: str, default: Any
 
     Args:
         kinds: name -> dataclass.
-        default: the instance that is chosen, and whose values are shown, at first; ``None`` where ``none`` is.
-        none: the name of an option without a dataclass, which comes first.
+        default: the instance that is chosen, and whose values are shown, at first; ``None`` where ``none`` is the first.
+        none: the name of an option without a dataclass, which comes first where nothing is chosen, and else last.
     """
-    options = [io.DynamicCombo.Option(none, [])] if none is not None else []
     ordered = sorted(kinds.items(), key=lambda item: item[1] is not type(default))
-    options += [io.DynamicCombo.Option(key, widgets_of(kind, default if kind is type(default) else None)) for key, kind in ordered]
+    options = [io.DynamicCombo.Option(key, widgets_of(kind, default if kind is type(default) else None)) for key, kind in ordered]
+    if none is not None:
+        options.insert(0 if default is None else len(options), io.DynamicCombo.Option(none, []))
     return io.DynamicCombo.Input(name, options=options, tooltip=tooltip)
 
 

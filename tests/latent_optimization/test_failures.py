@@ -155,15 +155,16 @@ def test_a_failure_leaves_the_momentum_as_it_was() -> None:
         settings, both = Settings(rule=rule, renormalize="none"), [True, True]
         batch = Batch(2, settings)
         steps = Steps(zero, settings, [])
-        steps.take(first, both, both, batch)
+        known: dict[str, Any] = {"losses": [0.0, 0.0], "regularizer": [0.0, 0.0], "rejected": [False, False]}
+        steps.take(first, both, both, batch, **known)
         before = steps.noise
-        steps.take(first, [True, False], both, batch)
+        steps.take(first, [True, False], both, batch, **known)
         assert steps.changed == both
         assert torch.equal(steps.noise[1], before[1] / 2)  # its last step again, at half the size
-        steps.take(second, both, both, batch)
+        steps.take(second, both, both, batch, **known)
         plain = Steps(zero, settings, [])
         for gradient in (first, second):
-            plain.take(gradient, both, both, batch)
+            plain.take(gradient, both, both, batch, **known)
         assert torch.equal(steps.noise[1] - before[1] / 2, (plain.noise[1] - before[1]) / 2)
         assert not torch.equal(steps.noise[0], plain.noise[0])
 
