@@ -7,7 +7,7 @@ from typing import Any
 import comfy.model_management
 from torch import Tensor
 
-from ..schema.prompts import one_per_image, plain_prompts
+from ..schema.prompts import one_per_image, prompts_for
 
 AT_ONCE = 8
 
@@ -23,7 +23,7 @@ def reward_scores(reward: Any, images: Tensor, prompts: list[str]) -> list[float
     Raises:
         ValueError: an empty prompt, or another number of prompts.
     """
-    prompts = one_per_image(plain_prompts(prompts, "prompt"), len(images))
+    prompts = one_per_image(prompts_for(reward, prompts, "prompt"), len(images))
     scores: list[float] = []
     for first in range(0, len(images), AT_ONCE):
         comfy.model_management.throw_exception_if_processing_interrupted()

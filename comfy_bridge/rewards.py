@@ -125,6 +125,11 @@ class WholeReward:
         """The side of the squares it looks at, in pixels."""
         return int(self._reward.image_size)
 
+    @property
+    def reads_prompts(self) -> bool:
+        """Whether what the prompt says counts."""
+        return bool(getattr(self._reward, "reads_prompts", True))
+
     def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
         """``(B,)``, higher is better, on the images' device; differentiable in images ``(B, 3, H, W)`` in [0, 1]."""
         with_grad = images.requires_grad and torch.is_grad_enabled()

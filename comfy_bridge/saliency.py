@@ -17,7 +17,7 @@ from ..latent_optimization.autograd_mode import gradients
 from ..saliency_models import registry
 from ..saliency_models.entries import Entry
 from ..saliency_models.interface import SaliencyModel
-from ..saliency_models.weights import WeightsError, read_state_dict
+from ..schema.weights import WeightsError, read_state_dict
 from . import memory
 from .folders import SALIENCY
 

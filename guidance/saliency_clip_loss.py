@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..image_ops.resize import resize
-from ..schema.prompts import plain_prompts
+from ..schema.prompts import plain_prompts, prompts_for
 from ..schema.ranged import Ranged, choice, count, flag, number
 from .augmentations import Augmentations
 from .distances import DISTANCES
@@ -69,7 +69,8 @@ class SaliencyCLIPLoss:
 
     Args:
         reward: ``(images, prompts) -> (B,)``, higher is better. Of one that has ``encode_text`` and ``encode_image`` the distances of
-            the vectors are taken; of any other, its negative.
+            the vectors are taken; of any other, its negative. For one with ``reads_prompts = False`` prompts may be empty, and negative
+            ones are left out.
         prompts: one for all images, or one for each image of the run's batch.
         saliency: predicts maps ``(B, 1, H, W)`` in [0, 1] from images; or a fixed map ``(n, 1, h, w)`` or ``(n, h, w)`` of any size,
             n being 1 or the size of the batch; or ``None``, and the salient term does not count.
@@ -93,9 +94,10 @@ class SaliencyCLIPLoss:
     ) -> None:
         self.settings = settings or LossSettings()
         self.reward = reward
-        self.prompts = plain_prompts(prompts, "prompt")
-        self.salient_prompts = plain_prompts(salient_prompts, "salient prompt") if salient_prompts is not None else self.prompts
-        self.negative_prompts = plain_prompts(negative_prompts, "negative prompt") if self.settings.w_negative else []
+        self.prompts = prompts_for(reward, prompts, "prompt")
+        self.salient_prompts = prompts_for(reward, salient_prompts, "salient prompt") if salient_prompts is not None else self.prompts
+        contrasts = self.settings.w_negative and getattr(reward, "reads_prompts", True)
+        self.negative_prompts = plain_prompts(negative_prompts, "negative prompt") if contrasts else []
         if not self.prompts or not self.salient_prompts:
             raise ValueError("There is no prompt; give one for all images or one for each.")
         if not (self.settings.w_global or self.scores_salient_part(saliency) or self.negative_prompts):

@@ -31,11 +31,11 @@ def load_encoder(folder: Path | str, dtype: torch.dtype = torch.float32) -> Tran
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder with config.json, model.safetensors and the tokenizer. {WHERE_FROM}")
     config = model_config(folder)
-    preprocessing = _preprocessing(folder, config["model_type"])
+    preprocessing = read_preprocessing(folder, config["model_type"])
     tokenizer = _tokenizer(folder)
     # Ordinary tensors, also when a ComfyUI node asks from within inference mode: gradients have to pass through these weights.
     with torch.inference_mode(False), torch.no_grad():
-        model = _model(folder, config["model_type"]).to(dtype)
+        model = read_model(folder, config["model_type"]).to(dtype)
         return TransformersEncoder(model, tokenizer, preprocessing, name=folder.name)
 
 
@@ -89,7 +89,7 @@ def model_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _preprocessing(folder: Path, model_type: str) -> Preprocessing:
+def read_preprocessing(folder: Path, model_type: str) -> Preprocessing:
     path, whole = folder / "preprocessor_config.json", folder / "processor_config.json"
     if path.is_file():
         config = _json(path)
@@ -121,7 +121,7 @@ def _tokenizer(folder: Path) -> Any:
         raise ValueError(f"The tokenizer in {folder} could not be read ({error}); get its files anew. {WHERE_FROM}") from error
 
 
-def _model(folder: Path, model_type: str) -> Any:
+def read_model(folder: Path, model_type: str) -> Any:
     from transformers import CLIPModel, SiglipModel
 
     _check_weights(folder)

@@ -30,7 +30,8 @@ class Reward(Protocol):
 
         Args:
             images: ``(B, 3, H, W)`` in [0, 1], of any size.
-            prompts: one for all images, or one for each. A reward that reads none is given them all the same.
+            prompts: one for all images, or one for each. A reward that reads none is given them all the same; it has
+                ``reads_prompts = False``, and empty ones do for it.
         """
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import torch
 
 from ..schema.registered import registered
+from ..schema.weights import read_state_dict
 from .entries import Entry
 from .interface import Reward
+
+WEIGHTS = (".safetensors", ".pth", ".pt")
 
 
 @functools.cache
@@ -36,6 +39,8 @@ def load(path: Path | str, dtype: torch.dtype = torch.float32) -> Reward:
         raise ValueError(f"{path} is not there. {known()}")
     name = recognize(path)
     if name is None:
+        if path.suffix in WEIGHTS and path.is_file():
+            read_state_dict(path)  # truncated, a web page, a pickle with code: it says so
         raise ValueError(f"{path.name} is no reward that is known here. {known()}")
     with torch.inference_mode(False), torch.no_grad():
         return available()[name].load(path, dtype)

@@ -24,10 +24,10 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..image_ops.resize import resize
+from ..schema.weights import WeightsError, working_dtype
 from .entries import Entry, RemoteFile, Weights
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
-from .weights import WeightsError, working_dtype
 
 Method = Literal["last", "rollout"]
 Family = Literal["dinov2", "clip"]

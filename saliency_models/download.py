@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..schema.weights import WeightsError
 from .entries import RemoteFile, Weights
-from .weights import WeightsError
 
 Progress = Callable[[int, int | None], None]
 """``(bytes so far, bytes in all or None)``; may raise to stop the download."""

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from ..image_ops.axis_filters import apply_matrices, lanczos_matrix, opencv_cubic_matrix, opencv_smooth
 from ..image_ops.eight_bit import pillow_lanczos
+from ..schema.weights import build_with_weights, working_dtype
 from .entries import Entry, RemoteFile, Weights
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
-from .weights import build_with_weights, working_dtype
 
 NATIVE_SIZE = (192, 256)  # height, width
 _STRIDE = 32

@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ..schema.weights import MismatchError, WeightsError, read_state_dict
 from .entries import Entry
 from .interface import KINDS, SaliencyModel
-from .weights import MismatchError, WeightsError, read_state_dict
 
 
 @functools.cache

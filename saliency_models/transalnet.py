@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from ..image_ops.axis_filters import apply_matrices, bilinear_matrix
 from ..image_ops.eight_bit import opencv_linear
+from ..schema.weights import build_with_weights, working_dtype
 from .backbones import DenseNet161, ResNet50
 from .entries import Entry, Weights
 from .interface import SaliencyModel
-from .weights import build_with_weights, working_dtype
 
 Variant = Literal["resnet50", "densenet161"]
 ChannelOrder = Literal["rgb", "bgr"]

@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..image_ops.axis_filters import scikit_resize
+from ..schema.weights import build_with_weights, working_dtype
 from .entries import Entry, RemoteFile, Weights
 from .interface import SaliencyModel
 from .maps import divide_by_maximum
-from .weights import build_with_weights, working_dtype
 
 Variant = Literal["u2net", "u2netp"]
 

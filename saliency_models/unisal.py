@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from ..image_ops.axis_filters import apply_matrices, bilinear_matrix, lanczos_matrix
 from ..image_ops.eight_bit import pillow_lanczos
+from ..schema.weights import build_with_weights, working_dtype
 from .entries import Entry, RemoteFile, Weights
 from .interface import SaliencyModel
 from .unisal_layers import DOMAINS, ConvGRU, Domain, InvertedResidual, Layers, MobileNetV2, named
-from .weights import build_with_weights, working_dtype
 
 _RECURRENT = ("rnn.", "post_rnn.")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

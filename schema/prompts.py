@@ -21,3 +21,10 @@ def one_per_image(prompts: Sequence[str], images: int) -> list[str]:
         there = f"{images} image{'s' if images > 1 else ''}"
         raise ValueError(f"There are {len(prompts)} prompts for {there}; give one for all images, or one for each.")
     return [prompts[0]] * images if len(prompts) == 1 else list(prompts)
+
+
+def prompts_for(reward: object, prompts: Sequence[str], what: str) -> list[str]:
+    """:func:`plain_prompts`; for a reward that reads none, of which ``reads_prompts`` is false, they may be empty."""
+    if getattr(reward, "reads_prompts", True):
+        return plain_prompts(prompts, what)
+    return [prompt.strip() for prompt in prompts]

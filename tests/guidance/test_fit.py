@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 from sgool.guidance.fit import RewardFit
+from sgool.guidance.objective import Context
+from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
 from torch import Tensor
 
 
@@ -42,3 +44,21 @@ def test_contrast_rises_where_a_negative_prompt_is_rewarded_more() -> None:
     worse, better = (float(fit.contrast(seen, ["abcd"], [negative])) for negative in ("a", "abcdefgh"))
     assert worse == pytest.approx(math.log1p(math.exp(-3)), rel=1e-5)
     assert better == pytest.approx(math.log1p(math.exp(4)), rel=1e-5)
+
+
+class Lightness:
+    """Reads no prompt."""
+
+    reads_prompts = False
+
+    def __call__(self, images: Tensor, prompts: list[str]) -> Tensor:
+        return images.mean((1, 2, 3))
+
+
+def test_a_reward_without_prompts_takes_empty_ones_and_leaves_negative_ones_out() -> None:
+    loss = SaliencyCLIPLoss(Lightness(), [""], negative_prompts=["dark"], settings=LossSettings(w_salient=0))
+    scored = loss(torch.full((1, 3, 4, 4), 0.25), Context())
+    torch.testing.assert_close(scored.losses, torch.tensor([-0.25]))
+    assert set(scored.parts) == {"reward", "global"}
+    with pytest.raises(ValueError, match="The prompt is empty"):
+        SaliencyCLIPLoss(Brightness(), [""])

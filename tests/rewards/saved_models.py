@@ -29,13 +29,13 @@ def save_tokenizer(folder: Path, padding: bool = False) -> None:
     fast.save_pretrained(folder)
 
 
-def save_clip(folder: Path, image: int = 32) -> None:
+def save_clip(folder: Path, image: int = 32, projection: int = 24) -> None:
     """A CLIPModel with CLIP's own preprocessing at another size."""
     from transformers import CLIPConfig, CLIPModel
 
     text = {**TOWER, "vocab_size": 4 + len(WORDS), "max_position_embeddings": 12, "eos_token_id": 3, "bos_token_id": 2, "pad_token_id": 0}
     vision = {**TOWER, "image_size": image, "patch_size": 8}
-    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=24)).save_pretrained(folder)
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=projection)).save_pretrained(folder)
     config = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": image}, "resample": 3}
     config |= {
         "crop_size": {"height": image, "width": image},

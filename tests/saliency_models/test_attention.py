@@ -14,7 +14,7 @@ from sgool.harness.derivatives import along_a_direction
 from sgool.harness.seeded_weights import seeded_images
 from sgool.saliency_models import registry
 from sgool.saliency_models.attention import AttentionSaliency, rollout
-from sgool.saliency_models.weights import WeightsError
+from sgool.schema.weights import WeightsError
 from torch import Tensor
 
 SMALL: dict[str, Any] = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 2}

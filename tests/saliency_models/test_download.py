@@ -16,7 +16,7 @@ import pytest
 from sgool.saliency_models import registry
 from sgool.saliency_models.download import download, git_blob
 from sgool.saliency_models.entries import RemoteFile, Weights
-from sgool.saliency_models.weights import WeightsError
+from sgool.schema.weights import WeightsError
 
 CONTENT = bytes(range(256)) * 12_000  # three chunks
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -11,7 +11,7 @@ from sgool.harness.derivatives import along_a_direction
 from sgool.harness.seeded_weights import seeded_images, seeded_state, uniform
 from sgool.saliency_models import registry
 from sgool.saliency_models.fastsal import FastSal
-from sgool.saliency_models.weights import WeightsError
+from sgool.schema.weights import WeightsError
 from torch import Tensor
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "fastsal.json").read_text())

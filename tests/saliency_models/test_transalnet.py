@@ -17,7 +17,7 @@ from sgool.harness.derivatives import along_a_direction
 from sgool.harness.seeded_weights import seeded_images, seeded_state
 from sgool.saliency_models import registry
 from sgool.saliency_models.transalnet import TranSalNet, cover_and_crop, fit_on_canvas
-from sgool.saliency_models.weights import WeightsError
+from sgool.schema.weights import WeightsError
 from torch import Tensor, nn
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "transalnet.json").read_text())

@@ -17,7 +17,7 @@ from sgool.image_ops.axis_filters import scikit_resize
 from sgool.saliency_models import registry
 from sgool.saliency_models.interface import SaliencyModel
 from sgool.saliency_models.u2net import U2Net
-from sgool.saliency_models.weights import WeightsError
+from sgool.schema.weights import WeightsError
 from torch import Tensor
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "u2net.json").read_text())

@@ -16,7 +16,7 @@ from sgool.image_ops.axis_filters import apply_matrices, lanczos_matrix
 from sgool.image_ops.eight_bit import pillow_lanczos
 from sgool.saliency_models import registry
 from sgool.saliency_models.unisal import DOMAINS, Unisal, best_size
-from sgool.saliency_models.weights import WeightsError
+from sgool.schema.weights import WeightsError
 from torch import Tensor
 
 RECORDED = json.loads((Path(__file__).parent / "recorded" / "unisal.json").read_text())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,6 +45,24 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     _refuse_stand_ins(path)
     loaded = _read_safetensors(path) if path.suffix.lower() == ".safetensors" else _read_pickle(path)
     return _flat(loaded, path)
+
+
+def weight_shapes(path: str | Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the weights in a file, by which its kind is recognized; nothing where it cannot be read.
+
+    Of safetensors and of what PyTorch has written since 1.6 only the headers are read.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, framework="pt") as file:
+                return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118  (no mapping)
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return {key: tuple(value.shape) for key, value in _flat(loaded, path).items()}
+    except Exception:  # whatever a damaged or unfriendly file does: reading it in earnest says what is wrong
+        return {}
 
 
 def _refuse_stand_ins(path: Path) -> None:

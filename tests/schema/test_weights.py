@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from sgool.saliency_models.weights import WeightsError, build_with_weights, read_state_dict, working_dtype
+from sgool.schema.weights import WeightsError, build_with_weights, read_state_dict, weight_shapes, working_dtype
 from torch import nn
 
 STATE = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}
@@ -117,3 +117,14 @@ def test_building_takes_the_tensors_as_they_are() -> None:
     assert working_dtype(model, torch.zeros(1)) == torch.float16
     with pytest.raises(WeightsError, match="not the weights of 'Sequential'"):
         build_with_weights(make, {"0.weight": torch.zeros(2, 3)})
+
+
+@pytest.mark.parametrize("name", ["one.pth", "two.safetensors", "old.pth"])
+def test_shapes_are_known_without_the_weights(tmp_path: Path, name: str) -> None:
+    if name.endswith("safetensors"):
+        save_file(STATE, tmp_path / name)
+    else:
+        torch.save({"state_dict": STATE}, tmp_path / name, _use_new_zipfile_serialization=name != "old.pth")
+    assert weight_shapes(tmp_path / name) == {"a.weight": (2, 3), "a.bias": (2,)}
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-150])
+    assert weight_shapes(tmp_path / name) == {}
