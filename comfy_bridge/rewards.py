@@ -159,7 +159,7 @@ def load_reward(path: Path | str, dtype: torch.dtype = torch.float32) -> Encoder
     Raises:
         ValueError: if it does not hold one, with what is wrong; see ``rewards.registry.load``.
     """
-    reward: Any = registry.load(path, dtype)
+    reward: Any = registry.load(path, dtype, {"clip": Path(comfy.sd1_clip.__file__).with_name("sd1_tokenizer")})
     device = comfy.model_management.get_torch_device()  # not the text encoders': backward on a CPU would take ages
     offload_device = comfy.model_management.text_encoder_offload_device()
     # Not CoreModelPatcher: dynamic loading works on the layers of comfy.ops, and these are of torch.

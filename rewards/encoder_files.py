@@ -32,7 +32,7 @@ def load_encoder(folder: Path | str, dtype: torch.dtype = torch.float32) -> Tran
         raise ValueError(f"{folder} is not a folder with config.json, model.safetensors and the tokenizer. {WHERE_FROM}")
     config = model_config(folder)
     preprocessing = read_preprocessing(folder, config["model_type"])
-    tokenizer = _tokenizer(folder)
+    tokenizer = load_tokenizer(folder)
     # Ordinary tensors, also when a ComfyUI node asks from within inference mode: gradients have to pass through these weights.
     with torch.inference_mode(False), torch.no_grad():
         model = read_model(folder, config["model_type"]).to(dtype)
@@ -105,7 +105,8 @@ def read_preprocessing(folder: Path, model_type: str) -> Preprocessing:
         raise ValueError(f"{path if path.is_file() else whole}: {error}") from error
 
 
-def _tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer whose files are in a folder. Raises ``ValueError`` if there is none, or it cannot be read."""
     files = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
     if not any((folder / file).is_file() for file in files):
         raise ValueError(f"{folder} has no tokenizer (none of {', '.join(files)}), so prompts cannot be read. {WHERE_FROM}")

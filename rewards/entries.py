@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from .interface import Reward
 
 
@@ -21,9 +19,11 @@ class Entry:
         license: of those weights.
         files: what a user puts into ``models/rewards``.
         recognizes: whether a file or folder there is one of this kind, from names and headers alone; nothing is loaded.
-        load: makes it, on the CPU, frozen, with weights of the dtype. Besides what a :class:`Reward` has, it has ``model``, the module that
-            is moved to the device, and ``vision_shape``, its image tower's ``num_hidden_layers``, ``hidden_size``, ``image_size`` and
-            ``patch_size``, by which memory is reckoned. Raises ``ValueError`` with a sentence for a file that is not whole.
+        load: ``load(path, dtype)`` makes it, on the CPU, frozen, with weights of the dtype. Besides what a :class:`Reward` has, it has
+            ``model``, the module that is moved to the device, and ``vision_shape``, its image tower's ``num_hidden_layers``,
+            ``hidden_size``, ``image_size`` and ``patch_size``, by which memory is reckoned. Raises ``ValueError`` with a sentence for a
+            file that is not whole.
+        tokenizer: ``"clip"`` where the files bring none: ``load`` is then given a folder with it, ``tokenizer=folder``.
     """
 
     summary: str
@@ -31,4 +31,5 @@ class Entry:
     license: str
     files: str
     recognizes: Callable[[Path], bool]
-    load: Callable[[Path, torch.dtype], Reward]
+    load: Callable[..., Reward]
+    tokenizer: str = ""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 from torch.nn import functional
 
-from ..image_ops.resize import Kernel, resize
+from ..image_ops.resize import Kernel, fit_size, resize
 
 _PILLOW_KERNELS: dict[int, Kernel] = {2: "bilinear", 3: "bicubic"}
 _PILLOW_NAMES = {0: "nearest", 1: "lanczos", 4: "box", 5: "hamming"}
@@ -24,8 +24,8 @@ class Preprocessing:
     """What an image processor of transformers does to an image, in its order: resize, crop, rescale, normalize.
 
     Attributes:
-        resize: ``"shortest"``: the shorter side becomes ``size[0]``, keeping the aspect ratio. ``"exact"``: the image becomes
-            ``size``, whatever its aspect ratio. ``"none"``.
+        resize: ``"shortest"``, ``"longest"``: that side becomes ``size[0]``, keeping the aspect ratio. ``"exact"``: the image
+            becomes ``size``, whatever its aspect ratio. ``"none"``.
         size: height and width.
         crop: height and width of the central crop, or ``None``. An image that is smaller is surrounded with black.
         kernel: interpolation; always antialiased, as Pillow's is.
@@ -33,16 +33,17 @@ class Preprocessing:
         mean, std: per channel.
         program: whose it is. ``"transformers"``: the longer side is cut off to whole pixels, and values to [0, 1] after each axis, since
             bytes are in between. ``"comfyui"`` (CLIP_VISION): the longer side is the nearest whole pixel, and values are cut once.
+            ``"open_clip"``: tensors are resized, whose overshoot stays.
     """
 
-    resize: Literal["shortest", "exact", "none"] = "shortest"
+    resize: Literal["shortest", "longest", "exact", "none"] = "shortest"
     size: tuple[int, int] = (224, 224)
     crop: tuple[int, int] | None = (224, 224)
     kernel: Kernel = "bicubic"
     factor: float = 1.0
     mean: tuple[float, ...] = OPENAI_MEAN
     std: tuple[float, ...] = OPENAI_STD
-    program: Literal["transformers", "comfyui"] = "transformers"
+    program: Literal["transformers", "comfyui", "open_clip"] = "transformers"
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Preprocessing:
@@ -86,7 +87,8 @@ class Preprocessing:
         images = images.clamp(0, 1)
         if self.program == "transformers":
             images = resize(images, (images.shape[-2], size[1]), self.kernel).clamp(0, 1)  # bicubic weights overshoot
-        images = resize(images, size, self.kernel).clamp(0, 1)
+        images = resize(images, size, self.kernel)
+        images = images if self.program == "open_clip" else images.clamp(0, 1)
         if self.crop is not None:
             images = _center(images, *self.crop)
         mean, std = (images.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.std))
@@ -97,6 +99,8 @@ class Preprocessing:
             return height, width
         if self.resize == "exact":
             return self.size
+        if self.resize == "longest":
+            return fit_size((height, width), self.size[0])
         short = self.size[0]
         if self.program == "comfyui":
             scale = short / min(height, width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -26,10 +27,15 @@ def recognize(path: Path) -> str | None:
     return next((name for name, entry in available().items() if entry.recognizes(path)), None)
 
 
-def load(path: Path | str, dtype: torch.dtype = torch.float32) -> Reward:
+def load(path: Path | str, dtype: torch.dtype = torch.float32, tokenizers: Mapping[str, Path] | None = None) -> Reward:
     """The reward in a file or folder, on the CPU, its weights frozen.
 
     Its tensors are ordinary ones, also when a ComfyUI node asks from within inference mode: gradients have to pass through them.
+
+    Args:
+        path: the file or folder.
+        dtype: the precision of the weights.
+        tokenizers: folders with tokenizers by name, for rewards whose files bring none (``Entry.tokenizer``).
 
     Raises:
         ValueError: for what is no reward that is known here, or not whole, with what was expected.
@@ -42,8 +48,14 @@ def load(path: Path | str, dtype: torch.dtype = torch.float32) -> Reward:
         if path.suffix in WEIGHTS and path.is_file():
             read_state_dict(path)  # truncated, a web page, a pickle with code: it says so
         raise ValueError(f"{path.name} is no reward that is known here. {known()}")
+    entry = available()[name]
+    own: dict[str, Path] = {}
+    if entry.tokenizer:
+        if entry.tokenizer not in (tokenizers or {}):
+            raise ValueError(f"{path.name} ({name}) comes without its tokenizer; a folder with {entry.tokenizer!r}'s has to be given.")
+        own["tokenizer"] = (tokenizers or {})[entry.tokenizer]
     with torch.inference_mode(False), torch.no_grad():
-        return available()[name].load(path, dtype)
+        return entry.load(path, dtype, **own)
 
 
 def known() -> str:

@@ -14,12 +14,14 @@ pytestmark = pytest.mark.comfyui
 
 import comfy.model_management  # noqa: E402
 import comfy.model_patcher  # noqa: E402
+from comfy.sd1_clip import SDTokenizer  # noqa: E402
 from sgool.comfy_bridge.rewards import WholeReward, load_reward, plain_prompt, reward_from_clip_and_vision  # noqa: E402
 from sgool.guidance.objective import Context  # noqa: E402
 from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss  # noqa: E402
 from sgool.latent_optimization.autograd_mode import GradientMode  # noqa: E402
 from sgool.rewards.interface import TextImageEncoder  # noqa: E402
 
+from ..rewards.open_clip import OpenCLIP  # noqa: E402
 from ..rewards.saved_models import save_clip  # noqa: E402
 from .clip_pairs import inference_tensors, tiny_clip, tiny_clip_vision  # noqa: E402
 
@@ -202,6 +204,23 @@ def test_a_vision_model_without_projection_is_refused() -> None:
 )
 def test_plain_prompt(prompt: str, plain: str) -> None:
     assert plain_prompt(prompt) == plain
+
+
+def test_hps_reads_prompts_with_comfyuis_own_tokenizer(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    original = OpenCLIP(words=49408).eval()
+    torch.save(original.state_dict(), tmp_path / "HPS_v2.1_compressed.pt")
+    with torch.inference_mode():
+        reward = load_reward(tmp_path / "HPS_v2.1_compressed.pt")
+    assert reward.name == "HPS_v2.1_compressed"
+    for prompt in ("A red circle, left of it two cats!", "naïve  café"):
+        tokens = torch.tensor([[token for token, _ in SDTokenizer(pad_to_max_length=False).tokenize_with_weights(prompt)[0]]])
+        with torch.no_grad():
+            expected = torch.nn.functional.normalize(original.text(tokens, end=49407), dim=-1)
+        torch.testing.assert_close(reward.encode_text([prompt]), expected, atol=1e-5, rtol=1e-5)
+    images = photographs().requires_grad_()
+    (gradient,) = torch.autograd.grad(reward(images, ["a cat"]).sum(), images)
+    assert gradient.abs().amax((1, 2, 3)).min() > 0
 
 
 class Joint(torch.nn.Module):
