@@ -14,13 +14,16 @@ from torch import Tensor
 from ..guidance.objective import Context, Objective
 from ..latent_optimization.autograd_mode import GradientMode
 from ..latent_optimization.checkpointed_calls import checkpointed_blocks
+from ..latent_optimization.frames import Frames
 from ..latent_optimization.optimize import Result, optimize
 from ..latent_optimization.recorder import Progress, Recorder
 from ..latent_optimization.settings import Settings
 from . import memory
+from .frame_scores import mean_over_frames
+from .latent_parts import Parts
 from .model_state import ModelState
 from .noise_to_latent import NoiseToLatent
-from .preview import to_preview
+from .preview import to_preview, to_shown
 from .vae import decode_with_grad
 
 
@@ -35,6 +38,11 @@ class Optimization:
         state: what the model remembers between calls, put back when the attempt ends.
         fine: checkpoint each block of the model as well as each call.
         scores_both: the run returns coupled pairs ``(B, 2, ...)``, whose losses are averaged.
+        parts: what of the run's noise and latents is one image or video.
+        frames: which of a video's frames are scored.
+
+    Attributes:
+        frames_scored: how many of each video; 1 for images.
     """
 
     def __init__(
@@ -47,12 +55,16 @@ class Optimization:
         state: ModelState,
         fine: bool,
         scores_both: bool,
+        parts: Parts,
+        frames: Frames,
     ) -> None:
         self._base_model = model_wrap.inner_model
         self._patcher = model_wrap.model_patcher
         self._models = [self._patcher, *getattr(model_wrap, "loaded_models", [])]
         self._objective, self._vae = objective, vae
         self._fine, self._scores_both = fine, scores_both
+        self._parts, self._frames = parts, frames
+        self.frames_scored = 1
         is_dynamic = getattr(self._patcher, "is_dynamic", None)
         self._state = state
         copy_constants = state.changes_weights or bool(is_dynamic is not None and is_dynamic())
@@ -67,8 +79,9 @@ class Optimization:
 
     def execute(self, noise: Tensor, settings: Settings) -> Result:
         """Optimize, with everything put back afterwards, whatever happens."""
-        self._batch_size = len(noise)
         self._reserve = memory.estimate(self._base_model, noise.shape, self._fine)
+        noise = self._parts.noise(noise)
+        self._batch_size = len(noise)
         network = getattr(self._base_model, "diffusion_model", None)
         # Not where weights change within a call: a block computed again in backward would find those of the call's end.
         by_block = self._fine and not self._state.changes_weights
@@ -88,10 +101,11 @@ class Optimization:
 
     def _generate(self, noise: Tensor) -> Tensor:
         self._calls_now = 0
-        return self._run(noise)
+        return self._parts.latents(self._run(self._parts.whole_noise(noise)))
 
     def _evaluate(self, latent: Tensor, index: int, iteration: int, generator: torch.Generator | None) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and parts of one image's latent as the sampler leaves it; of a coupled pair ``(1, 2, ...)`` the mean of both."""
+        latent = self._parts.sampled(latent)
         if not self._scores_both:
             return self._judged(latent, index, iteration, generator)
         judged = [self._judged(one, index, iteration, generator) for one in latent.unbind(1)]
@@ -103,9 +117,10 @@ class Optimization:
         self._models_may_be_elsewhere = True
         with_grad = latent.requires_grad and torch.is_grad_enabled()
         images = self._decoded(latent, with_grad)
-        self._images[index] = images[0].detach().cpu()
-        with GradientMode() if with_grad else contextlib.nullcontext():
-            scored = self._objective(images, Context(iteration, generator, index, self._batch_size))
+        self._images[index] = images.detach().cpu()
+        self.frames_scored = len(images)
+        context = Context(iteration, generator, index, self._batch_size)
+        scored = mean_over_frames(self._objective, images, context, comfy.model_management.throw_exception_if_processing_interrupted)
         return scored.losses, scored.parts
 
     def _decoded(self, latent: Tensor, with_grad: bool) -> Tensor:
@@ -114,7 +129,8 @@ class Optimization:
             return self._last_decoded[1]
         with GradientMode() if with_grad else contextlib.nullcontext():
             space = self._base_model.process_latent_out(latent)
-        images = decode_with_grad(self._vae, space, self._as_inference, self._fine)
+        several = self._parts.frames_are_batch
+        images = decode_with_grad(self._vae, space, self._as_inference, self._fine, self._frames, frames_are_batch=several)
         self._last_decoded = None if with_grad else (latent.clone(), images)
         return images
 
@@ -132,5 +148,5 @@ class Optimization:
     def _on_progress(self, progress: Progress) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         self._runs_done, self._runs_expected = progress.sampler_runs, progress.expected_sampler_runs
-        shown = [image for _, image in sorted(self._images.items())]
+        shown = to_shown([images for _, images in sorted(self._images.items())])
         self._bar.update_absolute(self._runs_done * self._steps, self._runs_expected * self._steps, to_preview(shown))

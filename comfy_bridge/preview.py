@@ -12,6 +12,11 @@ MOST = 4
 SIZE = 512
 
 
+def to_shown(decoded: Sequence[Tensor]) -> list[Tensor]:
+    """The images to show of what was decoded, ``(n, 3, H, W)`` each: all frames of one video, the middle frame of each of several."""
+    return list(decoded[0]) if len(decoded) == 1 else [frames[len(frames) // 2] for frames in decoded]
+
+
 def to_preview(images: Sequence[Tensor]) -> tuple[str, Image.Image, int] | None:
     """Up to four images ``(3, H, W)`` in [0, 1] side by side, as ``ProgressBar.update_absolute`` takes them; ``None`` without any."""
     if not images:

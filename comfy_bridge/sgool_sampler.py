@@ -18,6 +18,7 @@ from ..latent_optimization.optimize import Result
 from ..latent_optimization.presets import CHECK_NEVER, Preset
 from . import procedure, self_check
 from .compiled import COMPILED, is_compiled
+from .latent_parts import Parts, parts_of
 from .model_state import ModelState
 from .noise_to_latent import NoiseToLatent, RandomState, gradient_is_approximate
 from .optimization import Optimization
@@ -37,6 +38,7 @@ NO_SALIENT = (
     "SGOOL scores a salient part as well, and this objective has none, which makes it DOODL: connect a saliency model, a mask or a salient "
     "prompt to Saliency CLIP Loss."
 )
+FRAMES = "Of each video {count} frames were scored, and their losses averaged (SGOOL Settings: frames)."
 NO_OBJECTIVE = "There is no objective: connect one (such as Saliency CLIP Loss), or set iterations to 0 to sample plainly."
 
 
@@ -112,12 +114,14 @@ class SGOOLSampler(comfy.samplers.Sampler):
             nothing = History(len(noise), noise[0].numel())
             self.outcomes.add(model_wrap, latent, Outcome(_kept(noise), nothing, [*self._remarks, "Nothing was optimized."]))
             return latent
+        parts = parts_of(model_wrap)
         check_fits(model_wrap, noise, self.vae)
         if self.preset.settings.iterations and hasattr(self.sampler, "sample_both"):
             state.check_reversible()
         checked = self_check.check(run(), noise, self.preset.gradient_check if self.preset.settings.iterations else CHECK_NEVER)
-        result = self._optimized(model_wrap, run, noise, state)
-        latent = result.latent[:, 0] if self._scores_both else result.latent
+        result, best = self._optimized(model_wrap, run, noise, state, parts)
+        latent = parts.sampled(result.latent)
+        latent = latent[:, 0] if self._scores_both else latent
         messages = [*self._remarks, *self._messages(model_wrap, len(sigmas) - 1), *checked.messages, *result.messages]
         if self._wants_salient_part and not any("salient" in row.parts for row in result.history.rows):
             messages.append(NO_SALIENT)
@@ -126,7 +130,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         if callback is not None and not wants_denoised:  # at sigma 0 the latent is the denoised image
             callback(len(sigmas) - 2, latent, latent, len(sigmas) - 1)
         if wants_denoised or state.names:
-            alone = run().plain(result.noise, callback if wants_denoised else None, disable_pbar)
+            alone = run().plain(best, callback if wants_denoised else None, disable_pbar)
             result.history.cost.add_run()
             messages += [LAST_RUN] if wants_denoised else []
             if state.names:  # something is remembered between calls: was all of it put back?
@@ -137,7 +141,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         result.history.cost.add_calls(checked.calls)
         for message in messages:
             logging.info("SGOOL: %s", message)
-        self.outcomes.add(model_wrap, latent, Outcome(_kept(result.noise), result.history, messages))
+        self.outcomes.add(model_wrap, latent, Outcome(_kept(best), result.history, messages))
         return latent
 
     @property
@@ -157,14 +161,19 @@ class SGOOLSampler(comfy.samplers.Sampler):
             said += [] if differs is None else [differs]
         return said
 
-    def _optimized(self, model_wrap: Any, run: Callable[..., NoiseToLatent], noise: Tensor, state: ModelState) -> Result:
-        """The result of the run; where memory does not suffice, of a second one with each block checkpointed."""
+    def _optimized(
+        self, model_wrap: Any, run: Callable[..., NoiseToLatent], noise: Tensor, state: ModelState, parts: Parts
+    ) -> tuple[Result, Tensor]:
+        """The result of the run and the sampler's noise; where memory does not suffice, of a second one with each block checkpointed."""
         assert self.objective is not None
         for fine in (False, True):
-            options: dict[str, Any] = {"state": state, "fine": fine, "scores_both": self._scores_both}
-            attempt = Optimization(model_wrap, run, self.objective, self.vae, **options)
+            options: dict[str, Any] = {"state": state, "fine": fine, "scores_both": self._scores_both, "parts": parts}
+            attempt = Optimization(model_wrap, run, self.objective, self.vae, frames=self.preset.frames, **options)
             try:
-                return attempt.execute(noise, self.preset.settings)
+                result = attempt.execute(noise, self.preset.settings)
+                if attempt.frames_scored > 1:
+                    result.messages.insert(0, FRAMES.format(count=attempt.frames_scored))
+                return result, parts.whole_noise(result.noise)
             except Exception as error:
                 if not comfy.model_management.is_oom(error):
                     raise
@@ -173,7 +182,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
             if not fine:
                 logging.warning("SGOOL: out of memory; starting again with each block of the model checkpointed.")
             comfy.model_management.soft_empty_cache()
-        raise RuntimeError(too_large(noise, self.preset))
+        raise RuntimeError(too_large(parts.noise(noise), self.preset))
 
 
 def too_large(noise: Tensor, preset: Preset) -> str:

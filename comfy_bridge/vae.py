@@ -6,16 +6,16 @@ import contextlib
 from typing import Any
 
 import torch
+from comfy.ldm.modules.temporal_ae import VideoDecoder
 from torch import Tensor
 
 from ..latent_optimization.checkpointed_calls import checkpointed_blocks, differentiable_call
+from ..latent_optimization.frames import Frames
 from ..numerics.loss_scaling import scaled
 from . import memory
 
 # What backward keeps of a decode, in core's estimates of a decode's memory. Checkpointing the blocks brings it to about one.
 RATIO = 4.0
-FRAMES = ("middle", "first", "last", "all")
-EVERY = "every "
 NO_VAE = "There is no VAE: the objective judges images, so the latent has to be decoded. Connect the VAE of the model."
 
 
@@ -36,26 +36,15 @@ def check_vae(vae: Any, channels: int) -> None:
         raise ValueError(f"This VAE is for latents of {expected} channels, the model's have {channels}. Connect the VAE of this model.")
 
 
-def frame_numbers(choice: str, count: int) -> list[int]:
-    """The frames, from 0, that ``choice`` names in a video of ``count``.
-
-    Args:
-        choice: "first", "middle", "last", "all", or "every k" with a whole number k of at least 1: frames 0, k, 2k...
-        count: at least 1.
-
-    Raises:
-        ValueError: for another choice.
-    """
-    single = {"first": 0, "middle": count // 2, "last": count - 1}
-    if choice in single:
-        return [single[choice]]
-    step = choice.removeprefix(EVERY)
-    if choice == "all" or (choice.startswith(EVERY) and step.isdecimal() and int(step) > 0):
-        return list(range(0, count, 1 if choice == "all" else int(step)))
-    raise ValueError(f"There is no choice of frames {choice!r}. Expected one of {', '.join(FRAMES)}, or 'every' and a number ('every 4').")
-
-
-def decode_with_grad(vae: Any, latent: Tensor, as_inference: bool | None = None, fine: bool = False, *, frames: str = "middle") -> Tensor:
+def decode_with_grad(
+    vae: Any,
+    latent: Tensor,
+    as_inference: bool | None = None,
+    fine: bool = False,
+    frames: Frames | None = None,
+    *,
+    frames_are_batch: bool = False,
+) -> Tensor:
     """Decode latents to images, differentiable in the latents. Never in tiles, unlike ``VAE.decode`` when memory runs out.
 
     Args:
@@ -63,7 +52,8 @@ def decode_with_grad(vae: Any, latent: Tensor, as_inference: bool | None = None,
         latent: ``(B, C, h, w)``, or ``(B, C, t, h, w)`` for a video VAE, as LATENT sockets carry it (after ``process_latent_out``).
         as_inference: whether weights are moved inside inference mode, as when they were loaded; ``None``: as the caller is now.
         fine: checkpoint each block even where memory seems to suffice.
-        frames: which frames of a video are wanted, see :func:`frame_numbers`; all are decoded.
+        frames: which frames of a video are wanted; the default of :class:`Frames` where ``None``. A video VAE decodes them all.
+        frames_are_batch: ``latent (T, C, h, w)`` is one video.
 
     Returns:
         ``(B, 3, H, W)`` float32 in [0, 1], on the VAE's device; ``(B * n, 3, H, W)`` where ``n`` frames of each video are wanted, those of
@@ -73,22 +63,31 @@ def decode_with_grad(vae: Any, latent: Tensor, as_inference: bool | None = None,
         ValueError: for a VAE that does not fit (see :func:`check_vae`).
     """
     check_vae(vae, latent.shape[1])
-    frame_numbers(frames, 1)  # before anything is computed
+    frames = frames or Frames()
+    wanted: list[int] | None = frames.numbers(len(latent)) if frames_are_batch else None
+    if wanted is not None and not _mixes_frames(vae):
+        latent, wanted = latent[wanted], None
     if latent.ndim == 5 and vae.latent_dim == 2:
         latent = latent[:, :, 0]
     if latent.ndim == 4 and vae.latent_dim == 3:
         latent = latent.unsqueeze(2)
     if as_inference is None:
         as_inference = torch.is_inference_mode_enabled()
-    needed = vae.memory_used_decode(latent.shape, vae.vae_dtype)
+    needed = vae.memory_used_decode(latent.shape, vae.vae_dtype) * len(latent)  # core's estimate is for one of a batch
     with_grad = latent.requires_grad and torch.is_grad_enabled()
     memory.load([vae.patcher], needed * (RATIO if with_grad and not fine else 1.0), as_inference)
     fine = with_grad and (fine or needed * RATIO > vae.patcher.get_free_memory(vae.device))
     with checkpointed_blocks(vae.first_stage_model) if fine else contextlib.nullcontext():
-        return _decode(vae, latent, frames)
+        images = _decode(vae, latent, frames, together=wanted is not None)
+    return images if wanted is None else images[wanted]
 
 
-def _decode(vae: Any, latent: Tensor, frames: str) -> Tensor:
+def _mixes_frames(vae: Any) -> bool:
+    """Whether a VAE takes the batch for a video's frames, each of which depends on the others (SVD's own)."""
+    return isinstance(getattr(vae.first_stage_model, "decoder", None), VideoDecoder)
+
+
+def _decode(vae: Any, latent: Tensor, frames: Frames, *, together: bool) -> Tensor:
     model = vae.first_stage_model
 
     def decoded(latent: Tensor) -> Tensor:
@@ -99,10 +98,15 @@ def _decode(vae: Any, latent: Tensor, frames: str) -> Tensor:
         return differentiable_call(decoded, latent, model)
 
     with_grad = latent.requires_grad and torch.is_grad_enabled()
-    images = scaled(differentiable, latent) if with_grad else decoded(latent)
+    if not with_grad:
+        images = decoded(latent)
+    elif together:  # as one of a batch of one: images that depend on each other have to have one scale
+        images = scaled(lambda videos: differentiable(videos[0])[None], latent[None])[0]
+    else:
+        images = scaled(differentiable, latent)
     images = vae.process_output(images)
     if images.ndim == 5:
-        images = images[:, :, frame_numbers(frames, images.shape[2])].movedim(2, 1).flatten(0, 1)
+        images = images[:, :, frames.numbers(images.shape[2])].movedim(2, 1).flatten(0, 1)
     if images.ndim != 4 or images.shape[1] not in (1, 3, 4):
         raise ValueError(f"The VAE decoded to something of shape {tuple(images.shape)}; expected images with 1, 3 or 4 channels.")
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]

@@ -22,12 +22,14 @@ class Context:
         generator: a CPU generator that augmentations draw from. ``None`` asks for the score without any randomness.
         index: the place of the first of the images in the run's batch; the others follow it.
         batch_size: how many images the run's batch has, where that is known.
+        frame: which of a video's scored frames the image is, from 0; 0 for an image.
     """
 
     iteration: int = 0
     generator: torch.Generator | None = None
     index: int = 0
     batch_size: int | None = None
+    frame: int = 0
 
     def choose(self, available: int, images: int, what: str) -> list[int]:
         """Which of ``available`` prompts or masks belongs to each of ``images`` images: the only one, or the one of its place in the batch.

@@ -105,7 +105,7 @@ class SaliencyCLIPLoss:
         self.saliency = _checked_mask(saliency) if isinstance(saliency, Tensor) else saliency
         has_vectors = hasattr(reward, "encode_image") and hasattr(reward, "encode_text")
         self._fit: Fit = EncoderFit(reward, self.settings.distance) if has_vectors else RewardFit(reward)
-        self._maps: dict[int, Tensor] = {}
+        self._maps: dict[tuple[int, int], Tensor] = {}
 
     def scores_salient_part(self, saliency: Any) -> bool:
         """Whether the salient term counts: it has a weight, and somebody said what is salient."""
@@ -179,7 +179,7 @@ class SaliencyCLIPLoss:
         if isinstance(self.saliency, Tensor):
             rows = context.choose(len(self.saliency), len(images), "masks")
             return resize(self.saliency[rows].to(images), size).clamp(0, 1)
-        places = range(context.index, context.index + len(images))
+        places = [(place, context.frame) for place in range(context.index, context.index + len(images))]
         kept = [self._maps.get(place) for place in places]
         if context.iteration % self.settings.saliency_every and all(map_ is not None and map_.shape[-2:] == size for map_ in kept):
             return torch.stack([map_ for map_ in kept if map_ is not None]).to(images)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..schema.ranged import Ranged, choice, count, number
 from .checkpointed_calls import JacobianSchedule
+from .frames import Frames
 from .reversible import EDICT, Solver
 from .settings import Settings
 from .update_rules.doodl import DOODLUpdate
@@ -52,6 +53,7 @@ class Preset(Ranged):
         settings: of the loop.
         jacobian: which of the sampler's model calls carry their Jacobian.
         procedure: sampler, steps, CFG and augmentations of a published method; ``None`` leaves all of them to the user.
+        frames: which frames of a video are scored.
 
     Raises:
         ValueError: for an unknown ``gradient_check``.
@@ -66,6 +68,7 @@ class Preset(Ranged):
         help="Compares the gradient of one model call with the model's slope before the run, for about the time of 7 forward passes, once "
         "for each model until ComfyUI restarts: where another pack's code or kernel is on the model, always, or never.",
     )
+    frames: Frames = field(default_factory=Frames)
 
     def with_iterations(self, iterations: int) -> Preset:
         """The same with another number of iterations; with 0 it samples plainly, without a search."""
@@ -75,6 +78,7 @@ class Preset(Ranged):
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, the loop's settings at the top; a solver also has its ``"name"``."""
         plain = {**self.settings.to_dict(), "jacobian": asdict(self.jacobian), "procedure": None, "gradient_check": self.gradient_check}
+        plain["frames"] = asdict(self.frames)
         if self.procedure is not None:
             plain["procedure"] = asdict(self.procedure)
             plain["procedure"]["solver"]["name"] = type(self.procedure.solver).__name__

@@ -7,13 +7,14 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..latent_optimization.checkpointed_calls import JacobianSchedule
+from ..latent_optimization.frames import CHOICES, Frames
 from ..latent_optimization.presets import CHECK_PATCHED, DEFAULT_PRESET, DOODL, PRESETS, SGOOL, Preset, Procedure
 from ..latent_optimization.regularizers import REGULARIZERS
 from ..latent_optimization.settings import Settings, Stopping
 from ..latent_optimization.trust_region import TrustRegion
 from ..latent_optimization.update_rules import UPDATE_RULES
 from .sockets import OptimizationSettings
-from .widgets import choice_of, chosen, widgets_of
+from .widgets import MOST, choice_of, chosen, widgets_of
 
 NONE = "none"
 DEFAULTS = PRESETS[DEFAULT_PRESET].settings
@@ -24,6 +25,10 @@ TRUST = (
 )
 TRUST += "is taken back. Costs one more look at the image in each iteration."
 RESCORING = ["rescoring_candidates", "rescoring_augmentations"]
+FRAMES = (
+    "For videos: which frames the objective scores. Their losses are averaged, and each costs what an image costs. 'spread' takes a few, "
+    "evenly; images are not affected."
+)
 CALLS = "Which of the sampler's model calls the gradient passes through. Fewer is cheaper and approximate."
 
 
@@ -42,6 +47,15 @@ def _gradient_calls() -> io.Input:
         for name, tooltip in counts.items()
     ]
     return io.DynamicCombo.Input("gradient_calls", options=options, tooltip=CALLS)
+
+
+def _frames() -> io.Input:
+    counts = {
+        "spread": io.Int.Input("count", default=Frames().count, min=1, max=MOST, tooltip="How many frames."),
+        "every": io.Int.Input("count", default=8, min=1, max=MOST, tooltip="Every how many frames, beginning with the first."),
+    }
+    options = [io.DynamicCombo.Option(name, [counts[name]] if name in counts else []) for name in CHOICES]
+    return io.DynamicCombo.Input("frames", options=options, tooltip=FRAMES)
 
 
 def _target() -> io.Input:
@@ -71,6 +85,7 @@ class OptimizationSettingsNode(io.ComfyNode):
                 *widgets_of(Stopping, DEFAULTS.stopping),
                 _target(),
                 _gradient_calls(),
+                _frames(),
                 choice_of("regularizer", REGULARIZERS, "A loss that keeps the noise like Gaussian noise.", none=NONE),
                 io.Combo.Input(
                     "procedure",
@@ -102,4 +117,5 @@ def preset_from(widgets: dict[str, Any]) -> Preset:
         **{"returned": returned["returned"], **{name: returned[name] for name in RESCORING if name in returned}},
     )
     jacobian = JacobianSchedule(calls["gradient_calls"], calls.get("count", 1))
-    return Preset(settings, jacobian, PROCEDURES[widgets["procedure"]], widgets.get("gradient_check", CHECK_PATCHED))
+    frames = Frames(widgets["frames"]["frames"], widgets["frames"].get("count", 1))
+    return Preset(settings, jacobian, PROCEDURES[widgets["procedure"]], widgets.get("gradient_check", CHECK_PATCHED), frames)

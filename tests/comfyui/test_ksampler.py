@@ -17,6 +17,7 @@ from comfy_api.latest import io
 from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
 from sgool.comfy_bridge.sgool_sampler import KEPT_START, SGOOLSampler
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
+from sgool.latent_optimization.frames import Frames
 from sgool.latent_optimization.presets import DEFAULT_PRESET, PRESETS, Preset
 from sgool.latent_optimization.regularizers import REGULARIZERS, WhiteNoise
 from sgool.latent_optimization.reversible import EDICT
@@ -243,6 +244,7 @@ def test_settings_change_what_they_name() -> None:
     assert preset.settings.returned == "best"
     assert preset.jacobian == JacobianSchedule("last", 2)
     assert preset.procedure == PRESETS["SGOOL"].procedure
+    assert preset_from({**UNTOUCHED, "frames": {"frames": "every", "count": 6}}).frames == Frames("every", 6)
     noisy = preset_from({**UNTOUCHED, "regularizer": {"regularizer": "white noise", "weight": 0.5}})
     assert noisy.settings.regularizer == WhiteNoise(0.5)
     with pytest.raises(ValueError, match=r"step_size is 0\.0; it has to be above 0\."):

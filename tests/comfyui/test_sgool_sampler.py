@@ -116,7 +116,7 @@ def test_scoring_anew_decodes_each_iterate_once(model: Any, monkeypatch: pytest.
 
     decoded = []
     decode = optimization.decode_with_grad
-    monkeypatch.setattr(optimization, "decode_with_grad", lambda *args: decoded.append(args) or decode(*args))
+    monkeypatch.setattr(optimization, "decode_with_grad", lambda *args, **named: decoded.append(args) or decode(*args, **named))
     sampler = wrapped(settings=replace(SETTINGS, returned="rescored", rescoring_candidates=3, rescoring_augmentations=4))
     sample(model, sampler, noise(1))
     assert len(outcome_of(sampler).history.rescored) == 3

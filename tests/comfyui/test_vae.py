@@ -10,6 +10,7 @@ import pytest
 import torch
 from sgool.comfy_bridge.preview import to_preview
 from sgool.comfy_bridge.vae import decode_with_grad
+from sgool.latent_optimization.frames import Frames
 from torch import Tensor
 
 from .tiny_models import fill, tiny_vae
@@ -99,15 +100,15 @@ class Video(torch.nn.Module):
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 1, 4, 4), (1, 4, 4, 4), (1, 4, 3, 4, 4)])
-def test_video_latents_give_one_image_each(shape: tuple[int, ...]) -> None:
+def test_video_latents_give_the_frames_that_are_wanted(shape: tuple[int, ...]) -> None:
     vae = tiny_vae()
     vae.latent_dim = 3
     vae.first_stage_model = Video()
     vae.patcher = comfy.model_patcher.CoreModelPatcher(vae.first_stage_model, load_device=vae.device, offload_device=vae.device)
     vae.memory_used_decode = lambda shape, dtype: 1.0
     leaf = torch.zeros(shape, requires_grad=True)
-    images = decode_with_grad(vae, leaf)
-    assert images.shape == (1, 3, 8, 8)
+    images = decode_with_grad(vae, leaf, frames=Frames("every", 3))
+    assert images.shape == (3 if len(shape) == 5 and shape[2] == 3 else 1, 3, 8, 8)
     images.sum().backward()
     assert leaf.grad is not None
     assert leaf.grad.abs().sum() > 0

@@ -14,7 +14,6 @@ import torch
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.comfy_bridge.self_check import warning_about_gradient
 from sgool.comfy_bridge.suitability import check_noise_is_used, decoded_channels
-from sgool.comfy_bridge.vae import frame_numbers
 from torch import Tensor
 
 from .building import build, gradient, slope_weights, through_guider
@@ -77,16 +76,3 @@ def test_the_check_of_a_gradient_finds_a_patch_that_detaches() -> None:
     assert sound is None
     assert broken is not None
     assert "does not agree" in broken
-
-
-@pytest.mark.parametrize(
-    ("choice", "expected"), [("first", [0]), ("middle", [3]), ("last", [6]), ("all", list(range(7))), ("every 3", [0, 3, 6])]
-)
-def test_frames_are_chosen_by_name(choice: str, expected: list[int]) -> None:
-    assert frame_numbers(choice, 7) == expected
-
-
-@pytest.mark.parametrize("choice", ["second", "every", "every 0", "every -1", "every k", ""])
-def test_other_choices_of_frames_are_refused(choice: str) -> None:
-    with pytest.raises(ValueError, match="no choice of frames"):
-        frame_numbers(choice, 7)
