@@ -84,7 +84,7 @@ def check_gradient(
     gradient = rule.gradients[0]
     length = float(gradient.norm())
     along = (gradient / length)[0].movedim(1, 0) if noise.ndim == 4 else gradient / length
-    slopes = [(loss(noise + step * along) - loss(noise - step * along)) / (2 * step) for step in (0.1, 0.03, 0.01)]
+    slopes = [(loss(noise + step * along) - loss(noise - step * along)) / (2 * step) for step in (0.1, 0.03)]
     assert min(abs(slope / length - 1) for slope in slopes) < 5e-3, (slopes, length)
     return sampler
 
@@ -143,8 +143,7 @@ def test_a_video_has_one_loss_over_the_frames_that_were_named(frames: Frames, sc
     assert said == (len(scored) > 1)
 
 
-@pytest.mark.parametrize("decoder", ["SVD (VideoDecoder)", "SD (AutoencoderKL)"])
-@pytest.mark.parametrize("name", ["SVD_img2vid", "SV3D_u"])
+@pytest.mark.parametrize(("name", "decoder"), [("SVD_img2vid", "SVD (VideoDecoder)"), ("SV3D_u", "SD (AutoencoderKL)")])
 def test_a_batch_of_frames_is_one_video(name: str, decoder: str) -> None:
     module = decoders.build(decoder)
     with torch.inference_mode():
