@@ -6,7 +6,6 @@ that the score is a plane through CLIP's sphere of unit vectors.
 
 from __future__ import annotations
 
-import itertools
 import logging
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,11 @@ from ..numerics.loss_scaling import scaled
 from ..schema.weights import WeightsError, build_with_weights, read_state_dict, weight_shapes
 from .encoder_files import model_config, read_model, read_preprocessing
 from .entries import Entry
+from .heads import Head
 from .interface import at_least_float32
 from .preprocessing import Preprocessing
 
-WIDTHS = (768, 1024, 128, 64, 16, 1)
+WIDTH = 768
 PLACES = (0, 2, 4, 6, 7)  # of the layers in the file; dropout, which does nothing here, has the numbers between
 CLIP_FOLDER = "clip-vit-large-patch14"
 IMAGE_ALONE = "%s looks at the image alone: what the prompt says does not count for it."
@@ -31,23 +31,6 @@ NEEDS_CLIP = (
     "a folder clip-vit-large-patch14 into {folder}, with config.json, model.safetensors and preprocessor_config.json of "
     "https://huggingface.co/openai/clip-vit-large-patch14 in it.{found}"
 )
-
-
-class Head(nn.Module):
-    """Linear layers of :data:`WIDTHS`, ``(B, 768)`` to ``(B,)``."""
-
-    name = "LAION aesthetic predictor"
-
-    def __init__(self) -> None:
-        super().__init__()
-        pairs = itertools.pairwise(WIDTHS)
-        self.layers = nn.ModuleDict({str(place): nn.Linear(*pair) for place, pair in zip(PLACES, pairs, strict=True)})
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Each vector's score."""
-        for layer in self.layers.values():
-            vectors = layer(vectors)
-        return vectors[:, 0]
 
 
 class AestheticPredictor:
@@ -104,7 +87,7 @@ def load_aesthetic(path: Path, dtype: torch.dtype = torch.float32) -> AestheticP
         ValueError: with the file that is missing or wrong, and where to get it.
     """
     state = {key: value.to(torch.promote_types(dtype, torch.float32)) for key, value in read_state_dict(path).items()}
-    head = build_with_weights(Head, state)
+    head = build_with_weights(lambda: Head(WIDTH, PLACES, gelu=False), state, NAME)
     folder = _clip_beside(path)
     clip = read_model(folder, "clip")
     return AestheticPredictor(clip.to(dtype), head, read_preprocessing(folder, "clip"), path.name)
@@ -122,7 +105,7 @@ def _clip_beside(path: Path) -> Path:
             config = model_config(folder)
         except ValueError:
             continue
-        if config["model_type"] == "clip" and config.get("projection_dim", 512) == WIDTHS[0]:
+        if config["model_type"] == "clip" and config.get("projection_dim", 512) == WIDTH:
             return folder
         found.append(folder.name)
     others = f" ({', '.join(found)} there: not a CLIP of that kind.)" if found else ""
@@ -133,7 +116,7 @@ def _recognizes(path: Path) -> bool:
     if not path.is_file():
         return False
     shapes = weight_shapes(path)
-    return shapes.get("layers.0.weight") == (WIDTHS[1], WIDTHS[0]) and f"layers.{PLACES[-1]}.weight" in shapes
+    return shapes.get("layers.0.weight") == (1024, WIDTH) and f"layers.{PLACES[-1]}.weight" in shapes
 
 
 NAME = "LAION aesthetic predictor"

@@ -126,10 +126,11 @@ def _flat(loaded: Any, path: Path) -> dict[str, Tensor]:
     return state
 
 
-def build_with_weights(make: Callable[[], M], state: Mapping[str, Tensor]) -> M:
+def build_with_weights(make: Callable[[], M], state: Mapping[str, Tensor], name: str = "") -> M:
     """Make a model without storage and give it the tensors of ``state`` as its weights, strictly.
 
-    The weights keep their dtype and are not copied. Batch norms' step counters, which prediction never reads, may be missing.
+    The weights keep their dtype and are not copied. Batch norms' step counters, which prediction never reads, may be missing. Messages
+    call it ``name``, the model's own or its class's.
 
     Raises:
         MismatchError: a key that the model lacks, a missing one, or one of another shape.
@@ -138,7 +139,7 @@ def build_with_weights(make: Callable[[], M], state: Mapping[str, Tensor]) -> M:
         model = make()
     expected = model.state_dict()
     counters = {key: torch.zeros((), dtype=torch.long) for key in expected if key.endswith("num_batches_tracked") and key not in state}
-    _check(getattr(model, "name", "") or type(model).__name__, expected, {**state, **counters})
+    _check(name or getattr(model, "name", "") or type(model).__name__, expected, {**state, **counters})
     model.load_state_dict({**state, **counters}, strict=True, assign=True)
     return model.requires_grad_(False).eval()
 
