@@ -100,7 +100,10 @@ class Recorder:
         gradient: Tensor | None = None,
         regularizer: Sequence[float] | None = None,
     ) -> None:
-        """An iteration is over; without a gradient nothing was stepped. ``active``: as it began; ``good``: finite; ``verdict``: of the step here."""
+        """An iteration is over; without a gradient nothing was stepped.
+
+        ``active``: as it began; ``good``: finite; ``verdict``: of the step that led here.
+        """
         stepped = gradient is not None
         row = Row(
             iteration=iteration,

@@ -68,7 +68,7 @@ class Steps:
         regularizer: Sequence[float],
         rejected: Sequence[bool],
     ) -> None:
-        """After an iteration with ``gradient (B, ...)`` of what is minimized, the ``losses`` and the ``regularizer``: step the active images.
+        """After an iteration with ``gradient (B, ...)`` of what is minimized (``losses`` and ``regularizer``): step the active images.
 
         An image whose numbers were not finite (not ``good``) takes its last step again, from where it began, at half the size: one whose
         very first noise failed has no step to take again. One whose step was ``rejected`` goes back to where it began as well, and steps

@@ -24,6 +24,7 @@ from sgool.demo.judging import judge_images
 from sgool.guidance.augmentations import Augmentations
 from sgool.guidance.objective import Context, Objective, Scored
 from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss
+from sgool.latent_optimization.history import History
 from sgool.latent_optimization.reversible import EDICT
 from sgool.saliency_models import registry
 from torch import Tensor
@@ -92,7 +93,7 @@ class Demo:
     def run(self, method: Method, prompts: Sequence[str], seed: int, number: int = 0) -> tuple[list[dict[str, Any]], np.ndarray]:
         """Rows and images (n, 3, 64, 64) uint8, one for each prompt. ``number``: which of a prompt's noises it starts from; ``seed``: of
         everything else that is drawn."""
-        objective = Recording(self._objective(method, prompts))
+        objective = Recording(self.objective(method, prompts))
         sampler = SGOOLSampler(self._sampler(method), objective, self.vae, method.preset)
         began = time.process_time()
         images = self._images(method, sampler, prompts, self._noise(prompts, number), seed)
@@ -108,6 +109,15 @@ class Demo:
             for text, path, (verdict, similarity) in zip(prompts, paths, self._judged(images, prompts), strict=True)
         ]
         return rows, (images.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+    @torch.no_grad()
+    def history(self, method: Method, objective: Objective, prompts: Sequence[str], seed: int) -> History:
+        """What a method's optimizer wrote down for the prompts, one image each; ``objective`` is in the place of the method's own."""
+        sampler = SGOOLSampler(self._sampler(method), objective, self.vae, method.preset)
+        self._images(method, sampler, prompts, self._noise(prompts, 0), seed)
+        outcome = sampler.outcomes.last
+        assert outcome is not None
+        return outcome.history
 
     def _sampler(self, method: Method) -> Any:
         return ReversibleSampler(EDICT()) if method.sampler == "EDICT" else comfy.samplers.sampler_object(method.sampler)
@@ -131,7 +141,8 @@ class Demo:
         generators = (torch.Generator().manual_seed(noise_seed(text, number)) for text in prompts)
         return torch.stack([torch.randn(SHAPE, generator=generator) for generator in generators])
 
-    def _objective(self, method: Method, prompts: Sequence[str]) -> Objective:
+    def objective(self, method: Method, prompts: Sequence[str]) -> Objective:
+        """What a method optimizes."""
         saliency = self._saliency(method.saliency, prompts) if method.saliency != NONE and method.loss.w_salient else None
         return SaliencyCLIPLoss(self.scorer, prompts, saliency=saliency, settings=method.loss)
 

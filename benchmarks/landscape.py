@@ -1,0 +1,101 @@
+"""How far the gradient holds: what a step lowers the loss by, against what the gradient promised, on the demo model.
+
+    python run.py bench landscape                     some minutes on one core: step lengths, and every preset's own steps
+    python run.py bench landscape --prompts 10 --procedures 2 --write      with the papers' procedures; docs/data/landscape.csv
+
+First one step along the gradient from a plain noise, of several lengths, at CFG 1 and 3; then every step that a preset really takes. Both
+losses are of the same augmentations. Resumable: what is in the folder already is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from sgool.demo.weights import WEIGHTS
+from sgool.guidance.saliency_clip_loss import LossSettings
+from sgool.harness.pack import ROOT
+from sgool.harness.problems import exit_with
+from sgool.latent_optimization.presets import PRESETS
+
+from .common.jobs import Job, Store
+from .common.markdown import table, write_csv
+from .common.optimizer import NormalizedGradient, Preset, Settings
+from .is_it_worth_it import weights_mark
+from .worth.falls import HEAD, Falls, Step, steps_of, summary
+from .worth.methods import PROCEDURES, Method
+from .worth.prompts import chunks
+from .worth.worker import Demo
+
+LENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+LOSS = LossSettings(w_salient=0.0)  # the nodes' own, without a saliency model
+PUBLISHED = {"DOODL": "DOODL, the whole procedure", "SGOOL": "SGOOL, the whole procedure"}
+FIRST = 10  # of the 50 iterations of a procedure, which take long
+DATA = ROOT / "docs" / "data" / "landscape.csv"
+
+
+def methods() -> dict[str, Method]:
+    """Single steps by length, and presets, at both guidance scales; the procedures have their own."""
+    found = {}
+    for cfg in (1.0, 3.0):
+        for length in LENGTHS:
+            settings = Settings(iterations=1, rule=NormalizedGradient(step_size=length, momentum=0.0))
+            found[f"one step of {length:g}, CFG {cfg:g}"] = Method(Preset(settings), LOSS, cfg=cfg)
+        for name, preset in PRESETS.items():
+            if preset.procedure is None:
+                found[f"{name}, CFG {cfg:g}"] = Method(preset, LOSS, cfg=cfg)
+    return found
+
+
+def procedures() -> dict[str, Method]:
+    """The first iterations of the published procedures, as they are."""
+    found = {}
+    for name, published in PUBLISHED.items():
+        method = PROCEDURES[published]
+        settings = replace(method.preset.settings, iterations=FIRST)
+        found[f"{name}, first {FIRST} iterations"] = replace(method, preset=replace(method.preset, settings=settings))
+    return found
+
+
+def measured(demo: Demo, method: Method, prompts: tuple[str, ...], seed: int) -> list[Step]:
+    """Every step of a method on the prompts."""
+    falls = Falls(demo.objective(method, prompts))
+    objective = falls if method.preset.settings.trust_region is None else falls.inner
+    return steps_of(demo.history(method, objective, prompts, seed), falls.fallen)
+
+
+def main(arguments: list[str]) -> int:
+    """Run what is missing, then tell."""
+    parser = argparse.ArgumentParser(prog="run.py bench landscape", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=40, help="for everything but the procedures, in tens")
+    parser.add_argument("--procedures", type=int, default=0, metavar="PROMPTS", help="prompts for the papers' procedures, at most 10")
+    parser.add_argument("--only", default="", help="what has this in its name")
+    parser.add_argument("--folder", type=Path, default=Path(".cache") / "landscape")
+    parser.add_argument("--write", action="store_true", help=f"write docs/data/{DATA.name}")
+    options = parser.parse_args(arguments)
+    jobs = {
+        name: [Job(place, 0, chunk, method.fingerprint()) for place, chunk in enumerate(chunks("tune", options.prompts))]
+        for name, method in methods().items()
+    }
+    for name, method in procedures().items() if options.procedures else ():
+        few = chunks("tune", 10)[0][: options.procedures]
+        jobs[name] = [Job(len(few), 0, few, method.fingerprint())]
+    every = methods() | procedures()
+    jobs = {name: own for name, own in jobs.items() if options.only in name}
+    store = Store(options.folder.absolute(), {"weights": weights_mark(WEIGHTS)})
+    demo: Demo | None = None
+    for name, own in jobs.items():
+        for job in store.missing(own):
+            demo = demo or Demo(options.folder)
+            store.add(job, {"steps": [asdict(step) for step in measured(demo, every[name], job.prompts, job.seed)]})
+            print(f"{name}: {len(job.prompts)} prompts", flush=True)
+    rows = [[name, *summary([Step(**step) for record in store.of(own) for step in record["steps"]])] for name, own in jobs.items()]
+    print(table(["what", *HEAD], rows))
+    if options.write:
+        write_csv(DATA, ["what", *HEAD], rows)
+    return 0
+
+
+if __name__ == "__main__":
+    exit_with(main, stopped="stopped; the same command goes on from here.")
