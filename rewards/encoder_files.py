@@ -71,18 +71,14 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def model_config(folder: Path) -> dict[str, Any]:
+def model_config(folder: Path, types: tuple[str, ...] = MODEL_TYPES) -> dict[str, Any]:
+    """What ``config.json`` says. Raises ``ValueError`` if it is missing, or of a model that is none of ``types``."""
     path = folder / "config.json"
     if not path.is_file():
         raise ValueError(f"{folder} has no config.json, which says what model it is. {WHERE_FROM}")
     config = _json(path)
     kind = config.get("model_type")
-    if kind == "siglip2":
-        raise ValueError(
-            f"{folder} is a SigLIP 2 of variable resolution (NaFlex), which is not supported; use one of fixed resolution, "
-            "for example google/siglip2-base-patch16-224."
-        )
-    if kind not in MODEL_TYPES:
+    if kind not in types:
         raise ValueError(
             f"{folder} holds a model of the type {kind!r}. One with a text and an image tower is needed: CLIP, PickScore, SigLIP."
         )
@@ -90,19 +86,24 @@ def model_config(folder: Path) -> dict[str, Any]:
 
 
 def read_preprocessing(folder: Path, model_type: str) -> Preprocessing:
-    path, whole = folder / "preprocessor_config.json", folder / "processor_config.json"
-    if path.is_file():
-        config = _json(path)
-    elif whole.is_file() and isinstance(inner := _json(whole).get("image_processor"), dict):
-        config = inner
-    else:
-        raise ValueError(f"{folder} has no preprocessor_config.json, which says how to resize and normalize images. {WHERE_FROM}")
+    """How the model wants its images. Raises ``ValueError`` if the folder does not say, or in a way that is not supported."""
+    config, where = processor_config(folder)
     if "image_processor_type" not in config:
         config = {**config, "image_processor_type": model_type}
     try:
         return Preprocessing.from_config(config)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path if path.is_file() else whole}: {error}") from error
+        raise ValueError(f"{where}: {error}") from error
+
+
+def processor_config(folder: Path) -> tuple[dict[str, Any], Path]:
+    """What the folder says of its image processor, and the file it stands in. Raises ``ValueError`` if there is none."""
+    path, whole = folder / "preprocessor_config.json", folder / "processor_config.json"
+    if path.is_file():
+        return _json(path), path
+    if whole.is_file() and isinstance(inner := _json(whole).get("image_processor"), dict):
+        return inner, whole
+    raise ValueError(f"{folder} has no preprocessor_config.json, which says how to resize and normalize images. {WHERE_FROM}")
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -123,10 +124,11 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def read_model(folder: Path, model_type: str) -> Any:
-    from transformers import CLIPModel, SiglipModel
+    """The model in a folder, every weight of it from there. Raises ``ValueError`` with what is missing or of another model."""
+    import transformers
 
     _check_weights(folder)
-    loader: Any = {"clip": CLIPModel, "siglip": SiglipModel}[model_type]
+    loader: Any = getattr(transformers, {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}[model_type])
     try:
         model, report = loader.from_pretrained(folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
     except (OSError, RuntimeError, ValueError) as error:

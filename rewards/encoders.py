@@ -68,8 +68,8 @@ class TransformersEncoder(CosineReward):
         """``(n, d)`` unit vectors on the model's device, at least float32, ordinary tensors without gradient."""
         # One at a time: there are few, and models without a padding token can be used too.
         with torch.inference_mode(False), torch.no_grad():
-            features = [_features(self.model.get_text_features(**self._tokens(prompt))) for prompt in prompts]
-            return functional.normalize(at_least_float32(torch.cat(features)), dim=-1).detach()
+            vectors = [features(self.model.get_text_features(**self._tokens(prompt))) for prompt in prompts]
+            return functional.normalize(at_least_float32(torch.cat(vectors)), dim=-1).detach()
 
     def encode_image(self, images: Tensor) -> Tensor:
         """``(B, d)`` unit vectors, at least float32, for images ``(B, 3, H, W)`` in [0, 1]; differentiable in the images."""
@@ -81,7 +81,7 @@ class TransformersEncoder(CosineReward):
         return functional.normalize(scaled(self._image_features, pixel_values) if half else self._image_features(pixel_values), dim=-1)
 
     def _image_features(self, pixel_values: Tensor) -> Tensor:
-        return at_least_float32(_features(self.model.get_image_features(pixel_values=pixel_values.to(self.device, self.dtype))))
+        return at_least_float32(features(self.model.get_image_features(pixel_values=pixel_values.to(self.device, self.dtype))))
 
     def _tokens(self, prompt: str) -> dict[str, Tensor]:
         if self._lower_case:
@@ -119,6 +119,6 @@ class TransformersEncoder(CosineReward):
         )
 
 
-def _features(output: Any) -> Tensor:
+def features(output: Any) -> Tensor:
     """The projected features: transformers 4 returns them, transformers 5 an output that has them as its pooled part."""
     return output if isinstance(output, Tensor) else output.pooler_output

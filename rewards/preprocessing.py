@@ -122,8 +122,8 @@ def _refuse_other_sizes(config: Mapping[str, Any]) -> None:
     found = [key for key in _OTHER_SIZES if config.get(key)]
     if "max_num_patches" in found or "siglip2" in str(config.get("image_processor_type", "")).lower():
         raise ValueError(
-            "The image processor cuts images into patches in their own aspect ratio (SigLIP 2, NaFlex), which is not supported. "
-            "Use a model of fixed resolution."
+            "The image processor cuts images into patches in their own aspect ratio (SigLIP 2 NaFlex), but the model is of a fixed "
+            "resolution: the folder mixes the files of two models. Get them anew."
         )
     if found:
         raise ValueError(

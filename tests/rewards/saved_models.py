@@ -58,4 +58,16 @@ def save_siglip(folder: Path, image: int = 32) -> None:
     save_tokenizer(folder, padding=True)
 
 
+def save_naflex(folder: Path, patch: int = 8, budget: int = 24) -> None:
+    """A Siglip2Model, which keeps an image's aspect ratio within a budget of patches."""
+    from transformers import Siglip2Config, Siglip2Model
+
+    text = {**TOWER, "vocab_size": 4 + len(WORDS), "max_position_embeddings": 12, "projection_size": 32}
+    vision = {**TOWER, "num_patches": 16, "patch_size": patch}
+    Siglip2Model(Siglip2Config(text_config=text, vision_config=vision)).save_pretrained(folder)
+    config = {"image_processor_type": "Siglip2ImageProcessor", "patch_size": patch, "max_num_patches": budget, "resample": 2}
+    (folder / "preprocessor_config.json").write_text(json.dumps(config))
+    save_tokenizer(folder, padding=True)
+
+
 SAVERS: dict[str, Callable[[Path], None]] = {"clip": save_clip, "siglip": save_siglip}

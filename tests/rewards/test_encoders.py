@@ -163,7 +163,7 @@ def _larger_vocabulary(folder: Path) -> None:
         (_no_end_token, "do not end with token 3"),
         (_larger_vocabulary, "knows only"),
         (_edit("config.json", model_type="bert"), "'bert'"),
-        (_edit("config.json", model_type="siglip2"), "NaFlex"),
+        (_edit("config.json", model_type="siglip2"), "'siglip2'"),
         (_edit("preprocessor_config.json", resample=1), "lanczos"),
         (lambda folder: (folder / "config.json").write_text("{"), "not readable JSON"),
         (lambda folder: (folder / "tokenizer.json").write_text("[]"), "tokenizer in .* could not be read"),
