@@ -74,6 +74,12 @@ def load(models: Sequence[Any], memory_required: float, as_inference: bool) -> N
         comfy.model_management.load_models_gpu(list(models), memory_required=memory_required)
 
 
+def how_many_loaded(models: Sequence[Any]) -> int:
+    """How many of ``models`` ComfyUI has on their devices now: another node's wish for memory may have sent one away, patches and all."""
+    present = comfy.model_management.loaded_models()
+    return sum(any(model is each for each in present) for model in models)
+
+
 def load_own(patchers: Sequence[Any], memory_required: float) -> None:
     """:func:`load` for the pack's own models, which may be asked for in any mode.
 

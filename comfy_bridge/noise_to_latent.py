@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..latent_optimization.autograd_mode import GradientMode
 from ..latent_optimization.checkpointed_calls import CheckpointedCalls, JacobianSchedule
+from ..latent_optimization.random_state import RandomState
 from .compiled import UncompiledGradients
 from .model_state import ModelState
 
@@ -172,17 +173,3 @@ class _Counted:
         if self._before_call is not None:
             self._before_call()
         return self._model(x, *args, **kwargs) if self._answer is None else self._answer(x)
-
-
-class RandomState:
-    """The global generators as they were, so that each run of a sampler that draws from them draws the same."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._cpu = torch.get_rng_state()
-        self._cuda_device = device if device.type == "cuda" else None
-        self._cuda = torch.cuda.get_rng_state(device) if self._cuda_device is not None else None
-
-    def restore(self) -> None:
-        torch.set_rng_state(self._cpu)
-        if self._cuda is not None and self._cuda_device is not None:
-            torch.cuda.set_rng_state(self._cuda, self._cuda_device)

@@ -71,6 +71,7 @@ class Optimization:
         self._run = run(before_call=self._before_call, copy_constants=copy_constants)
         self._as_inference = torch.is_inference_mode_enabled()
         self._models_may_be_elsewhere = True  # loaded for a forward pass: ask again, with what backward needs
+        self._loaded = 0
         self._images: dict[int, Tensor] = {}
         self._last_decoded: tuple[Tensor, Tensor] | None = None
         self._steps = self._run.steps
@@ -138,9 +139,9 @@ class Optimization:
         """Before each model call, also before one that backward computes again, where it may be another thread."""
         with torch._C.DisableTorchFunction():
             comfy.model_management.throw_exception_if_processing_interrupted()
-            if self._models_may_be_elsewhere:
+            if self._models_may_be_elsewhere or memory.how_many_loaded(self._models) < self._loaded:
                 memory.load(self._models, self._reserve, self._as_inference)
-                self._models_may_be_elsewhere = False
+                self._models_may_be_elsewhere, self._loaded = False, memory.how_many_loaded(self._models)
             self._calls_now += 1
             done = min(self._calls_now, self._steps)
             self._bar.update_absolute(self._runs_done * self._steps + done, self._runs_expected * self._steps)

@@ -16,11 +16,12 @@ from ..guidance.objective import Objective
 from ..latent_optimization.history import History
 from ..latent_optimization.optimize import Result
 from ..latent_optimization.presets import CHECK_NEVER, Preset
+from ..latent_optimization.random_state import RandomState
 from . import procedure, self_check
 from .compiled import COMPILED, is_compiled
 from .latent_parts import Parts, parts_of
 from .model_state import ModelState
-from .noise_to_latent import NoiseToLatent, RandomState, gradient_is_approximate
+from .noise_to_latent import NoiseToLatent, gradient_is_approximate
 from .optimization import Optimization
 from .outcome import Outcome, Outcomes
 from .suitability import check_noise_is_used, decoded_channels

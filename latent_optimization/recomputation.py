@@ -8,6 +8,7 @@ running the call anew), for code that was never meant to be differentiated:
 - A call may write into its own arguments: it is recomputed on copies of them, views of each other where they were.
 - Containers among the arguments (a decoder's list of cached frames, options that hold the number of the block) are handed to the
   recomputation as they were when the call began.
+- A recomputation whose activations are others than the call's is refused, not differentiated: a sample of the last one is compared.
 
 Calls may be nested: inside a recomputation, an inner call is recomputed once more when backward gets there.
 """
@@ -24,13 +25,21 @@ from torch import Tensor
 from torch.autograd.graph import register_multi_grad_hook, saved_tensors_hooks
 
 from .nested import map_others, map_tensors
-from .saved_tensors import ATTEMPTS, RandomState, same_random_numbers, version_of
+from .random_state import RandomState, same_random_numbers
+from .saved_tensors import ATTEMPTS, version_of
 
 DIFFERS = (
-    "A model call did something else when backward ran it again ({}). It depends on something that changed in between: dropout that was "
-    "left on, state that a node or the model keeps between calls, or weights that were moved. Leave out the node that patches the model "
+    "A model call did something else when backward ran it again ({}). It depends on something that changed in between: random numbers of "
+    "its own, state that a node or the model keeps between calls, or weights that were moved. Leave out the node that patches the model "
     "this way."
 )
+
+
+SAMPLED = 256
+"""Elements of a call's last saved activation that are kept, to be compared with those of its recomputation."""
+
+TOLERANCE = 0.1
+"""More than that, relative to their size, is no rounding of kernels that add up in another order each time."""
 
 
 class _Stop(BaseException):
@@ -121,6 +130,19 @@ class _Arguments:
                 tensors[index] = view if with_grad or not some_with_grad else view.detach()
 
 
+def _sample(tensor: Tensor) -> Tensor:
+    """Some of a tensor's elements, in float32, from everywhere in it."""
+    with torch.no_grad(), torch._C.DisableTorchFunction():
+        places = torch.linspace(0, tensor.numel() - 1, min(tensor.numel(), SAMPLED), dtype=torch.float64).long()
+        return torch.take(tensor.detach(), places.to(tensor.device)).float()
+
+
+def _compare(before: Tensor, now: Tensor) -> None:
+    difference = float((now - before).norm() / before.norm().clamp_min(1e-12))
+    if difference > TOLERANCE:
+        raise RuntimeError(DIFFERS.format(f"its activations are others, by {100 * difference:.0f} %"))
+
+
 def _memory(tensor: Tensor) -> tuple[int, torch.dtype]:
     return tensor.untyped_storage().data_ptr(), tensor.dtype
 
@@ -138,6 +160,8 @@ class _Frame:
         self.versions: list[tuple[Tensor, int]] = []
         self.copied: set[int] = set()
         self.closed = False
+        self.last: tuple[int, Tensor, int] | None = None
+        self.sample: tuple[int, Tensor] | None = None
         self.found: weakref.WeakKeyDictionary[_Place, Tensor] = weakref.WeakKeyDictionary()
 
     def save(self, tensor: Tensor) -> _Place:
@@ -145,6 +169,9 @@ class _Frame:
         self.places.append(weakref.ref(place))
         self.kinds.append((tensor.shape, tensor.dtype))
         self.versions.append(version_of(tensor))
+        if tensor.requires_grad and type(tensor) is Tensor and tensor.is_floating_point() and tensor.numel():
+            with torch._C.DisableTorchFunction():  # no weight, and later than all that it was made of
+                self.last = (len(self.places) - 1, tensor.detach(), tensor._version)
         return place
 
     def close(self) -> None:
@@ -152,6 +179,9 @@ class _Frame:
         self.copied.update(index for index, (handle, version) in enumerate(self.versions) if handle._version != version)
         self.arguments.close()
         self.versions = []
+        if self.last is not None and self.last[1]._version == self.last[2]:
+            self.sample = (self.last[0], _sample(self.last[1]))
+        self.last = None
         self.closed = True
 
     def load(self, place: _Place) -> Tensor:
@@ -183,6 +213,8 @@ class _Frame:
             if (tensor.shape, tensor.dtype) != self.kinds[index]:
                 was, now = (f"{tuple(shape)} {dtype}" for shape, dtype in (self.kinds[index], (tensor.shape, tensor.dtype)))
                 raise RuntimeError(DIFFERS.format(f"saved tensor number {index} was {was} and is now {now}"))
+            if self.sample is not None and self.sample[0] == index:
+                _compare(self.sample[1], _sample(tensor))
             saved.append((tensor.clone() if index in self.copied else tensor.detach(), tensor._version))
             if len(saved) == len(self.places):
                 raise _Stop

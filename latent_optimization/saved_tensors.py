@@ -9,15 +9,16 @@ nothing is made twice, and nothing else is copied.
 
 from __future__ import annotations
 
-import contextlib
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+
+from .random_state import RandomState
 
 ATTEMPTS = 4
 CHANGED_LATER = (
@@ -134,26 +135,3 @@ def with_views_that_can_be_written(call: Callable[[], Any], learned: Learned) ->
     learned.single_views = True
     random.restore()
     return call()
-
-
-class RandomState:
-    """The global generators, so that a call made again draws the same."""
-
-    def __init__(self) -> None:
-        self._cpu = torch.get_rng_state()
-        self._cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() and torch.cuda.is_initialized() else None
-
-    def restore(self) -> None:
-        torch.set_rng_state(self._cpu)
-        if self._cuda is not None:
-            torch.cuda.set_rng_state(self._cuda)
-
-
-@contextlib.contextmanager
-def same_random_numbers() -> Iterator[RandomState]:
-    """Put the global generators back when the context ends; yields what restores those of now."""
-    before = RandomState()
-    try:
-        yield before
-    finally:
-        before.restore()
