@@ -6,11 +6,27 @@ trained on and comes out dull or overexposed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from .per_image import norms, spread
+from .white_projection import project_white
 
-MODES = ("initial", "shell", "none")
+MODES = ("initial", "shell", "white", "none")
+
+
+def keeper(noise: Tensor, mode: str) -> Callable[[Tensor], Tensor]:
+    """What is done to noise after each step, for the ``noise (B, ...)`` before the first: :func:`renormalize`, or a white spectrum.
+
+    ``"white"`` is the projection of white_projection.py, which fixes the norm as well. A small step is then no small change: noise as it
+    is drawn lies beside the set, and comes onto it with the first step.
+
+    Raises:
+        ValueError: as :func:`target_norms` does.
+    """
+    targets = target_norms(noise, mode)
+    return project_white if mode == "white" else lambda moved: renormalize(moved, targets)
 
 
 def target_norms(noise: Tensor, mode: str) -> Tensor | None:
@@ -19,7 +35,7 @@ def target_norms(noise: Tensor, mode: str) -> Tensor | None:
     Args:
         noise: the noise before the first update.
         mode: ``"initial"``: its own norm (DOODL, arXiv 2303.13703, ``renormalize_latents``); ``"shell"``: sqrt(d), the radius of the
-            Gaussian shell, d the elements of one image; ``"none"``.
+            Gaussian shell, d the elements of one image, and so is it for ``"white"``; ``"none"``.
 
     Raises:
         ValueError: for another mode, or noise of zeros unless the mode is ``"none"``: there is no norm to keep, and the norm of a Gaussian

@@ -53,8 +53,15 @@ class Settings(Ranged):
 
     iterations: int = count(10, at_least=0, help="How often the noise is improved. Each costs about as much as sampling three times.")
     rule: UpdateRule = field(default_factory=NormalizedGradient)
+    precondition: str = choice(
+        "none", ("none", "white"), help="What is done to the gradient first: 'white' projects it to the spectrum of white noise."
+    )
     trust_region: TrustRegion | None = None
-    renormalize: str = choice("initial", renormalize.MODES, help="The norm that the noise keeps: its own, a Gaussian's, or none.")
+    renormalize: str = choice(
+        "initial",
+        renormalize.MODES,
+        help="What the noise keeps after each step: its own norm, a Gaussian's norm, a white spectrum, or nothing.",
+    )
     regularizer: Regularizer | None = None
     best_of: int = count(
         1, at_least=1, help="Start from the best of this many noises, chosen by the objective; the first is the seed's own."

@@ -12,9 +12,10 @@ from .batch import Batch
 from .per_image import spread
 from .random_streams import Streams, draw_normal
 from .regularizers import total
-from .renormalize import renormalize, target_norms
+from .renormalize import keeper
 from .settings import Settings
 from .trust_region import Verdict, predicted_fall
+from .white_projection import project_white
 
 
 class Steps:
@@ -36,7 +37,8 @@ class Steps:
         self._trust, self._regularizer = settings.trust_region, settings.regularizer
         self._fresh = self._rule.start(noise)
         self._state = self._fresh
-        self._targets = target_norms(noise, settings.renormalize) if settings.iterations else None
+        self._keep = keeper(noise, settings.renormalize) if settings.iterations else keeper(noise, "none")
+        self._whiten = settings.precondition == "white"
         self._streams = streams
         self._origin = noise
         self._step = torch.zeros_like(noise)
@@ -95,13 +97,14 @@ class Steps:
         steps = spread(stepping, self.noise)
         memory = {name: torch.where(spread(again, old), self._fresh[name], old) for name, old in self._state.items()}
         # Drawn for all, moving or not, so that no image's randomness depends on its own past failures.
-        step, state = self._rule.step(torch.where(steps, self._gradient, 0), memory, self._draw)
+        gradient = torch.where(steps, self._gradient, 0)
+        step, state = self._rule.step(project_white(gradient) if self._whiten else gradient, memory, self._draw)
         self._state = {name: torch.where(spread(stepping, new), new, self._state[name]) for name, new in state.items()}
         self.changed = [new or (retry and stepped) for new, retry, stepped in zip(stepping, retrying, self._stepped, strict=True)]
         self._origin = torch.where(moves, self.noise, self._origin)
         self._step = torch.where(steps, step, self._step)
         self._stepped = [stepped or moved for stepped, moved in zip(self._stepped, moving, strict=True)]
-        there = renormalize(self._origin + spread(self.factors, self.noise) * self._step, self._targets)
+        there = self._keep(self._origin + spread(self.factors, self.noise) * self._step)
         self.noise = torch.where(spread(self.changed, self.noise), there, self.noise)
         promised = predicted_fall(self._gradient, self.noise - self._origin)
         self.predicted = [fall if changed else math.nan for fall, changed in zip(promised, self.changed, strict=True)]

@@ -29,7 +29,8 @@ def _settings_inputs(procedure: str) -> list[io.Input]:
             "preset",
             options=[io.DynamicCombo.Option(name, [_iterations(PRESETS[name])]) for name in names],
             tooltip="How the noise is changed. 'search first' tries several noises and improves the best, 'balanced' the given one. "
-            f"SGOOL and DOODL are the published procedure: {procedure} Ignored where settings are connected.",
+            f"SGOOL and DOODL are the published procedure: {procedure} 'ReNO' takes ReNO's small steps, for models of one to four steps. "
+            "Ignored where settings are connected.",
         ),
         OptimizationSettings.Input("settings", optional=True, tooltip="From SGOOL Settings: replaces preset and iterations."),
     ]

@@ -24,6 +24,7 @@ TRUST = (
     "Steps as long as the gradient holds: longer where the loss fell as promised, shorter where it did not; a step that raised the loss "
 )
 TRUST += "is taken back. Costs one more look at the image in each iteration."
+PLAIN = ("iterations", "best_of", "search_augmented", "precondition", "renormalize")
 RESCORING = ["rescoring_candidates", "rescoring_augmentations"]
 FRAMES = (
     "For videos: which frames the objective scores. Their losses are averaged, and each costs what an image costs. 'spread' takes a few, "
@@ -79,6 +80,7 @@ class OptimizationSettingsNode(io.ComfyNode):
             inputs=[
                 *widgets_of(Settings, DEFAULTS, ["iterations", "best_of", "search_augmented"]),
                 choice_of("rule", UPDATE_RULES, "How a gradient becomes a step.", DEFAULTS.rule),
+                *widgets_of(Settings, DEFAULTS, ["precondition"]),
                 choice_of("trust_region", TRUST_REGIONS, TRUST, DEFAULTS.trust_region, none=NONE),
                 *widgets_of(Settings, DEFAULTS, ["renormalize"]),
                 _returned(),
@@ -109,7 +111,7 @@ def preset_from(widgets: dict[str, Any]) -> Preset:
     target, returned, calls = widgets["target"], widgets["returned"], widgets["gradient_calls"]
     stopping = {name: widgets[name] for name in ("patience", "min_improvement", "max_failures")}
     settings = Settings(
-        **{name: widgets[name] for name in ("iterations", "best_of", "search_augmented", "renormalize")},
+        **{name: widgets[name] for name in PLAIN},
         rule=chosen(widgets["rule"], "rule", UPDATE_RULES),
         trust_region=chosen(widgets["trust_region"], "trust_region", TRUST_REGIONS),
         regularizer=chosen(widgets["regularizer"], "regularizer", REGULARIZERS),

@@ -62,7 +62,7 @@ def test_noise_of_zeros_has_no_norm_to_keep() -> None:
     for mode in ("initial", "shell"):  # a Gaussian's norm would add noise where somebody disabled it
         with pytest.raises(ValueError, match=r"The noise of image 2 is all zeros \(Disable Noise\), so there is no norm to keep\."):
             optimize(noise, linear_sampler(), Quadratic(noise), Settings(iterations=1, renormalize=mode))
-    with pytest.raises(ValueError, match=r"Unknown renormalization 'round'\. Expected one of initial, shell, none"):
+    with pytest.raises(ValueError, match=r"Unknown renormalization 'round'\. Expected one of initial, shell, white, none"):
         target_norms(noise, "round")
 
 
