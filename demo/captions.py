@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import permutations
 
 import numpy as np
 
@@ -89,6 +90,27 @@ class Caption:
             return (OPPOSITE[self.relation], second, first, *sorted(rest))
         return (self.relation, first, second, *sorted(rest))
 
+    def may_agree(self, other: Caption) -> bool:
+        """Whether some scene is rightly told by both: a size that is left out may be any."""
+        mine, theirs = self.objects(), other.objects()
+        if len(mine) != len(theirs):
+            return False
+        second, their_second = self.phrases[0].count, other.phrases[0].count
+        for order in permutations(range(len(mine))):  # their objects are my objects in this order
+            pairs = ((mine[i], wanted) for i, wanted in zip(order, theirs, strict=True))
+            if any(a[:2] != b[:2] or (None not in (a[2], b[2]) and a[2] != b[2]) for a, b in pairs):
+                continue
+            if None in (self.relation, other.relation):
+                return True
+            against = {(0, second): OPPOSITE[str(self.relation)], (second, 0): self.relation}
+            if against.get((order[0], order[their_second])) != other.relation:
+                return True
+        return False
+
+    def objects(self) -> list[tuple[str, str, str | None]]:
+        """Color, shape and size of each object asked for, in the order of the phrases."""
+        return [(phrase.color, phrase.shape, phrase.size) for phrase in self.phrases for _ in range(phrase.count)]
+
     @property
     def count(self) -> int:
         return sum(phrase.count for phrase in self.phrases)
@@ -133,7 +155,7 @@ def _swap(caption: Caption, rng: np.random.Generator, field: str) -> Caption | N
         return None
     i, j = rng.choice(len(caption.phrases), 2, replace=False)
     a, b = caption.phrases[i], caption.phrases[j]
-    if None in (getattr(a, field), getattr(b, field)):  # a size that is not named may be any: the swapped caption could be true
+    if None in (getattr(a, field), getattr(b, field)):
         return None
     phrases = list(caption.phrases)
     phrases[i] = replace(a, **{field: getattr(b, field)})
@@ -199,7 +221,7 @@ def hard_negatives(
     caption: Caption, n: int, rng: np.random.Generator, *, binding: float = 1.0, attributes_only: bool = False
 ) -> list[Caption]:
     """``n`` captions that each differ from ``caption`` by one edit: an attribute changed or swapped, a relation
-    turned round, an object dropped, added or doubled. None means the same as ``caption``; they need not differ from one another.
+    turned round, an object dropped, added or doubled. None can be true where ``caption`` is; they need not differ from one another.
 
     ``binding`` is how much more often an edit is tried that keeps all words: what belongs to which object, and what is where.
     ``attributes_only`` leaves it at attributes changed or swapped.
@@ -210,6 +232,6 @@ def hard_negatives(
     out: list[Caption] = []
     while len(out) < n:
         edited = edits[int(rng.choice(len(edits), p=chances))](caption, rng)
-        if edited is not None and edited.meaning() != caption.meaning():
+        if edited is not None and not edited.may_agree(caption):
             out.append(edited)
     return out

@@ -76,13 +76,9 @@ def _stands(a: Detected, b: Detected, relation: str) -> bool:
     return ahead >= CLEARLY_BESIDE
 
 
-def _wanted(caption: Caption) -> list[tuple[str, str, str | None]]:
-    return [(p.color, p.shape, p.size) for p in caption.phrases for _ in range(p.count)]
-
-
 def compare(caption: Caption, seen: Sequence[Detected]) -> Verdict:
     """Hold what was seen against a caption: the best of all ways to tell which object is which."""
-    wanted = _wanted(caption)
+    wanted = caption.objects()
     objects = relation = False
     second = caption.phrases[0].count  # where the second phrase's first object stands among the wanted
     for order in permutations(seen, len(wanted)):
