@@ -14,15 +14,15 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-import comfy.samplers
 import torch
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.latent_optimization.checkpointed_calls import checkpointed_blocks
 from sgool.tests.comfyui import tiny_models
+from sgool.tests.comfyui.guided import Probe
 from torch import Tensor
 
 from .common.markdown import table
-from .common.measuring import Probe, held_bytes, sampled, seconds
+from .common.measuring import held_bytes, sampled, seconds
 from .common.optimizer import JacobianSchedule
 
 VARIANTS: dict[str, tuple[dict[str, Any], bool]] = {
@@ -73,8 +73,7 @@ def main() -> None:
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         parameters = sum(parameter.numel() for parameter in model.model.parameters()) / 1e6
         print(f"UNet of {parameters:.1f} M weights, latent {shape}, {options.sampler}, {options.steps} steps, CFG, {options.device}\n")
-        sampler = comfy.samplers.sampler_object(options.sampler)
-        probe = Probe(sampler, lambda make, noise: rows(make, noise, model.model.diffusion_model, options))
+        probe = Probe(lambda make, noise: rows(make, noise, model.model.diffusion_model, options), options.sampler)
         conditions = tiny_models.conditioning(1, 77), tiny_models.conditioning(2, 77)
         sampled(model, probe, noise, conditions, {"steps": options.steps, "cfg": 5.0})
     print(table(["gradient through", "model forwards", "most alive (MB)", "time / plain"], probe.found))

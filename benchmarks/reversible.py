@@ -24,10 +24,11 @@ from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.demo import loader, render, scenes
 from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss
 from sgool.latent_optimization.reversible import BDIA, EDICT, OBELM, McCallumFoster, Solver, run
+from sgool.tests.comfyui.guided import Probe
 from torch import Tensor
 
 from .common.markdown import table
-from .common.measuring import Probe, held_bytes, sampled, seconds, sigmas_of
+from .common.measuring import held_bytes, sampled, seconds, sigmas_of
 from .common.optimizer import Preset, Settings
 
 SOLVERS: dict[str, Solver] = {"EDICT 0.93": EDICT(), "BDIA 1.0": BDIA(), "O-BELM": OBELM(), "McCallum-Foster": McCallumFoster()}
@@ -100,7 +101,7 @@ def measured(demo: Demo, sampler: Any, steps: int, *, stored: bool = False) -> t
         spent = seconds(lambda: found.extend(torch.autograd.grad(whole(leaf), leaf, weights)))
         return found[0], kept, spent, next(calls)
 
-    own, probe = reversible_samplers.run_reversibly, Probe(sampler, action)
+    own, probe = reversible_samplers.run_reversibly, Probe(action, sampler)
     if stored:
         reversible_samplers.run_reversibly = lambda plan, slope, start, **_: run(plan, slope, start)
     try:

@@ -48,7 +48,7 @@ def decode_with_grad(
     """Decode latents to images, differentiable in the latents. Never in tiles, unlike ``VAE.decode`` when memory runs out.
 
     Args:
-        vae: a ComfyUI VAE.
+        vae: a ComfyUI VAE that fits the latents, see :func:`check_vae`.
         latent: ``(B, C, h, w)``, or ``(B, C, t, h, w)`` for a video VAE, as LATENT sockets carry it (after ``process_latent_out``).
         as_inference: whether weights are moved inside inference mode, as when they were loaded; ``None``: as the caller is now.
         fine: checkpoint each block even where memory seems to suffice.
@@ -60,9 +60,8 @@ def decode_with_grad(
         one video together.
 
     Raises:
-        ValueError: for a VAE that does not fit (see :func:`check_vae`).
+        ValueError: for a VAE that gives something else than images.
     """
-    check_vae(vae, latent.shape[1])
     frames = frames or Frames()
     wanted: list[int] | None = frames.numbers(len(latent)) if frames_are_batch else None
     if wanted is not None and not _mixes_frames(vae):

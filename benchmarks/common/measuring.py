@@ -1,4 +1,4 @@
-"""Clocks and memory counters, and a sampler that hands over its run instead of sampling."""
+"""Clocks and memory counters, and sampling through ComfyUI's guider."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 
 import comfy.samplers
 import torch
-from sgool.comfy_bridge import memory
-from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from torch import Tensor
 
 
@@ -43,23 +41,6 @@ def held_bytes(run: Callable[[], Any], device: torch.device | str = "cpu") -> tu
         held += event.nbytes()
         most = max(most, held)
     return most, held
-
-
-class Probe(comfy.samplers.Sampler):
-    """Hands its run to ``action(make, noise)``, where ``make(**options)`` makes a :class:`NoiseToLatent`, and keeps what that gives."""
-
-    found: Any = None
-
-    def __init__(self, sampler: Any, action: Callable[[Callable[..., NoiseToLatent], Tensor], Any]) -> None:
-        self.sampler, self.action = sampler, action
-
-    def sample(self, model_wrap: Any, sigmas: Any, extra_args: Any, callback: Any, noise: Any, *rest: Any) -> Tensor:
-        def make(**options: Any) -> NoiseToLatent:
-            return NoiseToLatent(self.sampler, model_wrap, sigmas, extra_args, rest[0], **options)
-
-        with memory.gradient_settings(model_wrap.model_patcher, fine=False), torch.inference_mode(False):
-            self.found = self.action(make, noise.clone())
-        return noise
 
 
 def sampled(model: Any, sampler: Any, noise: Tensor, conditions: tuple[Any, Any], options: dict[str, Any]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import comfy.samplers
@@ -17,11 +18,16 @@ SHAPE = (2, 4, 8, 8)
 
 
 class Probe(comfy.samplers.Sampler):
-    """A sampler that hands its run to the test instead of sampling."""
+    """Hands its run to ``action(make, noise)`` instead of sampling, and keeps what that gives in ``found``.
 
-    def __init__(self, action: Callable[[NoiseToLatent, Tensor], Any], name: str = "euler", **options: Any) -> None:
-        self.action, self.options = action, options
-        self.inner = comfy.samplers.sampler_object(name)
+    ``make(**options)`` makes a :class:`NoiseToLatent` of the run.
+    """
+
+    found: Any = None
+
+    def __init__(self, action: Callable[[Callable[..., NoiseToLatent], Tensor], Any], sampler: Any = "euler") -> None:
+        self.action = action
+        self.inner = comfy.samplers.sampler_object(sampler) if isinstance(sampler, str) else sampler
 
     def sample(  # noqa: PLR0917  (core's signature)
         self,
@@ -34,15 +40,16 @@ class Probe(comfy.samplers.Sampler):
         denoise_mask: Any,
         disable_pbar: Any,
     ) -> Tensor:
-        run = NoiseToLatent(self.inner, model_wrap, sigmas, extra_args, latent_image, denoise_mask, **self.options)
+        make = partial(NoiseToLatent, self.inner, model_wrap, sigmas, extra_args, latent_image, denoise_mask)
         with memory.gradient_settings(model_wrap.model_patcher, fine=False), torch.inference_mode(False):
-            self.found = self.action(run, noise.clone())
+            self.found = self.action(make, noise.clone())
         return noise
 
 
 def through_guider(model: Any, action: Callable[[NoiseToLatent, Tensor], Any], name: str = "euler", **kwargs: Any) -> Any:
     """What ``action`` finds when ComfyUI's CFGGuider samples with 3 steps; ``kwargs`` may have positive, negative, denoise_mask."""
-    probe = Probe(action, name, **kwargs.pop("options", {}))
+    options = kwargs.pop("options", {})
+    probe = Probe(lambda make, noise: action(make(**options), noise), name)
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(kwargs.get("positive", conditioning(1)), kwargs.get("negative", conditioning(2)))
     guider.set_cfg(kwargs.get("cfg", 2.0))

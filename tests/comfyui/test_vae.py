@@ -9,7 +9,7 @@ import comfy.sd
 import pytest
 import torch
 from sgool.comfy_bridge.preview import to_preview
-from sgool.comfy_bridge.vae import decode_with_grad
+from sgool.comfy_bridge.vae import check_vae, decode_with_grad
 from sgool.latent_optimization.frames import Frames
 from torch import Tensor
 
@@ -119,17 +119,18 @@ def test_a_flat_vae_takes_a_video_latent_of_one_frame() -> None:
 
 
 def test_a_vae_that_does_not_fit_is_refused() -> None:
+    check_vae(tiny_vae(), 4)
     with pytest.raises(ValueError, match="16 channels, the model's have 4"):
-        decode_with_grad(tiny_vae(16), latent())
+        check_vae(tiny_vae(16), 4)
     with pytest.raises(ValueError, match="no VAE"):
-        decode_with_grad(None, latent())
+        check_vae(None, 4)
     vae = tiny_vae()
     vae.latent_dim = 1
     with pytest.raises(ValueError, match="decodes no images"):
-        decode_with_grad(vae, latent())
+        check_vae(vae, 4)
     vae.first_stage_model = None
     with pytest.raises(ValueError, match="no weights"):
-        decode_with_grad(vae, latent())
+        check_vae(vae, 4)
 
 
 def test_previews() -> None:

@@ -14,12 +14,12 @@ import comfy.model_patcher
 import comfy.samplers
 import comfy.supported_models
 import torch
-from sgool.comfy_bridge import memory
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.latent_optimization.autograd_mode import GradientMode
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from ..guided import Probe
 from .configurations import FAMILIES, Family
 
 CLASSES = {cls.__name__: cls for cls in comfy.supported_models.models}
@@ -98,33 +98,9 @@ class _OnACopy:
         return self.model(x.clone(), *args, **kwargs)
 
 
-class Probe(comfy.samplers.Sampler):
-    """A sampler that hands its run to the test instead of sampling."""
-
-    def __init__(self, action: Callable[[NoiseToLatent, Tensor], Any]) -> None:
-        self.action = action
-        self.inner = comfy.samplers.sampler_object("euler")
-
-    def sample(  # noqa: PLR0917  (core's signature)
-        self,
-        model_wrap: Any,
-        sigmas: Any,
-        extra_args: Any,
-        callback: Any,
-        noise: Any,
-        latent_image: Any,
-        denoise_mask: Any,
-        disable_pbar: Any,
-    ) -> Tensor:
-        run = NoiseToLatent(self.inner, model_wrap, sigmas, extra_args, latent_image, denoise_mask)
-        with memory.gradient_settings(model_wrap.model_patcher, fine=False), torch.inference_mode(False):
-            self.found = self.action(run, noise.clone())
-        return noise
-
-
 def through_guider(name: str, model: Any, action: Callable[[NoiseToLatent, Tensor], Any], batch: int = 1, cfg: float = 2.0) -> Any:
     """What ``action`` finds when core's CFGGuider samples 2 steps of Euler with guidance."""
-    family, probe = FAMILIES[name], Probe(action)
+    family, probe = FAMILIES[name], Probe(lambda make, noise: action(make(), noise))
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(conditioning(family, 1), conditioning(family, 2))
     guider.set_cfg(cfg)
