@@ -54,6 +54,8 @@ class EncoderReward(CosineReward):
         bytes_per_image: what backward keeps of one image, see :func:`bytes_kept`.
     """
 
+    kind = ""
+
     def __init__(self, towers: Towers, image_patcher: Any, text_patcher: Any, bytes_per_image: float) -> None:
         self._towers = towers
         self._image_patcher = image_patcher
@@ -112,6 +114,8 @@ class WholeReward:
         bytes_per_image: what backward keeps of one image.
     """
 
+    kind = ""
+
     def __init__(self, reward: Any, patcher: Any, bytes_per_image: float) -> None:
         self._reward, self._patcher, self._bytes_per_image = reward, patcher, bytes_per_image
 
@@ -153,8 +157,10 @@ def bytes_kept(vision: Mapping[str, Any], checkpointed_layers: bool) -> float:
     return 4.0 * tokens * int(vision["hidden_size"]) * (layers + 17 if checkpointed_layers else 17 * layers)
 
 
-def load_reward(path: Path | str, dtype: torch.dtype = torch.float32) -> EncoderReward | WholeReward:
+def load_reward(path: Path | str, dtype: torch.dtype = torch.float32, name: str | None = None) -> EncoderReward | WholeReward:
     """Load a reward from a file or folder. Its weights are ordinary tensors, also when a node asks for it in inference mode.
+
+    Messages call it ``name``, or as its file or folder. It has its ``kind``, a name of ``rewards.registry``.
 
     Raises:
         ValueError: if it does not hold one, with what is wrong; see ``rewards.registry.load``.
@@ -165,9 +171,11 @@ def load_reward(path: Path | str, dtype: torch.dtype = torch.float32) -> Encoder
     # Not CoreModelPatcher: dynamic loading works on the layers of comfy.ops, and these are of torch.
     patcher = comfy.model_patcher.ModelPatcher(_Holder(reward.model), load_device=device, offload_device=offload_device)
     kept = bytes_kept(reward.vision_shape, False)
-    if hasattr(reward, "encode_image"):
-        return EncoderReward(reward, patcher, patcher, kept)
-    return WholeReward(reward, patcher, kept)
+    reward.name = name or reward.name
+    encodes = hasattr(reward, "encode_image")
+    made = EncoderReward(reward, patcher, patcher, kept) if encodes else WholeReward(reward, patcher, kept)
+    made.kind = registry.recognize(Path(path)) or ""
+    return made
 
 
 class _Holder(nn.Module):
@@ -180,7 +188,7 @@ class _Holder(nn.Module):
 
 def download_reward(name: str, dtype: torch.dtype = torch.float32) -> EncoderReward | WholeReward:
     """Load a model of the Hugging Face hub, brought into the hub's own cache if it is not there. Only for names that the user wrote."""
-    return load_reward(download_encoder(name), dtype)
+    return load_reward(download_encoder(name), dtype, name.rpartition("/")[2])
 
 
 def reward_from_clip_and_vision(clip: Any, clip_vision: Any) -> EncoderReward:

@@ -12,7 +12,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ..guidance.objective import Objective
+from ..guidance.objective import Objective, remarks_of
 from ..latent_optimization.history import History
 from ..latent_optimization.optimize import Result
 from ..latent_optimization.presets import CHECK_NEVER, Preset
@@ -123,7 +123,13 @@ class SGOOLSampler(comfy.samplers.Sampler):
         result, best = self._optimized(model_wrap, run, noise, state, parts)
         latent = parts.sampled(result.latent)
         latent = latent[:, 0] if self._scores_both else latent
-        messages = [*self._remarks, *self._messages(model_wrap, len(sigmas) - 1), *checked.messages, *result.messages]
+        messages = [
+            *self._remarks,
+            *self._messages(model_wrap, len(sigmas) - 1),
+            *checked.messages,
+            *remarks_of(self.objective),
+            *result.messages,
+        ]
         if self._wants_salient_part and not any("salient" in row.parts for row in result.history.rows):
             messages.append(NO_SALIENT)
         result.history.settings = self.preset.to_dict()

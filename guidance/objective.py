@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from .augmentations import Augmentations
+from .terms import Ledger, Place, WithGradient, agreements, balanced, norms, shares
+
+LONGEST = 22
 
 
 @dataclass(frozen=True)
@@ -79,52 +82,153 @@ class Objective(Protocol):
         """Score the images; lower is better."""
 
 
+BALANCES = ("factors", "shares of the gradient")
+
+
 class WeightedSum:
     """The sum of objectives, each times its weight.
 
     A term of weight 0 is never called. Parts keep their names; where two terms report the same name, the later one is
-    numbered (``"global"``, ``"global 2"``).
+    numbered (``"global"``, ``"global 2"``). Of two terms or more there are also, under each one's label, its weighted ``loss``, and with a
+    gradient its ``share`` of it and its ``agreement`` with the others: the cosine between its gradient in the image and the sum of theirs,
+    which is below 0 where they are in conflict. Each term's graph is freed before the next one is asked.
+
+    A term that is no finite number for an image, or has such a gradient, is left out there: the last one it gave for that image stands in
+    its place. Where that is so of all terms, the loss is not finite.
+
+    Args:
+        terms: weights and objectives.
+        balance: what weights mean. ``"factors"`` of the losses; or ``"shares of the gradient"`` that each makes when an image is first
+            scored in a run. The factors that follow from those stay for the rest of the run; see ``terms.balanced``.
 
     Raises:
         ValueError: without terms, with a weight that is not finite, or if all weights are zero.
     """
 
-    def __init__(self, terms: Sequence[tuple[float, Objective]]) -> None:
+    def __init__(self, terms: Sequence[tuple[float, Objective]], balance: str = BALANCES[0]) -> None:
         if not terms:
             raise ValueError("There is no objective to combine; connect at least one.")
+        if balance not in BALANCES:
+            raise ValueError(f"The weights of objectives cannot be {balance!r}; they are {' or '.join(BALANCES)}.")
         for weight, _ in terms:
             if not math.isfinite(weight):
                 raise ValueError(f"The weight of an objective is {weight}; it has to be a finite number.")
         self.terms = [(float(weight), term) for weight, term in terms if weight != 0]
         if not self.terms:
             raise ValueError("The weights of all objectives are zero, so there is nothing to optimize; set one of them above zero.")
+        self.balance = balance
+        self._labels = _labels([term for _, term in self.terms])
+        self._ledger = self._finished = Ledger(self._labels)
 
     def begin(self) -> None:
-        """Forget whatever the terms cached in an earlier run."""
+        """Forget whatever the terms cached in an earlier run; what there was to say of it stays until the next one is scored."""
+        if not self._ledger.empty:
+            self._finished = self._ledger
+        self._ledger = Ledger(self._labels)
         for _, term in self.terms:
             term.begin()
+
+    def remarks(self) -> list[str]:
+        """Sentences about the run: terms that were left out, are constant, or make nearly all of the gradient."""
+        own = (self._finished if self._ledger.empty else self._ledger).remarks()
+        return own + [each for _, term in self.terms for each in remarks_of(term)]
 
     def augmented(self, augmentations: Augmentations, reduce: str, region: str | None = None) -> Objective:
         """The sum of the terms' own changed copies; itself where none changes."""
         terms = [(weight, term.augmented(augmentations, reduce, region)) for weight, term in self.terms]
         changed = any(new is not old for (_, new), (_, old) in zip(terms, self.terms, strict=True))
-        return WeightedSum(terms) if changed else self
+        return WeightedSum(terms, self.balance) if changed else self
 
     def __call__(self, images: Tensor, context: Context) -> Scored:
         """Return the weighted sum of the terms' losses, their parts side by side."""
-        total: Tensor | None = None
-        parts: dict[str, Tensor] = {}
-        for weight, term in self.terms:
-            scored = term(images, context)
-            weighted = weight * scored.losses
-            total = weighted if total is None else total + weighted.to(total)
-            for name, values in scored.parts.items():
-                parts[_free_name(name, parts)] = values
-        assert total is not None  # __init__ refuses an empty sum
-        return Scored(total, parts)
+        if len(self.terms) == 1:
+            weight, only = self.terms[0]
+            scored = only(images, context)
+            return Scored(weight * scored.losses, scored.parts)
+        with_gradient = images.requires_grad and torch.is_grad_enabled()
+        asked = [_asked(term, images, context, with_gradient) for _, term in self.terms]
+        gradients = [gradient for _, gradient in asked]
+        losses = torch.stack([scored.losses.detach().to(images.device, torch.float64) for scored, _ in asked])
+        places = [(context.index + row, context.frame) for row in range(len(images))]
+        factors = self._factors(images, context, places, gradients if with_gradient else None).to(losses)
+        usable = torch.isfinite(losses)
+        if with_gradient:
+            usable &= torch.isfinite(norms(gradients, images)).to(usable.device)
+        filled = factors * self._ledger.note(losses, usable, places)
+        total = torch.where(usable.any(0), filled.sum(0), torch.nan)
+        parts = _side_by_side([scored.parts for scored, _ in asked])
+        self._add(parts, "loss", filled)
+        kind = torch.promote_types(images.dtype, torch.float32)
+        if not with_gradient or all(gradient is None for gradient in gradients):
+            return Scored(total.to(kind), parts)
+        weighted = [_times(factor, gradient, good) for factor, gradient, good in zip(factors, gradients, usable, strict=True)]
+        self._add(parts, "share", found := shares(norms(weighted, images)))
+        self._add(parts, "agreement", agreements(weighted, images))
+        self._ledger.note_shares(found)
+        whole = torch.stack([each for each in weighted if each is not None]).sum(0)
+        return Scored(WithGradient.apply(images, total.to(kind), whole), parts)  # type: ignore[no-untyped-call]
+
+    def _add(self, parts: dict[str, Tensor], what: str, values: Tensor) -> None:
+        parts |= {_free_name(f"{label}: {what}", parts): row for label, row in zip(self._labels, values, strict=True)}
+
+    def _factors(self, images: Tensor, context: Context, places: list[Place], gradients: list[Tensor | None] | None) -> Tensor:
+        """``(terms, B)``; in shares, measured at the first call for an image: there also where no gradient was asked for."""
+        weights = torch.tensor([weight for weight, _ in self.terms], dtype=torch.float64)
+        if self.balance == BALANCES[0]:
+            return weights[:, None].expand(-1, len(images))
+        known = self._ledger.factors
+        if any(place not in known for place in places):
+            if gradients is None:
+                with torch.inference_mode(False), torch.enable_grad():
+                    plain = replace(context, generator=None)
+                    gradients = [_asked(term, images, plain, True)[1] for _, term in self.terms]
+            found = balanced(weights, norms(gradients, images))
+            known.update({place: found[:, row] for row, place in enumerate(places) if place not in known})
+        return torch.stack([known[place] for place in places], dim=1)
 
 
-def _free_name(name: str, taken: dict[str, Tensor]) -> str:
+def remarks_of(objective: object) -> list[str]:
+    """What an objective has to say of its last run; nothing for most."""
+    remarks = getattr(objective, "remarks", None)
+    return list(remarks()) if callable(remarks) else []
+
+
+def _asked(term: Objective, images: Tensor, context: Context, with_gradient: bool) -> tuple[Scored, Tensor | None]:
+    """What a term says, and its gradient in the images, or ``None`` where it has none."""
+    if not with_gradient:
+        return term(images, context), None
+    leaf = images.detach().clone().requires_grad_()
+    scored = term(leaf, context)
+    if not scored.losses.requires_grad:
+        return scored, None
+    (gradient,) = torch.autograd.grad(scored.losses.sum(), leaf, allow_unused=True)
+    return scored, gradient
+
+
+def _times(factors: Tensor, gradient: Tensor | None, usable: Tensor) -> Tensor | None:
+    if gradient is None:
+        return None
+    rows = (-1, *[1] * (gradient.ndim - 1))
+    return torch.where(usable.to(gradient.device).reshape(rows), factors.to(gradient).reshape(rows) * gradient, 0.0)
+
+
+def _labels(terms: Sequence[Objective]) -> list[str]:
+    taken: dict[str, Any] = {}
+    for number, term in enumerate(terms, start=1):
+        name = str(getattr(term, "name", "") or f"objective {number}")
+        taken[_free_name(name[:LONGEST], taken)] = term
+    return list(taken)
+
+
+def _side_by_side(of_terms: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    parts: dict[str, Tensor] = {}
+    for each in of_terms:
+        for name, values in each.items():
+            parts[_free_name(name, parts)] = values
+    return parts
+
+
+def _free_name(name: str, taken: Mapping[str, Any]) -> str:
     number, free = 1, name
     while free in taken:
         number += 1

@@ -103,9 +103,13 @@ class SaliencyCLIPLoss:
         if not (self.settings.w_global or self.scores_salient_part(saliency) or self.negative_prompts):
             raise ValueError("All weights of the loss are zero, so there is nothing to optimize; set w_global or w_salient above zero.")
         self.saliency = _checked_mask(saliency) if isinstance(saliency, Tensor) else saliency
-        has_vectors = hasattr(reward, "encode_image") and hasattr(reward, "encode_text")
-        self._fit: Fit = EncoderFit(reward, self.settings.distance) if has_vectors else RewardFit(reward)
+        self._fit = _fit(reward, self.settings.distance)
         self._maps: dict[tuple[int, int], Tensor] = {}
+
+    @property
+    def name(self) -> str:
+        """How a sum of objectives calls it: its reward's name."""
+        return str(getattr(self.reward, "name", ""))
 
     def scores_salient_part(self, saliency: Any) -> bool:
         """Whether the salient term counts: it has a weight, and somebody said what is salient."""
@@ -118,6 +122,12 @@ class SaliencyCLIPLoss:
             return self
         changed = copy.copy(self)
         changed.settings, changed._maps = settings, {}
+        return changed
+
+    def measured_by(self, distance: str) -> SaliencyCLIPLoss:
+        """The same loss with another distance between vectors; a copy."""
+        changed = copy.copy(self)
+        changed.settings, changed._fit, changed._maps = replace(self.settings, distance=distance), _fit(self.reward, distance), {}
         return changed
 
     def begin(self) -> None:
@@ -191,6 +201,11 @@ class SaliencyCLIPLoss:
         if self.settings.saliency_every > 1:
             self._maps.update(zip(places, maps.detach().clone().unbind(0), strict=True))
         return maps
+
+
+def _fit(reward: Any, distance: str) -> Fit:
+    has_vectors = hasattr(reward, "encode_image") and hasattr(reward, "encode_text")
+    return EncoderFit(reward, distance) if has_vectors else RewardFit(reward)
 
 
 def _checked_mask(mask: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
@@ -15,6 +15,11 @@ BACKGROUND, INK, FAINT, GRID = (255, 255, 255), (40, 44, 52), (120, 126, 138), (
 COLORS = [(0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (110, 110, 110), (153, 79, 0)]
 SCALE = 2  # drawn at twice the size and reduced, since Pillow's lines are not smoothed
 MOST_LINES = 8
+TITLES = {
+    "loss": "loss of each objective times its weight, mean over images",
+    "share": "share of each objective in the gradient in the image",
+    "agreement": "cosine of each objective's gradient with the others' (below 0: conflict)",
+}
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,16 @@ class Panel:
 
 
 def panels_of(history: History) -> list[Panel]:
-    """The diagrams of a run: losses of the images, means of the losses' parts, and norms of the gradient."""
+    """The diagrams of a run: losses of the images, means of the losses' parts, and norms of the gradient.
+
+    Parts that are named ``"who: what"`` are in a diagram for each ``what``.
+    """
+    names = sorted({name for row in history.rows for name in row.parts})
+    kinds = dict.fromkeys(name.rpartition(": ")[2] for name in names if ": " in name)
     return [
         Panel("loss of each image (ring: the one returned)", _losses(history)),
-        Panel("parts of the loss, mean over images", _parts(history)),
+        Panel("parts of the loss, mean over images", _parts(history, {name: name for name in names if ": " not in name})),
+        *[Panel(TITLES.get(kind, kind), _parts(history, _of_kind(names, kind))) for kind in kinds],
         Panel("norm of the gradient in the noise", _gradients(history), logarithmic=True),
     ]
 
@@ -80,11 +91,16 @@ def _losses(history: History) -> list[Curve]:
     return curves
 
 
-def _parts(history: History) -> list[Curve]:
-    names = sorted({name for row in history.rows for name in row.parts})
+def _of_kind(names: Sequence[str], kind: str) -> dict[str, str]:
+    """Part -> whose it is."""
+    return {name: name.rpartition(": ")[0] for name in names if name.rpartition(": ")[2] == kind and ": " in name}
+
+
+def _parts(history: History, shown: Mapping[str, str]) -> list[Curve]:
+    """Curves of the parts in ``shown``, under the names that it has for them."""
     curves = []
-    for index, name in enumerate(names[:MOST_LINES]):
-        points = [(float(row.iteration), _mean(row.parts.get(name, []))) for row in history.rows]
+    for index, (part, name) in enumerate(list(shown.items())[:MOST_LINES]):
+        points = [(float(row.iteration), _mean(row.parts.get(part, []))) for row in history.rows]
         curves.append(Curve(name, [(x, y) for x, y in points if math.isfinite(y)], index))
     return curves
 

@@ -13,7 +13,8 @@ from ..comfy_bridge.layout import from_mask
 from ..comfy_bridge.rewards import download_reward, load_reward, plain_prompt, reward_from_clip_and_vision
 from ..comfy_bridge.saliency import default_predictor
 from ..guidance.augmentations import Augmentations
-from ..guidance.objective import WeightedSum
+from ..guidance.objective import BALANCES, WeightedSum
+from ..guidance.reno import RENO, reno_terms
 from ..guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
 from ..rewards import registry
 from .sockets import Objective, Reward, SaliencyModel
@@ -237,12 +238,23 @@ class CombineObjectives(io.ComfyNode):
                     advanced=number > 2,
                 )
             )
+        inputs.append(
+            io.Combo.Input(
+                "weights",
+                options=[*BALANCES, RENO],
+                default=BALANCES[0],
+                advanced=True,
+                tooltip="factors: of the losses, as they are. shares of the gradient: how much of it each objective makes at the start, "
+                "whatever its scale. ReNO: that paper's factors for HPS, ImageReward, PickScore and CLIP, times those here.",
+            )
+        )
         return io.Schema(
             node_id="SGOOL_CombineObjectives",
             display_name="Combine Objectives",
             category="SGOOL/guidance",
-            description="Adds up objectives, each times its weight. For more than five, combine combinations.",
-            search_aliases=["sgool", "objective", "weighted sum", "multi objective", "loss", "combine"],
+            description="Adds up objectives, each times its weight, or each with its share of the gradient. For more than five, combine "
+            "combinations.",
+            search_aliases=["sgool", "objective", "weighted sum", "multi objective", "loss", "combine", "reno", "balance", "ensemble"],
             inputs=inputs,
             outputs=[Objective.Output(display_name="objective", tooltip="For SGOOL KSampler, SGOOL Sampler or Combine Objectives.")],
         )
@@ -254,7 +266,8 @@ class CombineObjectives(io.ComfyNode):
             for number in range(1, MOST_OBJECTIVES + 1)
             if inputs.get(f"objective_{number}") is not None
         ]
-        return io.NodeOutput(WeightedSum(terms))
+        weights = inputs.get("weights", BALANCES[0])
+        return io.NodeOutput(WeightedSum(reno_terms(terms)) if weights == RENO else WeightedSum(terms, weights))
 
 
 NODES: list[type[io.ComfyNode]] = [LoadReward, RewardFromCLIP, SaliencyCLIPLossNode, CombineObjectives]

@@ -37,7 +37,7 @@ def test_sum_weights_losses_and_gradients() -> None:
 def test_parts_are_kept_apart() -> None:
     images = torch.rand(2, 3, 4, 4)
     scored = WeightedSum([(1, Brightness("a")), (1, Brightness("a")), (1, Brightness("b"))])(images, Context())
-    assert list(scored.parts) == ["a", "a 2", "b"]
+    assert list(scored.parts) == ["a", "a 2", "b", "a: loss", "a 2: loss", "b: loss"]
 
 
 def test_term_of_weight_zero_is_never_called() -> None:
