@@ -91,7 +91,7 @@ class NoiseToLatent:
         """Run the sampler exactly as ComfyUI would have, without any of our machinery in between. The calls are not counted."""
         self.begin()
         return self.sampler.sample(  # type: ignore[call-arg]
-            self.model, self.sigmas, self.extra_args, callback, noise, self.latent_image, self.denoise_mask, disable_pbar
+            self.model, self.sigmas, self.extra_args, callback, self._arranged(noise), self.latent_image, self.denoise_mask, disable_pbar
         )
 
     def __call__(self, noise: Tensor) -> Tensor:
@@ -142,10 +142,32 @@ class NoiseToLatent:
             self._calls_per_run = silent.calls
         return self._calls_per_run
 
-    def _sample(self, model: Any, noise: Tensor) -> Tensor:
+    def arguments(self, with_grad: bool) -> dict[str, Any]:
+        """A copy of ``extra_args`` for one run, to be written into.
+
+        With a gradient without MultiGPU's threads: what turns gradients on does so for this thread alone, and a call from another would
+        silently have none. The devices then take turns.
+        """
         extra_args = dict(self.extra_args)
         if "model_options" in extra_args:
             extra_args["model_options"] = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
+            if with_grad:
+                extra_args["model_options"].pop("multigpu_thread_pool", None)
+        return extra_args
+
+    def _arranged(self, noise: Tensor) -> Tensor:
+        """``noise`` as core's FreeNoise (Context Windows) arranges it: frames beyond the first window repeat earlier ones.
+
+        Core does so before it calls a sampler; here for noises that came into being since. Twice is the same as once.
+        """
+        handler = self.extra_args.get("model_options", {}).get("context_handler")
+        if not getattr(handler, "freenoise", False):
+            return noise
+        conds = self.model.conds.get("positive", self.model.conds.get("negative", []))
+        return handler._apply_freenoise(noise.clone(), [conds], self.extra_args["seed"])  # type: ignore[union-attr, no-any-return]
+
+    def _sample(self, model: Any, noise: Tensor) -> Tensor:
+        extra_args, noise = self.arguments(noise.requires_grad), self._arranged(noise)
         if self._both:
             return self.sampler.sample_both(  # type: ignore[attr-defined]
                 model, self.sigmas.clone(), extra_args, noise, self.latent_image, self.denoise_mask

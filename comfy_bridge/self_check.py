@@ -105,7 +105,8 @@ def warning_about_gradient(run: NoiseToLatent, noise: Tensor, names: list[str] |
 
     def value(given: Tensor) -> Tensor:
         run.begin()
-        options, seed = run.extra_args.get("model_options", {}), run.extra_args.get("seed")
+        given_args = run.arguments(with_grad=True)
+        options, seed = given_args.get("model_options", {}), given_args.get("seed")
         with mode:  # less the input, which is most of a denoised latent whatever the network does
             return ((given - calls(given, sigma.expand(len(x)), model_options=options, seed=seed)) * against).sum()
 

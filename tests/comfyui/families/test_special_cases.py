@@ -16,20 +16,9 @@ from sgool.comfy_bridge.self_check import warning_about_gradient
 from sgool.comfy_bridge.suitability import check_noise_is_used, decoded_channels
 from torch import Tensor
 
-from .building import build, gradient, slope_weights, through_guider
+from .building import build, slope_error, through_guider
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
-
-
-def slope_error(run: NoiseToLatent, noise: Tensor) -> float:
-    own = gradient(run, noise)
-    direction = own / own.norm()
-    found = []
-    for step in (0.3, 0.1, 0.03, 0.01):
-        up, down = (run(noise + sign * step * direction).double() for sign in (1, -1))
-        slope = float(((up - down) * slope_weights(up).double()).sum() / (2 * step))
-        found.append(abs(slope - float(own.norm())) / abs(slope))
-    return min(found)
 
 
 def test_a_cache_of_keys_and_values_that_goes_on_from_call_to_call() -> None:
