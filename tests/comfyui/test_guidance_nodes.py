@@ -16,12 +16,12 @@ from sgool.comfy_bridge.folders import REWARDS, register_rewards, reward_paths  
 from sgool.comfy_bridge.rewards import EncoderReward  # noqa: E402
 from sgool.guidance.objective import Context, WeightedSum  # noqa: E402
 from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss  # noqa: E402
-from sgool.nodes import evaluation, guidance  # noqa: E402
+from sgool.nodes import evaluation, guidance, judges  # noqa: E402
 
 from ..rewards.saved_models import save_clip  # noqa: E402
 from .clip_pairs import tiny_clip, tiny_clip_vision  # noqa: E402
 
-NODES = [*guidance.NODES, *evaluation.NODES]
+NODES = [*guidance.NODES, *judges.NODES, *evaluation.NODES]
 
 
 def run(node: Any, **inputs: Any) -> Any:
