@@ -9,10 +9,10 @@ import comfy.sample
 import comfy.samplers
 import comfy.utils
 import latent_preview
-import torch
 
 from ..guidance.objective import Objective
 from ..latent_optimization.presets import Preset
+from .latent_parts import like_latent
 from .outcome import Outcome
 from .procedure import replacement, sampler_for
 from .sgool_sampler import SGOOLSampler
@@ -92,15 +92,6 @@ def sample(
     )
     rest = {key: value for key, value in latent.items() if key not in ("samples", "downscale_ratio_spacial", "downscale_ratio_temporal")}
     outcome = sampler.outcomes.last
-    best = noise if outcome is None or not sampler.optimizes else _shaped(outcome.noise, image)
+    best = noise if outcome is None or not sampler.optimizes else like_latent(outcome.noise, image)
     without_mask = {key: value for key, value in rest.items() if key != "noise_mask"}
     return KSampled({**rest, "samples": samples}, {**without_mask, "samples": best}, outcome)
-
-
-def _shaped(noise: torch.Tensor, like: Any) -> Any:
-    """The noise of a model whose latent has several parts is one flat pack inside a sampler; give it its parts back."""
-    if not like.is_nested:
-        return noise
-    import comfy.nested_tensor
-
-    return comfy.nested_tensor.NestedTensor(comfy.utils.unpack_latents(noise, [part.shape for part in like.unbind()]))

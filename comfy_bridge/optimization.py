@@ -129,7 +129,7 @@ class Optimization:
         if not with_grad and self._last_decoded is not None and torch.equal(self._last_decoded[0], latent):
             return self._last_decoded[1]
         with GradientMode() if with_grad else contextlib.nullcontext():
-            space = self._base_model.process_latent_out(latent)
+            space = self._parts.for_decoder(self._base_model.process_latent_out(latent))
         several = self._parts.frames_are_batch
         images = decode_with_grad(self._vae, space, self._as_inference, self._fine, self._frames, frames_are_batch=several)
         self._last_decoded = None if with_grad else (latent.clone(), images)

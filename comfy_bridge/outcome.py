@@ -7,6 +7,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any
 
+import comfy.utils
 import numpy as np
 import torch
 from PIL import Image
@@ -78,9 +79,10 @@ class Outcomes:
         while len(self._by_latent) > MOST_KEPT:
             self._by_latent.popitem(last=False)
 
-    def of(self, samples: Tensor) -> Outcome:
+    def of(self, samples: Any) -> Outcome:
         """The outcome of the run that made a LATENT's ``samples``. Raises ``ValueError`` where it was none of these."""
-        found = self._by_latent.get(_key(samples))
+        whole = comfy.utils.pack_latents(samples.unbind())[0] if samples.is_nested else samples
+        found = self._by_latent.get(_key(whole))
         if found is None:
             raise ValueError(NOT_OURS)
         return found

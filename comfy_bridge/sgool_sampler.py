@@ -115,8 +115,8 @@ class SGOOLSampler(comfy.samplers.Sampler):
             nothing = History(len(noise), noise[0].numel())
             self.outcomes.add(model_wrap, latent, Outcome(_kept(noise), nothing, [*self._remarks, "Nothing was optimized."]))
             return latent
-        parts = parts_of(model_wrap)
-        check_fits(model_wrap, noise, self.vae)
+        parts = parts_of(model_wrap, noise)
+        check_fits(model_wrap, noise, self.vae, parts)
         if self.preset.settings.iterations and hasattr(self.sampler, "sample_both"):
             state.check_reversible()
         checked = self_check.check(run(), noise, self.preset.gradient_check if self.preset.settings.iterations else CHECK_NEVER)
@@ -206,21 +206,22 @@ def too_large(noise: Tensor, preset: Preset) -> str:
     return f"Out of memory, also with every block checkpointed. What would help, in this order: {'; '.join(smaller)}; or iterations 0."
 
 
-def check_fits(model_wrap: Any, noise: Tensor, vae: Any) -> None:
+def check_fits(model_wrap: Any, noise: Tensor, vae: Any, parts: Parts) -> None:
     """See that latent and VAE are those of the model, before anything is computed. Raises ``ValueError`` with a sentence."""
-    if noise.ndim not in (4, 5):
+    optimized = parts.noise(noise)
+    if optimized.ndim not in (4, 5):
         raise ValueError(
-            f"This model's latent is no image's: its shape in the sampler is {tuple(noise.shape)} (sound, or several parts in one). "
+            f"This model's latent is no image's: its shape in the sampler is {tuple(optimized.shape)} (sound, or a 3D shape). "
             "SGOOL optimizes latents of images and videos; set iterations to 0 to sample plainly."
         )
     channels = model_wrap.inner_model.latent_format.latent_channels
-    if noise.shape[1] != channels:
+    if noise.ndim != 3 and noise.shape[1] != channels:  # of a pack, the VAE is asked
         raise ValueError(
             f"The latent has {noise.shape[1]} channels, but this model's latents have {channels}: it is of another model. "
             "Encode the image with the VAE of this model (VAE Encode), or connect an empty latent."
         )
     check_noise_is_used(model_wrap.inner_model, noise)
-    check_vae(vae, decoded_channels(model_wrap.inner_model, noise))
+    check_vae(vae, decoded_channels(model_wrap.inner_model, noise, parts))
 
 
 def _kept(noise: Tensor) -> Tensor:

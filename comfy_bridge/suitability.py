@@ -7,15 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .latent_parts import Parts
 
-def decoded_channels(base_model: Any, noise: Tensor) -> int:
+
+def decoded_channels(base_model: Any, noise: Tensor, parts: Parts | None = None) -> int:
     """Channels of what the VAE gets, where the sampler's latent has the shape of ``noise``.
 
     They differ where the model's latent format rearranges: HunyuanImage 2.1's refiner samples two frames as one of twice the channels.
     """
     sample = torch.zeros(1, *noise.shape[1:])
     with torch.no_grad():
-        return int(base_model.process_latent_out(sample).shape[1])
+        return int((parts or Parts()).for_decoder(base_model.process_latent_out(sample)).shape[1])
 
 
 def check_noise_is_used(base_model: Any, noise: Tensor) -> None:

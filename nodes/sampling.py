@@ -8,6 +8,7 @@ import comfy.samplers
 from comfy_api.latest import io
 
 from ..comfy_bridge.ksampler import sample as ksample
+from ..comfy_bridge.latent_parts import like_latent
 from ..comfy_bridge.outcome import plot_of_nothing
 from ..comfy_bridge.sgool_sampler import SGOOLSampler
 from ..latent_optimization.presets import DEFAULT_PRESET, PRESETS, Preset, preset
@@ -208,7 +209,7 @@ class SGOOLReportNode(io.ComfyNode):
         if not isinstance(sampler, SGOOLSampler):
             raise ValueError("This sampler keeps no record. Connect the SGOOL Sampler that the sampling node got.")
         outcome = sampler.outcomes.of(latent["samples"])
-        return io.NodeOutput({"samples": outcome.noise}, outcome.to_plot(), outcome.to_text())
+        return io.NodeOutput({"samples": like_latent(outcome.noise, latent["samples"])}, outcome.to_plot(), outcome.to_text())
 
 
 NODES: list[type[io.ComfyNode]] = [SGOOLSamplerNode, SGOOLKSamplerNode, SGOOLReportNode, OptimizationSettingsNode]

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.ldm.wan.vae
-import comfy.model_patcher
 import comfy.sample
 import comfy.samplers
-import comfy.sd
 import pytest
 import torch
+from comfy.nested_tensor import NestedTensor
+from sgool.comfy_bridge import ksampler
 from sgool.comfy_bridge.frame_scores import mean_over_frames
 from sgool.comfy_bridge.preview import to_shown
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
@@ -24,12 +24,12 @@ from sgool.guidance.objective import Context, Scored
 from sgool.latent_optimization.frames import Frames
 from sgool.latent_optimization.presets import Preset
 from sgool.latent_optimization.settings import Settings
-from torch import Tensor, nn
+from sgool.nodes.sampling import SGOOLReportNode
+from torch import Tensor
 
 from .families import building, decoders
-from .families.configurations import FAMILIES
+from .families.whole_runs import Colors, sample, vae_of
 from .objectives import Red
-from .tiny_models import tiny_vae
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
 
@@ -46,21 +46,6 @@ class Recording:
     def step(self, gradient: Tensor, state: dict[str, Tensor], draw: Callable[[], Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         self.gradients.append(gradient.clone())
         return -0.03 * gradient / gradient.square().mean().sqrt(), {}
-
-
-def vae_of(module: nn.Module, channels: int, *, video: bool) -> comfy.sd.VAE:
-    vae = tiny_vae(channels)
-    vae.first_stage_model = module
-    vae.patcher = comfy.model_patcher.CoreModelPatcher(module, load_device=vae.device, offload_device=vae.device)
-    vae.latent_dim = 3 if video else 2
-    vae.process_output = torch.sigmoid  # core's own clamps, which has kinks that differences stumble over
-    return vae
-
-
-def sample(name: str, model: Any, sampler: Any, noise: Tensor) -> Tensor:
-    conds = (building.conditioning(FAMILIES[name], seed) for seed in (1, 2))
-    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", 2)
-    return comfy.sample.sample_custom(model, noise, 2.0, sampler, sigmas, *conds, torch.zeros_like(noise), seed=5)
 
 
 def check_gradient(
@@ -156,6 +141,69 @@ def test_a_batch_of_frames_is_one_video(name: str, decoder: str) -> None:
             scored=[1, 3],
         )
     assert sampler.outcomes.last.history.images == 1
+
+
+def test_of_video_and_sound_the_video_is_optimized() -> None:
+    module, euler, rule = decoders.build("LTXV"), comfy.samplers.sampler_object("euler"), Recording()
+    with torch.inference_mode():
+        model = building.build("LTXAV")
+        start = building.whole_noise("LTXAV", model)
+        vae = vae_of(module, 128, video=True)
+        sampler = SGOOLSampler(euler, Red(), vae, Preset(Settings(iterations=1, rule=rule), frames=Frames("last")))
+        latent = sample("LTXAV", model, sampler, start)
+        best = SGOOLReportNode.execute(sampler, {"samples": latent}).result[0]["samples"]
+        assert [part.shape for part in best.unbind()] == [part.shape for part in start.unbind()]
+        assert not torch.equal(best.unbind()[0], start.unbind()[0])
+        assert torch.equal(best.unbind()[1], start.unbind()[1])
+        plain = sample("LTXAV", model, euler, best)
+        assert all(torch.allclose(mine, again, atol=1e-4) for mine, again in zip(latent.unbind(), plain.unbind(), strict=True))
+
+        def loss(video: Tensor) -> float:
+            made = sample("LTXAV", model, euler, NestedTensor([video, start.unbind()[1]]))
+            image = module.decode(made.unbind()[0])[:, :, -1].sigmoid()
+            return float(Red()(image.double(), Context()).losses.mean())
+
+        (gradient,) = rule.gradients
+        length, video = float(gradient.norm()), start.unbind()[0]
+        slopes = [(loss(video + step * gradient / length) - loss(video - step * gradient / length)) / (2 * step) for step in (0.1, 0.03)]
+    assert min(abs(slope / length - 1) for slope in slopes) < 5e-3, (slopes, length)
+    assert gradient.shape == video.shape
+
+
+def test_ksampler_with_video_and_sound() -> None:
+    with torch.inference_mode():
+        model = building.build("MiniMaxH3")
+        zeros = building.whole_noise("MiniMaxH3", model) * 0
+        done = ksampler.sample(
+            model=model,
+            seed=3,
+            steps=2,
+            cfg=2.0,
+            sampler_name="euler",
+            scheduler="simple",
+            positive=building.conditioning(building.FAMILIES["MiniMaxH3"], 1),
+            negative=building.conditioning(building.FAMILIES["MiniMaxH3"], 2),
+            latent={"samples": zeros},
+            denoise=1.0,
+            objective=Red(),
+            vae=vae_of(Colors(24), 24, video=True),
+            preset=Preset(Settings(iterations=1)),
+        )
+        given = comfy.sample.prepare_noise(zeros, 3)
+    found = done.noise["samples"].unbind()
+    assert [part.shape for part in done.latent["samples"].unbind()] == [part.shape for part in zeros.unbind()]
+    assert not torch.equal(found[0], given.unbind()[0])
+    assert torch.equal(found[1], given.unbind()[1])
+
+
+def test_a_vae_for_other_videos_is_refused_by_a_model_of_video_and_sound() -> None:
+    sampler = SGOOLSampler(
+        comfy.samplers.sampler_object("euler"), Red(), vae_of(Colors(16), 16, video=True), Preset(Settings(iterations=1))
+    )
+    with torch.inference_mode():
+        model = building.build("MiniMaxH3")
+        with pytest.raises(ValueError, match="This VAE is for latents of 16 channels, the model's have 24"):
+            sample("MiniMaxH3", model, sampler, building.whole_noise("MiniMaxH3", model))
 
 
 def test_a_search_of_a_video_draws_all_its_frames() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import comfy.model_management
 import comfy.model_patcher
+import comfy.nested_tensor
 import comfy.samplers
 import comfy.supported_models
 import torch
@@ -40,7 +41,7 @@ def fill(module: nn.Module, seed: int) -> None:
             values = values * 0.1 + (1.0 if name.endswith(("weight", "scale", "gamma")) else 0.0)
         parameter.data = values.to(parameter.dtype)
     for name, buffer in module.named_buffers():
-        if name.endswith("pos_embed"):  # which core reads from the file
+        if name.endswith("pos_embed") or name == "rope.inv_freq":  # which core reads from the file
             buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.1)
 
 
@@ -73,6 +74,8 @@ def conditioning(family: Family, seed: int) -> list[Any]:
     for index, (key, value) in enumerate(family.options.items()):
         if value == "ones":
             options[key] = torch.ones(1, family.context[0], dtype=torch.long)
+        elif isinstance(value, list):
+            options[key] = torch.tensor([value])
         elif isinstance(value, tuple):
             options[key] = seeded(value, seed + 10 * index)
         else:
@@ -83,6 +86,12 @@ def conditioning(family: Family, seed: int) -> list[Any]:
 def latent_shape(name: str, model: Any, batch: int = 1) -> tuple[int, ...]:
     latent_format = model.model.latent_format
     return (batch, FAMILIES[name].channels or latent_format.latent_channels, *FAMILIES[name].size)
+
+
+def whole_noise(name: str, model: Any, batch: int = 1) -> Any:
+    """Noise for the class ``name``, with a part for the sound where it makes sound too."""
+    video, sound = seeded(latent_shape(name, model, batch), 0), FAMILIES[name].sound
+    return comfy.nested_tensor.NestedTensor([video, seeded((batch, *sound), 1)]) if sound else video
 
 
 class _OnACopy:
@@ -105,8 +114,8 @@ def through_guider(name: str, model: Any, action: Callable[[NoiseToLatent, Tenso
     guider.set_conds(conditioning(family, 1), conditioning(family, 2))
     guider.set_cfg(cfg)
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", 2)
-    shape = latent_shape(name, model, batch)
-    guider.sample(seeded(shape, 0), torch.zeros(shape), probe, sigmas, None, seed=5)
+    noise = whole_noise(name, model, batch)
+    guider.sample(noise, noise * 0, probe, sigmas, None, seed=5)
     return probe.found
 
 

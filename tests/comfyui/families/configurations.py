@@ -23,6 +23,9 @@ class Family:
         options: further entries of the conditioning; ``(shape)`` tuples become random tensors.
         size: height and width of the latent; for videos frames, height and width.
         group: which network class it is; the fast tests take one of each group.
+        channels: of the latent, where they are not the latent format's.
+        sound: shape of the sound's latent, for networks of video and sound.
+        alone: the network takes no batch.
     """
 
     config: Config
@@ -32,6 +35,8 @@ class Family:
     size: tuple[int, ...] = (8, 8)
     group: str = ""
     channels: int | None = None
+    sound: tuple[int, ...] = ()
+    alone: bool = False
 
 
 UNET: Config = {
@@ -247,6 +252,16 @@ OMNIGEN: Config = {
     "axes_lens": (300, 512, 512),
     "in_channels": 16,
 }
+HIDREAM_O1: Config = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 16,
+    "rope_dims": [4, 2, 2],
+}
+HIDREAM_O1_VISION: Config = {"hidden_size": 32, "num_heads": 2, "intermediate_size": 48, "depth": 1, "num_position_embeddings": 16}
 PIXEL_DIT: Config = {
     "num_groups": 2,
     "hidden_size": 32,
@@ -473,6 +488,44 @@ FAMILIES: dict[str, Family] = {
         group="Mochi",
     ),
     "LTXV": Family(LTX, {"num_layers": 28}, options={"attention_mask": "ones"}, size=(2, 4, 4), group="LTXV"),
+    "LTXAV": Family(
+        {
+            **LTX,
+            "audio_cross_attention_dim": 32,
+            "audio_attention_head_dim": 16,
+            "audio_num_attention_heads": 2,
+            "connector_attention_head_dim": 16,
+            "connector_num_attention_heads": 2,
+            "connector_num_layers": 1,
+        },
+        {"num_layers": 48},
+        context=(5, 32),
+        options={"attention_mask": "ones"},
+        size=(2, 4, 4),
+        group="LTXAV",
+        sound=(8, 3, 16),
+    ),
+    "MiniMaxH3": Family(
+        {
+            "hidden_size": 32,
+            "num_layers": 2,
+            "token_refiner_num_layers": 1,
+            "num_attention_heads": 2,
+            "attention_head_dim": 16,
+            "ffn_hidden_size": 48,
+            "text_dim": 16,
+            "timestep_input_dim": 16,
+            "time_embed_hidden_size": 16,
+            "time_embed_dim": 16,
+            "rope_inv_freq_len": 2,
+        },
+        {"num_layers": 50, "token_refiner_num_layers": 2},
+        size=(2, 4, 4),
+        group="MiniMaxH3",
+        channels=24,
+        sound=(32, 2, 5),
+        alone=True,
+    ),
     "HunyuanVideo": hunyuan(),
     "HunyuanVideoI2V": hunyuan(in_channels=33),
     "HunyuanVideoSkyreelsI2V": hunyuan(in_channels=32),
@@ -583,6 +636,13 @@ FAMILIES: dict[str, Family] = {
         {"num_layers": 16, "num_single_layers": 32, "llama_layers": [*range(32), *[1] * 16]},
         options={**POOLED, "conditioning_llama3": (1, 32, 5, 16)},
         group="HiDream",
+    ),
+    "HiDreamO1": Family(
+        {"text_config_overrides": HIDREAM_O1, "vision_config_overrides": HIDREAM_O1_VISION},
+        {"text_config_overrides": {**HIDREAM_O1, "num_hidden_layers": 36}},
+        options={"text_input_ids": [11, 12, 13, 14, 151673]},  # the last is the token that stands for the time step
+        size=(64, 64),
+        group="HiDreamO1",
     ),
     "Chroma": Family(CHROMA, {**FLUX_DEEP, "n_layers": 5}, group="Chroma"),
     "ChromaRadiance": Family({**CHROMA, **RADIANCE}, {**FLUX_DEEP, "n_layers": 5, "nerf_depth": 4}, size=(16, 16), group="ChromaRadiance"),
@@ -722,7 +782,4 @@ NOT_IMAGES = {
 # Image and video models without a row in the table, and why.
 NOT_MEASURED = {
     "WAN21_FlowRVS": "it uses no noise: refused with a sentence",
-    "LTXAV": "its latent is video and sound in one: refused with a sentence",
-    "MiniMaxH3": "its latent is video and sound in one: refused with a sentence",
-    "HiDreamO1": "its network takes no small configuration without token ids and images in its conditioning",
 }
