@@ -38,7 +38,7 @@ WARNING = (
     "own) is in its way{names}. The run goes on, but may not improve anything; leave out that node."
 )
 AGREES = "{names}: not seen by this pack's tests, so the gradient of one model call was compared with the model's slope once: it agrees."
-TOO_LARGE = "The gradient of this model was not checked: there was no memory for it ({names})."
+TOO_LARGE = "The gradient of this model was not checked: there was no memory for it{names}."
 _told: weakref.WeakKeyDictionary[Any, dict[tuple[str, ...], str | None]] = weakref.WeakKeyDictionary()
 
 
@@ -80,7 +80,7 @@ def check(run: NoiseToLatent, noise: Tensor, when: str) -> Checked:
         if not comfy.model_management.is_oom(error):
             raise
         logging.info("SGOOL: out of memory in the check of the gradient.")
-        return Checked((TOO_LARGE.format(names=", ".join(names)),))
+        return Checked((TOO_LARGE.format(names=_here(names)),))
     told[key] = warning
     agrees = [AGREES.format(names=", ".join(names))] if names else []
     return Checked(tuple(agrees if warning is None else [warning]), CALLS)
@@ -126,5 +126,8 @@ def warning_about_gradient(run: NoiseToLatent, noise: Tensor, names: list[str] |
         run.begin()
     best = min(slopes, key=lambda slope: abs(slope - length))
     agrees = abs(best - length) <= TOLERANCE * max(abs(best), length)
-    said = f" (here: {', '.join(names)})" if names else ""
-    return None if agrees else WARNING.format(slope=best, expected=length, names=said)
+    return None if agrees else WARNING.format(slope=best, expected=length, names=_here(names))
+
+
+def _here(names: list[str] | None) -> str:
+    return f" (here: {', '.join(names)})" if names else ""

@@ -1,7 +1,8 @@
 """Whose code a model's calls go through besides ComfyUI's own: what our tests have not seen and cannot vouch for.
 
 Looked through: the guider, its conditionings and options, what is patched onto the model, the classes of the network's layers and of their
-weights, and the attention that they call. Only where code comes from is asked, by the file that it was read from; none of it is called.
+weights, the attention that they call, and the functions of core's sampling, which packs may have replaced. Only where code comes from is
+asked, by the file that it was read from; none of it is called.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import comfy.model_patcher
+import comfy.ops
+import comfy.samplers
 import comfy.sd
 import torch
 from comfy.ldm.modules import attention
@@ -44,7 +47,8 @@ def third_parties(guider: Any, extra_args: dict[str, Any]) -> list[str]:
     patcher = getattr(guider, "model_patcher", None)
     roots += [("", getattr(patcher, name, None)) for name in _PATCHED]
     objects, _ = reached(roots, lambda thing: isinstance(thing, _SKIPPED), CACHES)
-    files = {_file_of(thing) for thing in [*objects, *_patched_modules(patcher), *_layers(network)]}
+    things = [*objects, *_patched_modules(patcher), *_layers(network), *_core_functions(guider)]
+    files = {_file_of(thing) for thing in things}
     found = {_name_of(file) for file in files if file is not None}
     return sorted({name for name in found if name is not None} | set(_attention(network)))
 
@@ -64,6 +68,13 @@ def _patched_modules(patcher: Any) -> Iterator[Any]:
     for value in getattr(patcher, "object_patches", {}).values():
         if isinstance(value, torch.nn.Module):
             yield from _layers(value)
+
+
+def _core_functions(guider: Any) -> Iterator[Any]:
+    """The functions that a call goes through in core: packs put their own in the place of some, for every model."""
+    holders = (comfy.samplers, comfy.ops, attention, *type(guider).__mro__, *type(guider.inner_model).__mro__)
+    for holder in holders:
+        yield from (function for function in vars(holder).values() if isinstance(function, FunctionType))
 
 
 def _attention(network: Any) -> Iterable[str]:

@@ -168,7 +168,17 @@ def test_layers_weights_and_attention_of_others_are_seen(monkeypatch: pytest.Mon
     def attention_sage(*args: Any, **kwargs: Any) -> None: ...
 
     monkeypatch.setattr("comfy.ldm.modules.attention.optimized_attention", attention_sage)
-    assert third_parties(_Guider(tiny_model()), {}) == ["attention_sage"]
+    assert "attention_sage" in third_parties(_Guider(tiny_model()), {})
+
+
+def test_a_function_of_core_that_a_pack_has_replaced_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = comfy.samplers.calc_cond_batch
+
+    def theirs(*args: Any) -> Any:
+        return own(*args)
+
+    monkeypatch.setattr(comfy.samplers, "calc_cond_batch", theirs)
+    assert third_parties(_Guider(tiny_model()), {}) == ["test_self_check"]
 
 
 class _Guider(comfy.samplers.CFGGuider):
@@ -189,7 +199,7 @@ def test_memory_that_does_not_suffice_is_said_and_the_run_goes_on(monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(self_check, "warning_about_gradient", full)
         outcome = optimized(model)
-    assert "was not checked: there was no memory for it (test_self_check)" in outcome.messages[0]
+    assert "was not checked: there was no memory for it (here: test_self_check)" in outcome.messages[0]
     assert torch.equal(outcome.noise, optimized(model, CHECK_NEVER).noise)
     assert calls(optimized(model)) == RUNS * STEPS + CALLS  # made up for
 

@@ -12,7 +12,7 @@ from sgool.harness.server import Server
 from .test_bad_input import graph
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.server, pytest.mark.slow]
-PACK = '''
+PACK = """
 class Detach:
     CATEGORY, FUNCTION, RETURN_TYPES = "test", "patch", ("MODEL",)
 
@@ -31,7 +31,7 @@ class Detach:
 
 
 NODE_CLASS_MAPPINGS = {"Detach": Detach}
-'''
+"""
 
 
 @pytest.fixture(scope="module")
