@@ -49,7 +49,7 @@ def _widget(name: str, field: dataclasses.Field[Any], default: Any, advanced: bo
     if not span.high_included and math.isfinite(span.high):
         high -= 1e-4 * abs(high)
     # About a tenth of the way to the nearer end: a click changes something, and does not leave the range.
-    room = min(default, span.high - default) if default else 0.01
+    room = min(default, span.high - default) or (0.1 if span.high == 1 else 0.01)
     step = 10.0 ** math.floor(math.log10(room / 10) + 1e-9)
     low = span.low if span.low_included else span.low + step / 10
     return io.Float.Input(name, min=low, max=high, step=step, round=False, **common)

@@ -1,0 +1,125 @@
+"""Artistic means as objectives: wishes that a user states, not measures of quality."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..comfy_bridge.layout import from_image, from_mask, to_image
+from ..comfy_bridge.objective_scores import objective_scores, score_table
+from ..comfy_bridge.saliency import load_predictor
+from ..guidance.art.composition import Composition
+from ..guidance.art.composition_rules import RULES, RuleOfThirds
+from .sockets import Objective, SaliencyModel
+from .widgets import choice_of, chosen
+
+CATEGORY = "SGOOL/art"
+ALIASES = ["sgool", "art", "objective", "guidance", "aesthetic"]
+# Without the center prior, which would say that the subject is in the middle wherever it is.
+SUBJECT_PREDICTOR = "default-without-center"
+FOR_SAMPLERS = "For SGOOL KSampler, SGOOL Sampler, Combine Objectives or Objective Score."
+WISH = "A wish that you state, not a measure of quality."
+
+
+def subject_inputs(mask: str) -> list[io.Input]:
+    """Where the subject is: a saliency model or a mask."""
+    return [
+        SaliencyModel.Input(
+            "saliency_model",
+            optional=True,
+            tooltip="Finds the subject: what people look at. From Load Saliency Model. Those that find objects (U2-Net) are the sharpest.",
+        ),
+        io.Mask.Input("mask", optional=True, tooltip=mask),
+    ]
+
+
+def subject_of(model: Any, mask: Any) -> Any:
+    """What an objective takes as the subject: the mask, else the model, else the pack's own predictor."""
+    if mask is not None:
+        return from_mask(mask)
+    return load_predictor(SUBJECT_PREDICTOR) if model is None else model
+
+
+class CompositionNode(io.ComfyNode):
+    """Where the subject stands."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SGOOL_Composition",
+            display_name="Composition",
+            category=CATEGORY,
+            description="The subject is to stand where a rule of composition says: on a third, in the golden section, on a diagonal, in "
+            f"the middle, at a point, in a box; or the image is to be balanced or symmetric. {WISH}",
+            search_aliases=[
+                *ALIASES,
+                "rule of thirds",
+                "golden ratio",
+                "golden section",
+                "place subject",
+                "balance",
+                "symmetry",
+                "diagonal",
+                "head room",
+                "lead room",
+                "subject size",
+                "framing",
+            ],
+            inputs=[
+                choice_of("rule", RULES, "Which rule.", RuleOfThirds()),
+                *subject_inputs(
+                    "The subject, in the place of a prediction, for Objective Score. A mask cannot be moved by optimizing; rules that "
+                    "weigh dark or light pixels, and symmetry, do not need it."
+                ),
+                io.Float.Input(
+                    "focus",
+                    default=2.0,
+                    min=1.0,
+                    max=100.0,
+                    step=0.5,
+                    advanced=True,
+                    tooltip="Exponent of the saliency map. The larger, the less its faint parts count as subject.",
+                ),
+            ],
+            outputs=[Objective.Output(display_name="objective", tooltip=FOR_SAMPLERS)],
+        )
+
+    @classmethod
+    def execute(cls, rule: dict[str, Any], saliency_model: Any = None, mask: Any = None, focus: float = 2.0) -> io.NodeOutput:
+        return io.NodeOutput(Composition(chosen(rule, "rule", RULES), subject_of(saliency_model, mask), focus))
+
+
+class ObjectiveScore(io.ComfyNode):
+    """Any objective about finished images."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SGOOL_ObjectiveScore",
+            display_name="Objective Score",
+            category="SGOOL/evaluation",
+            description="What any objective says about images that you already have: its loss (lower is better), its parts, and, for "
+            "composition, color, light and texture, a drawing of what it measured.",
+            search_aliases=[*ALIASES, "art score", "evaluate", "metric", "loss", "composition overlay", "grid overlay", "hue wheel"],
+            inputs=[
+                Objective.Input("objective", tooltip="From any node that makes one, also Saliency CLIP Loss and Combine Objectives."),
+                io.Image.Input("images", tooltip="One image or many."),
+            ],
+            outputs=[
+                io.Float.Output(display_name="mean", tooltip="The mean loss of all images. Lower is better."),
+                io.Float.Output(display_name="losses", is_output_list=True, tooltip="One number for each image. Lower is better."),
+                io.String.Output(display_name="table", tooltip="A line for each image, with the parts of the loss."),
+                io.Image.Output(display_name="drawing", tooltip="What was measured, drawn over each image; the image if nothing can."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, objective: Any, images: Any) -> io.NodeOutput:
+        losses, parts, drawn = objective_scores(objective, from_image(images))
+        text = score_table(losses, parts)
+        return io.NodeOutput(sum(losses) / len(losses), losses, text, to_image(drawn), ui={"text": (text,)})
+
+
+NODES: list[type[io.ComfyNode]] = [CompositionNode, ObjectiveScore]
