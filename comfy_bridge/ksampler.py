@@ -48,10 +48,11 @@ def sample(
     objective: Objective | None,
     vae: Any,
     preset: Preset,
+    held_out: Objective | None = None,
 ) -> KSampled:
     """Do what core's KSampler does, with its sampler wrapped by an :class:`SGOOLSampler`.
 
-    All arguments but the last three, which are the wrapper's, are KSampler's own. With nothing to optimize the LATENT is KSampler's, bit
+    All arguments but the last four, which are the wrapper's, are KSampler's own. With nothing to optimize the LATENT is KSampler's, bit
     for bit. A procedure's solver, steps and guidance scale take the place of ``sampler_name``, ``steps`` and ``cfg``; the outcome says so.
     """
     procedure = preset.procedure
@@ -74,7 +75,7 @@ def sample(
         model_options=model.model_options,
     )
     inner = comfy.samplers.sampler_object(ksampler.sampler) if procedure is None else sampler_for(procedure)
-    sampler = SGOOLSampler(inner, objective, vae, preset, remarks)
+    sampler = SGOOLSampler(inner, objective, vae, preset, remarks, held_out=held_out)
     samples = comfy.sample.sample_custom(
         model,
         noise,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import comfy.model_management
@@ -35,6 +36,7 @@ class Optimization:
         run: makes the sampler's run; takes ``before_call`` and ``copy_constants``, see :class:`NoiseToLatent`.
         objective: judges images.
         vae: decodes latents.
+        held_out: another that is only asked, before and after; ``None`` for none.
         state: what the model remembers between calls, put back when the attempt ends.
         fine: checkpoint each block of the model as well as each call.
         scores_both: the run returns coupled pairs ``(B, 2, ...)``, whose losses are averaged.
@@ -52,6 +54,7 @@ class Optimization:
         objective: Objective,
         vae: Any,
         *,
+        held_out: Objective | None = None,
         state: ModelState,
         fine: bool,
         scores_both: bool,
@@ -61,7 +64,7 @@ class Optimization:
         self._base_model = model_wrap.inner_model
         self._patcher = model_wrap.model_patcher
         self._models = [self._patcher, *getattr(model_wrap, "loaded_models", [])]
-        self._objective, self._vae = objective, vae
+        self._objective, self._held_out, self._vae = objective, held_out, vae
         self._fine, self._scores_both = fine, scores_both
         self._parts, self._frames = parts, frames
         self.frames_scored = 1
@@ -88,40 +91,48 @@ class Optimization:
         by_block = self._fine and not self._state.changes_weights
         blocks = checkpointed_blocks(network) if by_block and network is not None else contextlib.nullcontext()
         recorder = Recorder(self._on_progress, lambda: self._run.calls)
-        self._objective.begin()
+        self._forget()
         try:
             with memory.gradient_settings(self._patcher, self._fine), blocks, torch.inference_mode(False):
                 own = noise.clone() if noise.is_inference() else noise
-                return optimize(own, self._generate, self._evaluate, settings, seed=self._run.seed, recorder=recorder)
+                held_out = None if self._held_out is None else partial(self._evaluate, objective=self._held_out)
+                told: dict[str, Any] = {"seed": self._run.seed, "recorder": recorder, "held_out": held_out}
+                return optimize(own, self._generate, self._evaluate, settings, **told)
         finally:
-            self._objective.begin()
+            self._forget()
             self._images.clear()
             self._last_decoded = None
             memory.load(self._models, 0, self._as_inference)
             self._state.restore()
 
+    def _forget(self) -> None:
+        for objective in (self._objective, self._held_out):
+            if objective is not None:
+                objective.begin()
+
     def _generate(self, noise: Tensor) -> Tensor:
         self._calls_now = 0
         return self._parts.latents(self._run(self._parts.whole_noise(noise)))
 
-    def _evaluate(self, latent: Tensor, index: int, iteration: int, generator: torch.Generator | None) -> tuple[Tensor, dict[str, Tensor]]:
+    def _evaluate(
+        self, latent: Tensor, index: int, iteration: int, generator: torch.Generator | None, objective: Objective | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and parts of one image's latent as the sampler leaves it; of a coupled pair ``(1, 2, ...)`` the mean of both."""
-        latent = self._parts.sampled(latent)
+        latent, context = self._parts.sampled(latent), Context(iteration, generator, index, self._batch_size)
         if not self._scores_both:
-            return self._judged(latent, index, iteration, generator)
-        judged = [self._judged(one, index, iteration, generator) for one in latent.unbind(1)]
+            return self._judged(latent, context, objective or self._objective)
+        judged = [self._judged(one, context, objective or self._objective) for one in latent.unbind(1)]
         losses = torch.stack([losses for losses, _ in judged]).mean(dim=0)
         return losses, {name: torch.stack([parts[name] for _, parts in judged]).mean(dim=0) for name in judged[0][1]}
 
-    def _judged(self, latent: Tensor, index: int, iteration: int, generator: torch.Generator | None) -> tuple[Tensor, dict[str, Tensor]]:
+    def _judged(self, latent: Tensor, context: Context, objective: Objective) -> tuple[Tensor, dict[str, Tensor]]:
         comfy.model_management.throw_exception_if_processing_interrupted()
         self._models_may_be_elsewhere = True
         with_grad = latent.requires_grad and torch.is_grad_enabled()
         images = self._decoded(latent, with_grad)
-        self._images[index] = images.detach().cpu()
+        self._images[context.index] = images.detach().cpu()
         self.frames_scored = len(images)
-        context = Context(iteration, generator, index, self._batch_size)
-        scored = mean_over_frames(self._objective, images, context, comfy.model_management.throw_exception_if_processing_interrupted)
+        scored = mean_over_frames(objective, images, context, comfy.model_management.throw_exception_if_processing_interrupted)
         return scored.losses, scored.parts
 
     def _decoded(self, latent: Tensor, with_grad: bool) -> Tensor:

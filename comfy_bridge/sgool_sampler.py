@@ -56,6 +56,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         preset: how. Of a procedure in it the cutouts are taken, in a copy of ``objective``; where sampler, steps or guidance scale are
             not the procedure's, the run says so.
         remarks: sentences that each run's outcome begins with.
+        held_out: another objective, that is only asked, before and after; the outcome has its numbers.
 
     Attributes:
         outcomes: what the last runs have to say besides their latents.
@@ -65,7 +66,14 @@ class SGOOLSampler(comfy.samplers.Sampler):
     """
 
     def __init__(
-        self, sampler: comfy.samplers.Sampler, objective: Objective | None, vae: Any, preset: Preset, remarks: Sequence[str] = ()
+        self,
+        sampler: comfy.samplers.Sampler,
+        objective: Objective | None,
+        vae: Any,
+        preset: Preset,
+        remarks: Sequence[str] = (),
+        *,
+        held_out: Objective | None = None,
     ) -> None:
         if isinstance(sampler, SGOOLSampler):
             raise ValueError("This sampler optimizes already. Connect an ordinary one (KSamplerSelect), and combine objectives instead.")
@@ -76,7 +84,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
             preset = replace(preset, settings=replace(preset.settings, best_of=1))
             self._remarks.append(KEPT_START)
         self.sampler, self.vae, self.preset = sampler, vae, preset
-        self.objective = objective
+        self.objective, self.held_out = objective, held_out
         if self.optimizes and objective is None:
             raise ValueError(NO_OBJECTIVE)
         if self.optimizes and vae is None:
@@ -175,7 +183,8 @@ class SGOOLSampler(comfy.samplers.Sampler):
         assert self.objective is not None
         for fine in (False, True):
             options: dict[str, Any] = {"state": state, "fine": fine, "scores_both": self._scores_both, "parts": parts}
-            attempt = Optimization(model_wrap, run, self.objective, self.vae, frames=self.preset.frames, **options)
+            options |= {"frames": self.preset.frames, "held_out": self.held_out}
+            attempt = Optimization(model_wrap, run, self.objective, self.vae, **options)
             try:
                 result = attempt.execute(noise, self.preset.settings)
                 if attempt.frames_scored > 1:

@@ -15,7 +15,7 @@ class Cost:
     Attributes:
         sampler_runs: times the sampler ran, for the whole batch.
         sampler_backwards: times a gradient was taken through the sampler, for the whole batch.
-        evaluations: times the objective scored one image.
+        evaluations: times the objective, or a held-out one, scored one image.
         model_calls: evaluations of the diffusion model as counted by whoever makes ``generate``; ``None`` if nobody counts.
         seconds: wall-clock time.
     """
@@ -95,6 +95,25 @@ class Rescored:
 
 
 @dataclass
+class HeldOut:
+    """What a held-out objective says of one image at one place of a run.
+
+    Attributes:
+        image: its index.
+        place: ``"given"`` (the noise that the run was given), ``"searched"`` (what a search started from) or ``"returned"``.
+        objective: the loss that is optimized, without augmentations.
+        loss: the held-out objective's, likewise.
+        parts: its parts by name.
+    """
+
+    image: int
+    place: str
+    objective: float
+    loss: float
+    parts: dict[str, float]
+
+
+@dataclass
 class History:
     """All of a run's numbers.
 
@@ -103,6 +122,7 @@ class History:
         elements: elements of one image's noise; norms divided by its square root are in units of the noise's standard deviation.
         settings: the settings of the run, as plain values.
         candidates, rows, rescored: before, during and after the iterations, in the order they happened.
+        held_out: what a held-out objective says before and after, where there is one.
         started_from: for each image, which candidate it started from.
         stopped: for each image, why it stopped before the last iteration, or ``None``.
         returned_iteration: for each image, which iterate was returned.
@@ -115,6 +135,7 @@ class History:
     candidates: list[Candidate] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     rescored: list[Rescored] = field(default_factory=list)
+    held_out: list[HeldOut] = field(default_factory=list)
     started_from: list[int] = field(default_factory=list)
     stopped: list[str | None] = field(default_factory=list)
     returned_iteration: list[int] = field(default_factory=list)
@@ -149,17 +170,24 @@ class History:
         if len(self.candidates) > 1:
             tried = ", ".join(_number(candidate.loss[image]) for candidate in self.candidates)
             lines.insert(1, f"started from noise {self.started_from[image]} of losses {tried}")
-        for line in self.rescored:
-            if line.image == image:
-                lines.append(f"rescored: iteration {line.iteration}, loss {_number(line.loss)}")
+        lines += self._judgments(image)
         if self.stopped and self.stopped[image]:
             lines.append(f"stopped early: {self.stopped[image]}")
-        judged = [row.rejected[image] for row in self.rows if math.isfinite(row.fall[image])]
-        if judged:
-            lines.append(f"steps that lowered the loss and were kept: {judged.count(False)} of {len(judged)}")
         if self.returned_iteration:
             lines.append(f"returned: iteration {self.returned_iteration[image]}")
         return "\n".join(lines)
+
+    def _judgments(self, image: int) -> list[str]:
+        """What was asked of one image beside the iterations' own scores."""
+        lines = [f"rescored: iteration {line.iteration}, loss {_number(line.loss)}" for line in self.rescored if line.image == image]
+        for look in self.held_out:
+            if look.image == image:
+                parts = "".join(f", {name} {_number(value)}" for name, value in look.parts.items())
+                lines.append(f"held out, {look.place}: loss {_number(look.loss)}{parts} (that of the objective {_number(look.objective)})")
+        judged = [row.rejected[image] for row in self.rows if math.isfinite(row.fall[image])]
+        if judged:
+            lines.append(f"steps that lowered the loss and were kept: {judged.count(False)} of {len(judged)}")
+        return lines
 
     def _cost_text(self) -> str:
         cost = self.cost

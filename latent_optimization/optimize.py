@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ..numerics.loss_scaling import vector_jacobian
 from .batch import Batch
+from .held_out import GIVEN, RETURNED, SEARCHED, Watcher
 from .history import History
 from .per_image import finite
 from .random_streams import streams_for
@@ -40,7 +42,14 @@ class Result:
 
 
 def optimize(
-    noise: Tensor, generate: Generate, evaluate: Evaluate | None, settings: Settings, *, seed: int = 0, recorder: Recorder | None = None
+    noise: Tensor,
+    generate: Generate,
+    evaluate: Evaluate | None,
+    settings: Settings,
+    *,
+    seed: int = 0,
+    recorder: Recorder | None = None,
+    held_out: Evaluate | None = None,
 ) -> Result:
     """Optimize the noise of each image so that what is generated from it has a low loss.
 
@@ -75,6 +84,7 @@ def optimize(
         settings: see settings.py.
         seed: of everything random in the run, together with each image's own noise (random_streams.py).
         recorder: keeps the history and tells of progress; one of its own where ``None``.
+        held_out: as ``evaluate``, but only asked, before and after (held_out.py): nothing is optimized for it or chosen by it.
 
     Returns:
         The chosen iterates, the history, and messages for the user.
@@ -89,11 +99,13 @@ def optimize(
     sample = recorder.counted(generate, noise.dtype)
     streams = streams_for(noise, seed)
     scorer = Scorer(evaluate, streams, recorder)
+    watcher = Watcher(scorer, held_out, recorder)
     batch = Batch(len(noise), settings)
     x = noise.detach().to(torch.promote_types(noise.dtype, torch.float32))
     start, messages = None, list[str]()
     if settings.best_of > 1:
-        start, messages = search(x, sample, scorer=scorer, settings=settings, streams=streams, recorder=recorder)
+        look = partial(watcher.look, GIVEN)
+        start, messages = search(x, sample, scorer=scorer, settings=settings, streams=streams, recorder=recorder, on_given=look)
         x, latent, scores = start.noise, start.latent, start.scores
     steps, verdict = Steps(x, settings, streams), Verdict.none(len(x))
 
@@ -106,6 +118,8 @@ def optimize(
             verdict, scores = _scored(scorer, latent, active, iteration, steps=steps, regularizer=regularizer, with_gradient=True)
             gradient = _gradient_in_noise(latent, leaf, scores)
         latent = latent.detach()
+        if iteration == 0:
+            watcher.look(GIVEN if start is None else SEARCHED, latent)
         recorder.differentiated(gradient is not None)
         gradient = noise_gradient if gradient is None else gradient + noise_gradient
         batch.add(iteration, scores, x, latent, verdict.rejected)
@@ -127,8 +141,9 @@ def optimize(
         recorder.iteration(settings.iterations, x, scores, batch.active, good, steps=steps, verdict=verdict)
 
     noises, latents, returned = batch.choose(x, latent, scorer.rescore(settings.rescoring_augmentations, latent))
+    watcher.look(RETURNED, latents)
     history = recorder.end(batch, returned)
-    return Result(noises.to(noise.dtype), latents, history, [*messages, *batch.messages(returned)])
+    return Result(noises.to(noise.dtype), latents, history, [*messages, *batch.messages(returned), *watcher.messages()])
 
 
 def _scored(

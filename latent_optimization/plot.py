@@ -53,6 +53,7 @@ def panels_of(history: History) -> list[Panel]:
         Panel("parts of the loss, mean over images", _parts(history, {name: name for name in names if ": " not in name})),
         *[Panel(TITLES.get(kind, kind), _parts(history, _of_kind(names, kind))) for kind in kinds],
         Panel("norm of the gradient in the noise", _gradients(history), logarithmic=True),
+        Panel("held-out loss, before and after (ring: the image returned)", _held_out(history)),
     ]
 
 
@@ -110,6 +111,16 @@ def _gradients(history: History) -> list[Curve]:
     for image in range(min(history.images, MOST_LINES)):
         points = [(float(row.iteration), row.gradient_norm[image]) for row in history.rows]
         curves.append(Curve(f"image {image + 1}", [(x, y) for x, y in points if math.isfinite(y) and y > 0], image))
+    return curves
+
+
+def _held_out(history: History) -> list[Curve]:
+    curves = []
+    for image in range(min(history.images, MOST_LINES)):
+        returned = float(history.returned_iteration[image]) if history.returned_iteration else 0.0
+        looks = [(returned if look.place == "returned" else 0.0, look.loss) for look in history.held_out if look.image == image]
+        points = [(x, y) for x, y in looks if math.isfinite(y)]
+        curves.append(Curve(f"image {image + 1}", points, image, returned if returned else None))
     return curves
 
 

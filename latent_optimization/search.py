@@ -42,7 +42,14 @@ class Start:
 
 
 def search(
-    noise: Tensor, sample: Callable[[Tensor], Tensor], *, scorer: Scorer, settings: Settings, streams: Sequence[Streams], recorder: Recorder
+    noise: Tensor,
+    sample: Callable[[Tensor], Tensor],
+    *,
+    scorer: Scorer,
+    settings: Settings,
+    streams: Sequence[Streams],
+    recorder: Recorder,
+    on_given: Callable[[Tensor], None] | None = None,
 ) -> tuple[Start, list[str]]:
     """The noise of the lowest loss for each image, among the given ``noise (B, ...)`` and ``best_of - 1`` fresh ones of its scale.
 
@@ -55,6 +62,7 @@ def search(
         settings: how many candidates, and how they are scored.
         streams: of each image; candidates after the first are drawn from ``candidates`` in order.
         recorder: told of each candidate.
+        on_given: told of the latent of the given noise.
 
     Returns:
         The start (the earliest of equals; a loss that is not finite never wins over one that is), and sentences for the user.
@@ -71,6 +79,8 @@ def search(
 
     latent, scores = attempt(0, noise, [True] * len(noise))
     best = Start(noise, latent, scores, [0] * len(noise))
+    if on_given is not None:
+        on_given(latent)
     scale = _scale(noise)
     for number in range(1, settings.best_of) if any(searched) else ():
         fresh = scale * draw_normal([each.candidates for each in streams], noise)

@@ -18,6 +18,7 @@ from .sockets import Objective, OptimizationSettings
 ALIASES = ["sgool", "saliency", "latent optimization", "noise optimization", "initial noise", "doodl", "guidance", "improve prompt"]
 OBJECTIVE = "What to improve, such as Saliency CLIP Loss. Needed unless iterations is 0."
 VAE = "The VAE of the model: the objective judges decoded images. Needed unless iterations is 0."
+HELD_OUT = "An objective that is only watched: another reward, asked before and after. The history says when it disagrees. Optional."
 NOISE = "The optimized noise, from which the sampler alone gives the same latent."
 PLOT = "Losses, their parts and gradient norms over the iterations."
 HISTORY = "The same as numbers, with what it cost and anything worth knowing."
@@ -34,6 +35,7 @@ def _settings_inputs(procedure: str) -> list[io.Input]:
             "Ignored where settings are connected.",
         ),
         OptimizationSettings.Input("settings", optional=True, tooltip="From SGOOL Settings: replaces preset and iterations."),
+        Objective.Input("held_out", optional=True, tooltip=HELD_OUT),
     ]
 
 
@@ -74,9 +76,16 @@ class SGOOLSamplerNode(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, *, sampler: Any, preset: dict[str, Any], objective: Any = None, vae: Any = None, settings: Preset | None = None
+        cls,
+        *,
+        sampler: Any,
+        preset: dict[str, Any],
+        objective: Any = None,
+        vae: Any = None,
+        settings: Preset | None = None,
+        held_out: Any = None,
     ) -> io.NodeOutput:
-        return io.NodeOutput(SGOOLSampler(sampler, objective, vae, _chosen(preset, settings)))
+        return io.NodeOutput(SGOOLSampler(sampler, objective, vae, _chosen(preset, settings), held_out=held_out))
 
 
 class SGOOLKSamplerNode(io.ComfyNode):
@@ -158,6 +167,7 @@ class SGOOLKSamplerNode(io.ComfyNode):
         objective: Any = None,
         vae: Any = None,
         settings: Preset | None = None,
+        held_out: Any = None,
     ) -> io.NodeOutput:
         sampled = ksample(
             model=model,
@@ -173,6 +183,7 @@ class SGOOLKSamplerNode(io.ComfyNode):
             objective=objective,
             vae=vae,
             preset=_chosen(preset, settings),
+            held_out=held_out,
         )
         if sampled.outcome is None:
             return io.NodeOutput(

@@ -16,6 +16,7 @@ import torch
 from comfy_api.latest import io
 from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
 from sgool.comfy_bridge.sgool_sampler import KEPT_START, SGOOLSampler
+from sgool.guidance.objective import Context, Scored
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
 from sgool.latent_optimization.frames import Frames
 from sgool.latent_optimization.presets import DEFAULT_PRESET, PRESETS, Preset
@@ -174,7 +175,7 @@ def test_the_widgets_are_ksamplers_and_then_ours() -> None:
         for key in ("default", "min", "max", "step", "round", "control_after_generate"):
             assert (options[0] if options else {}).get(key) == (our_options[0] if our_options else {}).get(key), (name, key)
     assert list(ours["required"])[len(core) :] == ["preset"]
-    assert list(ours["optional"]) == ["objective", "vae", "settings"]
+    assert list(ours["optional"]) == ["objective", "vae", "settings", "held_out"]
 
 
 def test_every_input_and_output_is_explained() -> None:
@@ -263,6 +264,28 @@ def test_every_update_rule_and_regularizer_can_be_chosen() -> None:
 def test_connected_settings_replace_preset_and_iterations(models: dict[str, Any]) -> None:
     settings = Preset(Settings(iterations=1))
     assert "returned: iteration 1" in optimized(models["eps"], empty(), settings=settings, iterations=2)[3]
+
+
+class Dark(Red):
+    """The darker the better: what Red does to a gray image, it does not like."""
+
+    def __call__(self, images: torch.Tensor, context: Context) -> Scored:
+        self.calls += 1
+        assert not images.requires_grad
+        return Scored(images.square().mean((1, 2, 3)), {})
+
+
+def test_a_held_out_objective_is_watched_by_both_nodes(models: dict[str, Any]) -> None:
+    held_out = Dark()
+    latent, noise, _, history = optimized(models["eps"], empty(), held_out=held_out)
+    assert held_out.calls == 4
+    assert history.count("held out, ") == 4
+    plain = optimized(models["eps"], empty())
+    assert torch.equal(latent["samples"], plain[0]["samples"])
+    assert torch.equal(noise["samples"], plain[1]["samples"])
+    preset = {"preset": "balanced", "iterations": 0}
+    arguments: dict[str, Any] = {"sampler": comfy.samplers.sampler_object("euler"), "preset": preset, "held_out": held_out}
+    assert SGOOLSamplerNode.execute(**arguments).result[0].held_out is held_out
 
 
 def test_zero_iterations_of_a_preset_do_not_search() -> None:

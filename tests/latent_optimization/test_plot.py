@@ -43,7 +43,7 @@ def colors(image: object) -> set[tuple[int, int, int]]:
 
 
 def test_every_number_has_its_curve() -> None:
-    losses, parts, gradients = panels_of(history())
+    losses, parts, gradients, _ = panels_of(history())
     assert [curve.points for curve in losses.curves] == [
         [(0, 1), (1, 0.5), (2, 1 / 3), (3, 0.25)],
         [(0, 2), (1, 1.5), (2, 4 / 3), (3, 1.25)],
