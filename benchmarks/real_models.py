@@ -1,7 +1,7 @@
 """The paper-style table on models of ComfyUI servers: plain sampling, best of N, DOODL, SGOOL and this pack's default.
 
     python run.py bench real_models --server http://127.0.0.1:8188 --checkpoint NAME --prompts prompts.txt --folder runs/name \\
-        --optimized-scorer clip-vit-large-patch14 --judging-scorers PickScore_v1 siglip-so400m-patch14-384
+        --optimized-reward clip-vit-large-patch14 --judging-rewards PickScore_v1 siglip-so400m-patch14-384
 
 Stop it with Ctrl-C; the same command goes on from there. Without --server, --workers or a cluster it only writes table and sheets of
 what the folder holds. docs/real-models.md says what to run, what it needs and how long it takes.
@@ -42,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
     add("--most-prompts", type=int, metavar="N", help="only the first N prompts of the file")
     add("--seeds", type=int, default=1, metavar="N", help="seeds for each prompt (default: 1)")
     add("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="default: all")
-    add("--optimized-scorer", default="", metavar="NAME", help="folder in models/rewards of the servers, or hub:NAME")
-    add("--judging-scorers", nargs="*", default=[], metavar="NAME", help="others that judge, the same way")
+    add("--optimized-reward", default="", metavar="NAME", help="folder in models/rewards of the servers, or hub:NAME")
+    add("--judging-rewards", nargs="*", default=[], metavar="NAME", help="others that judge, the same way")
     add("--saliency-model", default="", metavar="NAME", help="as Load Saliency Model names it (default: the pack's own)")
     add("--iterations", type=int, default=-1, help="of all methods that optimize (default: each preset's own number)")
     add("--best-of", type=int, default=0, metavar="N", help="default: as many as cost what the pack's default preset costs")
@@ -76,22 +76,22 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
 def comparison_from(options: argparse.Namespace) -> Comparison:
     """What a command line asks for. Raises SetupProblem for what cannot be run."""
     demo = options.checkpoint == DEMO
-    if not demo and not options.optimized_scorer:
-        raise SetupProblem("--optimized-scorer is missing: the folder in models/rewards that DOODL, SGOOL and the others optimize for.")
-    if demo and options.optimized_scorer:
-        raise SetupProblem("the demo model is optimized for its own scorer; leave --optimized-scorer out.")
+    if not demo and not options.optimized_reward:
+        raise SetupProblem("--optimized-reward is missing: the folder in models/rewards that DOODL, SGOOL and the others optimize for.")
+    if demo and options.optimized_reward:
+        raise SetupProblem("the demo model is optimized for its own reward; leave --optimized-reward out.")
     if options.seeds < 1 or (options.most_prompts is not None and options.most_prompts < 1):
         raise SetupProblem("--seeds and --most-prompts have to be at least 1.")
     if sum(map(bool, (options.server, options.workers, options.cluster))) > 1:
         raise SetupProblem("--server, --workers and --scheduler tcp://... are three ways to the same end; give one of them.")
     size = 64 if demo else 512
-    same = ("checkpoint", "best_of", "seeds", "negative", "steps", "cfg", "sampler", "scheduler", "iterations", "optimized_scorer")
+    same = ("checkpoint", "best_of", "seeds", "negative", "steps", "cfg", "sampler", "scheduler", "iterations", "optimized_reward")
     return Comparison(
         prompts=read_prompts(options.prompts, options.most_prompts),
         methods=tuple(method for method in METHODS if method in options.methods),
         width=options.width or size,
         height=options.height or size,
-        judging_scorers=tuple(dict.fromkeys(options.judging_scorers)),
+        judging_rewards=tuple(dict.fromkeys(options.judging_rewards)),
         saliency_model=options.saliency_model,
         **{name: getattr(options, name) for name in same},
     )
@@ -166,7 +166,7 @@ def sheet_rows(comparison: Comparison, store: Store) -> list[tuple[str, list[Cel
         if record is None:
             return Cell(f"{comparison.title(method)}: none", ())
         images = [Image.open(path) for name in ("image", "saliency") if (path := store.folder / record[name]).exists()]
-        lines = [f"{score(record, scorer):.2f}  {scorer}" for scorer in comparison.scorers]
+        lines = [f"{score(record, reward):.2f}  {reward}" for reward in comparison.rewards]
         return Cell(comparison.title(method), images, lines, right(record) if comparison.demo else None)
 
     return [

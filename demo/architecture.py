@@ -1,7 +1,7 @@
 """The parts of the demo model, at the sizes that its weights files have.
 
 The denoiser and the autoencoder are ComfyUI's own classes; the generator's text encoder has the keys of ComfyUI's
-``CLIPTextModel`` and the scorer is transformers' ``CLIPModel``. Only the judge is a network of this file.
+``CLIPTextModel`` and the reward is transformers' ``CLIPModel``. Only the judge is a network of this file.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ VAE_CONFIG: dict[str, Any] = {
 
 VAE_PARAMETERS: dict[str, Any] = {"ddconfig": VAE_CONFIG, "embed_dim": LATENT_CHANNELS}
 
-SCORER_TEXT_CONFIG: dict[str, Any] = {**GENERATOR_TEXT_CONFIG}
-SCORER_VISION_CONFIG: dict[str, Any] = {
+REWARD_TEXT_CONFIG: dict[str, Any] = {**GENERATOR_TEXT_CONFIG}
+REWARD_VISION_CONFIG: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 448,
     "num_hidden_layers": 4,
@@ -121,11 +121,11 @@ def build_generator_text_encoder() -> nn.Module:
     return CLIPTextModel(CLIPTextConfig(**GENERATOR_TEXT_CONFIG))
 
 
-def build_scorer() -> nn.Module:
-    """The scorer: transformers' ``CLIPModel``, trained apart from the generator."""
+def build_reward() -> nn.Module:
+    """The reward: transformers' ``CLIPModel``, trained apart from the generator."""
     from transformers import CLIPConfig, CLIPModel
 
-    return CLIPModel(CLIPConfig(text_config=SCORER_TEXT_CONFIG, vision_config=SCORER_VISION_CONFIG, projection_dim=96))
+    return CLIPModel(CLIPConfig(text_config=REWARD_TEXT_CONFIG, vision_config=REWARD_VISION_CONFIG, projection_dim=96))
 
 
 def initialize(module: nn.Module, generator: torch.Generator) -> None:

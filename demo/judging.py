@@ -1,6 +1,6 @@
 """The judge: says which objects stand in an image, and whether that is what a prompt asked for.
 
-It is trained on scenes and on decoded latents, never optimized against, and shares nothing with the scorer.
+It is trained on scenes and on decoded latents, never optimized against, and shares nothing with the reward.
 """
 
 from __future__ import annotations

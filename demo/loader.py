@@ -1,4 +1,4 @@
-"""The demo model as ComfyUI's own objects: a MODEL, a CLIP, a VAE and a scorer's folder, from the pack's weights."""
+"""The demo model as ComfyUI's own objects: a MODEL, a CLIP, a VAE and a reward's folder, from the pack's weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .architecture import (
 from .tokens import build_tokenizer
 from .weights import WEIGHTS, read, read_metadata
 
-SCORER_FOLDER = WEIGHTS / "scorer"
+REWARD_FOLDER = WEIGHTS / "reward"
 
 
 class DemoLatent(comfy.latent_formats.LatentFormat):
@@ -156,4 +156,4 @@ def load_judge() -> nn.Module:
 
 def reward_folder() -> Path:
     """The reward as a transformers folder, as ``Load Reward`` takes them."""
-    return SCORER_FOLDER
+    return REWARD_FOLDER

@@ -1,4 +1,4 @@
-"""The demo model's tokenizer: one token a word, the same for the generator and the scorer."""
+"""The demo model's tokenizer: one token a word, the same for the generator and the reward."""
 
 from __future__ import annotations
 

@@ -19,17 +19,17 @@ from .training.generator import Generator, latent_scale, train_generator
 from .training.judge import train_judge
 from .training.parts import Painter, Parts
 from .training.rerender import rerender
-from .training.scorer import ScorerWithHead, train_scorer
+from .training.reward import RewardWithHead, train_reward
 
 PARTS = (
     "autoencoder",
     "judge",
-    "scorer",
-    "binding scorer",
+    "reward",
+    "binding reward",
     "generator",
-    "tuned scorer",
-    "placing scorer",
-    "general scorer",
+    "tuned reward",
+    "placing reward",
+    "general reward",
     "export",
     "report",
 )
@@ -65,17 +65,17 @@ class Workshop:
     def judge(self) -> torch.nn.Module:
         return train_judge(self.folder, self.data, self.decoded(), self.device)
 
-    def _scorer_leg(self, leg: str, sources: Sequence[Source], start: ScorerWithHead | None = None) -> ScorerWithHead:
-        return train_scorer(leg, self.folder, sources, start=start, device=self.device)
+    def _reward_leg(self, leg: str, sources: Sequence[Source], start: RewardWithHead | None = None) -> RewardWithHead:
+        return train_reward(leg, self.folder, sources, start=start, device=self.device)
 
     def decoded_scenes(self) -> Scenes:
         return Scenes(self.data.scenes, self.decoded())
 
-    def scorer(self) -> ScorerWithHead:
-        return self._scorer_leg("scorer", [self.data])
+    def reward(self) -> RewardWithHead:
+        return self._reward_leg("reward", [self.data])
 
-    def binding_scorer(self) -> ScorerWithHead:
-        return self._scorer_leg("binding-scorer", [self.data, self.decoded_scenes()], self.scorer())
+    def binding_reward(self) -> RewardWithHead:
+        return self._reward_leg("binding-reward", [self.data, self.decoded_scenes()], self.reward())
 
     def generator(self) -> Generator:
         latents = self.latents()
@@ -92,20 +92,20 @@ class Workshop:
     def all_sources(self) -> list[Scenes]:
         return [self.data, self.decoded_scenes(), self.repainted(), self.repainted()]
 
-    def tuned_scorer(self) -> ScorerWithHead:
-        return self._scorer_leg("tuned-scorer", self.all_sources(), self.binding_scorer())
+    def tuned_reward(self) -> RewardWithHead:
+        return self._reward_leg("tuned-reward", self.all_sources(), self.binding_reward())
 
-    def placing_scorer(self) -> ScorerWithHead:
-        once = self._scorer_leg("placing-scorer", self.all_sources(), self.tuned_scorer())
-        again = self._scorer_leg("placing-scorer-again", self.all_sources(), once)
-        return self._scorer_leg("final-scorer", self.all_sources(), again)
+    def placing_reward(self) -> RewardWithHead:
+        once = self._reward_leg("placing-reward", self.all_sources(), self.tuned_reward())
+        again = self._reward_leg("placing-reward-again", self.all_sources(), once)
+        return self._reward_leg("final-reward", self.all_sources(), again)
 
-    def general_scorer(self) -> ScorerWithHead:
+    def general_reward(self) -> RewardWithHead:
         sources: list[Source] = [FreshScenes(), FreshScenes(), self.decoded_scenes(), self.repainted()]
-        return self._scorer_leg("general-scorer", sources, self.placing_scorer())
+        return self._reward_leg("general-reward", sources, self.placing_reward())
 
     def parts(self) -> Parts:
-        return Parts(self.painter(), self.general_scorer().cpu().eval(), self.judge().cpu().eval())
+        return Parts(self.painter(), self.general_reward().cpu().eval(), self.judge().cpu().eval())
 
     def export(self) -> None:
         export(self.parts(), self.latents())

@@ -1,6 +1,6 @@
 """The main job on the demo model, in a real ComfyUI: ``python run.py demo``.
 
-Each prompt is sampled plainly and by SGOOL KSampler, through one shipped API workflow, and both are shown to the scorer that was
+Each prompt is sampled plainly and by SGOOL KSampler, through one shipped API workflow, and both are shown to the reward that was
 optimized and to a judge that was not. What comes out is an image and a table in ``output/``.
 """
 

@@ -74,7 +74,7 @@ def _tiles(images: Sequence[Image.Image], verdicts: Sequence[str] | None) -> Ima
 
 def write_table(shown: Sequence[Shown], seconds: float) -> str:
     """Before and after in figures, a line for each prompt and one for all."""
-    lines = [f"{'prompt':<66} {'scorer':>15} {'judge: right':>15} {'model calls':>14} {'seconds':>13}"]
+    lines = [f"{'prompt':<66} {'reward':>15} {'judge: right':>15} {'model calls':>14} {'seconds':>13}"]
     images = sum(len(result.verdicts[0]) for result in shown)
     for result in shown:
         number = len(result.verdicts[0])
@@ -86,7 +86,7 @@ def write_table(shown: Sequence[Shown], seconds: float) -> str:
     before, after = (sum(result.right(which) for result in shown) for which in (0, 1))
     lines.append(f"\nWholly right by the judge: {before} of {images} plain, {after} of {images} optimized, in {seconds:.0f} s in all.")
     lines.append(
-        "The scorer is what was optimized, so its rise says little; the judge was trained apart from it and never optimized against.\n"
+        "The reward is what was optimized, so its rise says little; the judge was trained apart from it and never optimized against.\n"
         "Model calls and seconds are for all images of a prompt together. A plain run makes one call a step."
     )
     return "\n".join(lines)

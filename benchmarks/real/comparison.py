@@ -28,8 +28,8 @@ class Comparison:
         prompts, seeds, methods: the jobs are all their combinations.
         iterations: of the methods that optimize; -1 is each preset's own number.
         best_of: N of best-of-N; 0: as many as cost what the default preset costs.
-        optimized_scorer: folder in models/rewards, or ``hub:NAME``; not used by the demo model, which has its own.
-        judging_scorers: the same, any number.
+        optimized_reward: folder in models/rewards, or ``hub:NAME``; not used by the demo model, which has its own.
+        judging_rewards: the same, any number.
         saliency_model: as SGOOL_LoadSaliencyModel names it, or empty for the default predictor.
     """
 
@@ -46,8 +46,8 @@ class Comparison:
     width: int = 512
     height: int = 512
     iterations: int = -1
-    optimized_scorer: str = ""
-    judging_scorers: tuple[str, ...] = ()
+    optimized_reward: str = ""
+    judging_rewards: tuple[str, ...] = ()
     saliency_model: str = ""
     default: dict[str, Any] = field(default_factory=default_settings)
 
@@ -62,9 +62,9 @@ class Comparison:
         return self.checkpoint == DEMO
 
     @property
-    def scorers(self) -> list[str]:
-        """The scorers that judge, in the order of the columns, then the one that was optimized."""
-        return [*self.judging_scorers, "optimized"]
+    def rewards(self) -> list[str]:
+        """The rewards that judge, in the order of the columns, then the one that was optimized."""
+        return [*self.judging_rewards, "optimized"]
 
     def jobs(self) -> list[Job]:
         """One for each image."""
@@ -78,10 +78,10 @@ class Comparison:
         """What a method's row is called."""
         return {BEST_OF: f"best of {self.best_of}", EDICT: "EDICT, not optimized", WINNER: "this pack's default"}.get(method, method)
 
-    def column(self, scorer: str) -> str:
-        """What a scorer's column is called."""
-        optimized = "the demo model's scorer" if self.demo else self.optimized_scorer
-        return f"{optimized} (optimized)" if scorer == "optimized" else scorer
+    def column(self, reward: str) -> str:
+        """What a reward's column is called."""
+        optimized = "the demo model's reward" if self.demo else self.optimized_reward
+        return f"{optimized} (optimized)" if reward == "optimized" else reward
 
     def preset(self, method: str) -> Preset:
         """What *SGOOL KSampler* is told for a method that it runs."""

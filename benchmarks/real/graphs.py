@@ -31,18 +31,18 @@ class Builder:
     def graph(self, job: Job) -> Graph:
         """The workflow of one job. :func:`read_outputs` reads what it gives."""
         own, node, prompt = self.comparison, self._node, job.prompts[0]
-        scorers = {"optimized": ["model", 3] if own.demo else ["scorer", 0]}
+        rewards = {"optimized": ["model", 3] if own.demo else ["reward", 0]}
         if own.demo:
             graph = {"model": node("SGOOL_LoadDemoModel"), "judge": node("SGOOL_DemoJudge", images=["image", 0], prompt=prompt)}
         else:
-            graph = {"model": node("CheckpointLoaderSimple", ckpt_name=own.checkpoint), "scorer": self._scorer(own.optimized_scorer)}
+            graph = {"model": node("CheckpointLoaderSimple", ckpt_name=own.checkpoint), "reward": self._reward(own.optimized_reward)}
         saliency = {"saliency_model": ["saliency_model", 0]} if own.saliency_model else {}
         if saliency:
             graph["saliency_model"] = node("SGOOL_LoadSaliencyModel", model_name=own.saliency_model)
-        for number, name in enumerate(own.judging_scorers):
-            graph[f"scorer_{number}"] = self._scorer(name)
-            scorers[f"judging_{number}"] = [f"scorer_{number}", 0]
-        for name, link in scorers.items():
+        for number, name in enumerate(own.judging_rewards):
+            graph[f"reward_{number}"] = self._reward(name)
+            rewards[f"judging_{number}"] = [f"reward_{number}", 0]
+        for name, link in rewards.items():
             graph[f"score_{name}"] = node("SGOOL_RewardScore", reward=link, images=["image", 0], prompt=prompt)
             graph[name] = node("PreviewAny", source=[f"score_{name}", 0])
         return {
@@ -50,7 +50,7 @@ class Builder:
             "positive": node("CLIPTextEncode", text=prompt, clip=["model", 1]),
             "negative": node("CLIPTextEncode", text=own.negative, clip=["model", 1]),
             "latent": node("EmptyLatentImage", width=own.width, height=own.height, batch_size=1),
-            **self._sampling(job, scorers["optimized"], saliency),
+            **self._sampling(job, rewards["optimized"], saliency),
             "image": node("VAEDecode", samples=["sampled", 0], vae=["model", 2]),
             "preview": node("PreviewImage", images=["image", 0]),
             "map": node("SGOOL_PredictSaliency", image=["image", 0], **saliency),
@@ -58,11 +58,11 @@ class Builder:
             "saliency": node("PreviewImage", images=["overlay", 0]),
         }
 
-    def _scorer(self, name: str) -> dict[str, Any]:
+    def _reward(self, name: str) -> dict[str, Any]:
         chosen = {"hub_name": name.removeprefix(HUB)} if name.startswith(HUB) else {"reward_name": name}
         return self._node("SGOOL_LoadReward", **chosen)
 
-    def _sampling(self, job: Job, scorer: list[Any], saliency: dict[str, Any]) -> Graph:
+    def _sampling(self, job: Job, reward: list[Any], saliency: dict[str, Any]) -> Graph:
         own = self.comparison
         inputs: dict[str, Any] = {"model": ["model", 0], "positive": ["positive", 0], "negative": ["negative", 0]}
         inputs |= {"latent_image": ["latent", 0], "seed": job.seed, "steps": own.steps, "cfg": own.cfg}
@@ -71,7 +71,7 @@ class Builder:
             return {"sampled": self._node("KSampler", **inputs)}
         # Augmentations come with the published presets; whether there is a salient term sets the two apart.
         salient = {"w_salient": 0.0 if job.method == "DOODL" else 1.0} if job.method in PUBLISHED else {}
-        objective = self._node("SGOOL_SaliencyCLIPLoss", reward=scorer, prompt=job.prompts[0], **salient, **saliency)
+        objective = self._node("SGOOL_SaliencyCLIPLoss", reward=reward, prompt=job.prompts[0], **salient, **saliency)
         inputs |= {"objective": ["objective", 0], "vae": ["model", 2]}
         graph: Graph = {"objective": objective, "history": self._node("PreviewAny", source=["sampled", 3])}
         if job.method == BEST_OF:
@@ -118,14 +118,14 @@ def widget_defaults(inputs: Mapping[str, Any], chosen: Mapping[str, Any]) -> dic
 
 
 def read_outputs(comparison: Comparison, outputs: Mapping[str, dict[str, Any]]) -> Record:
-    """The numbers and texts of a finished job: ``scores`` by scorer, ``optimized``, ``history`` and, with a judge, ``verdict``.
+    """The numbers and texts of a finished job: ``scores`` by reward, ``optimized``, ``history`` and, with a judge, ``verdict``.
 
     Raises RunFailed for a score that is not finite.
     """
     texts = {name: str(output["text"][0]) for name, output in outputs.items() if "text" in output}
-    judging = {name: float(texts[f"judging_{number}"]) for number, name in enumerate(comparison.judging_scorers)}
+    judging = {name: float(texts[f"judging_{number}"]) for number, name in enumerate(comparison.judging_rewards)}
     optimized = float(texts["optimized"])
     if not all(map(math.isfinite, (optimized, *judging.values()))):
-        raise RunFailed("a score is not a number; the image has NaN in it, or the scorer's precision does not suffice")
+        raise RunFailed("a score is not a number; the image has NaN in it, or the reward's precision does not suffice")
     told = {"verdict": texts["judge"]} if "judge" in texts else {}
     return {"optimized": optimized, "scores": judging, "history": texts.get("history", ""), **told}

@@ -36,9 +36,9 @@ def by_key(comparison: Comparison, store: Store, method: str) -> dict[Key, Recor
     return {(record["place"], record["seed_number"]): record for record in records}
 
 
-def score(record: Record, scorer: str) -> float:
+def score(record: Record, reward: str) -> float:
     """100 times the cosine."""
-    return 100 * float(record["optimized"] if scorer == "optimized" else record["scores"][scorer])
+    return 100 * float(record["optimized"] if reward == "optimized" else record["scores"][reward])
 
 
 def right(record: Record) -> bool:
@@ -73,22 +73,22 @@ def _heading(comparison: Comparison, store: Store) -> str:
 
 
 def _warnings(comparison: Comparison) -> Iterator[str]:
-    if comparison.optimized_scorer in comparison.judging_scorers and not comparison.demo:
+    if comparison.optimized_reward in comparison.judging_rewards and not comparison.demo:
         yield (
-            f"**Warning: {comparison.optimized_scorer} is both optimized and judging.** Its column says how well the optimizer pleased it, "
-            "not whether images became better. Read the other columns, or run again with another scorer."
+            f"**Warning: {comparison.optimized_reward} is both optimized and judging.** Its column says how well the optimizer pleased it, "
+            "not whether images became better. Read the other columns, or run again with another reward."
         )
-    if not comparison.judging_scorers:
+    if not comparison.judging_rewards:
         tells = (
             "the judge, which is, is the figure to read."
             if comparison.demo
-            else "this table cannot tell a better image from a fooled scorer."
+            else "this table cannot tell a better image from a fooled reward."
         )
-        yield f"**There is no scorer here but the one that was optimized**, so its column is no independent figure; {tells}"
+        yield f"**There is no reward here but the one that was optimized**, so its column is no independent figure; {tells}"
 
 
 def _means(comparison: Comparison, methods: Mapping[str, Records]) -> str:
-    head = ["method", "images", *map(comparison.column, comparison.scorers), *(["wholly right by the judge"] if comparison.demo else [])]
+    head = ["method", "images", *map(comparison.column, comparison.rewards), *(["wholly right by the judge"] if comparison.demo else [])]
     head += ["model calls", "seconds (median)"]
     # KSampler and a sampler that is not optimized do not tell: as counted where the same sampler runs in another method.
     per_run = {PLAIN: _calls_of_a_run(methods, (BEST_OF,)), EDICT: _calls_of_a_run(methods, PUBLISHED)}
@@ -98,7 +98,7 @@ def _means(comparison: Comparison, methods: Mapping[str, Records]) -> str:
         if not records:
             rows.append([*row, *["-"] * (len(head) - 2)])
             continue
-        row += [_mean({key: score(record, scorer) for key, record in records.items()}) for scorer in comparison.scorers]
+        row += [_mean({key: score(record, reward) for key, record in records.items()}) for reward in comparison.rewards]
         if comparison.demo:
             hits = sum(right(record) for record in records.values())
             low, high = wilson(hits, len(records))
@@ -123,11 +123,11 @@ def _differences(comparison: Comparison, methods: Mapping[str, Records]) -> Iter
         rows = []
         for method in others:
             pairs = _pairs(methods, method, reference)
-            gains = [{key: score(new, scorer) - score(old, scorer) for key, (new, old) in pairs.items()} for scorer in comparison.scorers]
+            gains = [{key: score(new, reward) - score(old, reward) for key, (new, old) in pairs.items()} for reward in comparison.rewards]
             cells = [f"{_mean(gain, sign=True)}, better in {sum(value > 0 for value in gain.values())}" for gain in gains if gain]
             rows += [[comparison.title(method), str(len(pairs)), *cells]] if pairs else []
         if rows:
-            head = ["method", "pairs", *map(comparison.column, comparison.scorers)]
+            head = ["method", "pairs", *map(comparison.column, comparison.rewards)]
             yield f"## Differences from {comparison.title(reference)}, same prompt and seed\n\n" + table(head, rows)
 
 

@@ -30,7 +30,7 @@ def accuracy_against_cost(outcomes: Outcomes, path: Path) -> None:
 
 
 def judge_against_score(outcomes: Outcomes, path: Path) -> None:
-    """Along the iterations: does what the scorer sees as better look better to the judge? Where the lines part, it is being fooled."""
+    """Along the iterations: does what the reward sees as better look better to the judge? Where the lines part, it is being fooled."""
     figure, both = plt.subplots(1, 2, figsize=(10, 4), dpi=110, sharex=True)
     for name, rows in outcomes.items():
         paths = [row["path"] for row in rows if row["path"]]
@@ -39,7 +39,7 @@ def judge_against_score(outcomes: Outcomes, path: Path) -> None:
             means = np.mean([each[:shortest] for each in paths], axis=0, dtype=float)
             for axes, values in zip(both, (means[:, 0], 100 * means[:, 1]), strict=True):
                 axes.plot(values, label=name)
-    for axes, label in zip(both, ("scorer: mean similarity to the prompt", "judge: wholly right, %"), strict=True):
+    for axes, label in zip(both, ("reward: mean similarity to the prompt", "judge: wholly right, %"), strict=True):
         axes.set(xlabel="iteration", ylabel=label)
         axes.grid(alpha=0.3)
     if both[1].lines:

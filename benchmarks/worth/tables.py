@@ -13,7 +13,7 @@ from ..common.statistics import holm, paired, wilson
 from .prompts import CHUNK, KINDS
 
 Outcomes = Mapping[str, Sequence[Record]]
-HEAD = ("method", "right, % (95 %)", "evaluations", "CPU s", "points (95 %)", "gained / lost", "p", "p, Holm", "scorer")
+HEAD = ("method", "right, % (95 %)", "evaluations", "CPU s", "points (95 %)", "gained / lost", "p", "p, Holm", "reward")
 
 
 def rows_of(store: Store, jobs: Iterable[Job], count: int) -> list[Record]:

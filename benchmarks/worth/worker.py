@@ -85,7 +85,7 @@ class Demo:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.model, self.clip, self.vae = loader.load_model(), loader.load_clip(), loader.load_vae()
-        self.scorer = load_reward(loader.reward_folder())
+        self.reward = load_reward(loader.reward_folder())
         self.judge = loader.load_judge()
         self.negative = self._encode([""])
 
@@ -144,7 +144,7 @@ class Demo:
     def objective(self, method: Method, prompts: Sequence[str]) -> Objective:
         """What a method optimizes."""
         saliency = self._saliency(method.saliency, prompts) if method.saliency != NONE and method.loss.w_salient else None
-        return SaliencyCLIPLoss(self.scorer, prompts, saliency=saliency, settings=method.loss)
+        return SaliencyCLIPLoss(self.reward, prompts, saliency=saliency, settings=method.loss)
 
     def _saliency(self, name: str, prompts: Sequence[str]) -> Any:
         if name == SEGMENTER:
@@ -164,8 +164,8 @@ class Demo:
         return evaluations(method.preset, found)
 
     def _judged(self, images: Tensor, prompts: Sequence[str]) -> list[tuple[Any, float]]:
-        """The judge's verdict and the scorer's similarity of each image."""
-        similarity = self.scorer(images, list(prompts))
+        """The judge's verdict and the reward's similarity of each image."""
+        similarity = self.reward(images, list(prompts))
         return list(zip(judge_images(self.judge, images, prompts), similarity.tolist(), strict=True))
 
 

@@ -14,7 +14,7 @@ from .data import Scenes
 from .judge import accuracy
 from .parts import Parts
 from .rerender import sample
-from .scorer import retrieval
+from .reward import retrieval
 
 
 def psnr(images: Tensor, decoded: Tensor) -> float:
@@ -38,15 +38,15 @@ def sampling(parts: Parts, cfg: float, n: int = 400) -> dict[str, object]:
     }
 
 
-def scorer_on_samples(parts: Parts, n: int = 800) -> dict[str, float]:
+def reward_on_samples(parts: Parts, n: int = 800) -> dict[str, float]:
     """Retrieval on sampled images that the judge finds right (only of those is it known what they show)."""
     prompts = held_out_prompts(n, seed=4321)
     images = sample(parts.painter, prompts, cfg=3.0, seed=61)
     right = [i for i, v in enumerate(judge_images(parts.judge, images, prompts)) if v.right]
     captions = [parse(prompts[i]) for i in right]
     return {
-        "retrieval": retrieval(parts.scorer, images[right], captions),
-        "retrieval, attributes only": retrieval(parts.scorer, images[right], captions, attributes_only=True),
+        "retrieval": retrieval(parts.reward, images[right], captions),
+        "retrieval, attributes only": retrieval(parts.reward, images[right], captions, attributes_only=True),
         "images": len(right),
     }
 
@@ -60,8 +60,8 @@ def report(parts: Parts, held: Scenes, decoded: Scenes) -> dict[str, object]:
         "autoencoder PSNR in dB": psnr(originals, reconstructions),
         "judge on scenes": accuracy(parts.judge, held),
         "judge on decoded scenes": accuracy(parts.judge, decoded),
-        "scorer retrieval of 16, scenes": retrieval(parts.scorer, originals, captions),
-        "scorer retrieval of 16, decoded scenes": retrieval(parts.scorer, reconstructions, captions),
-        "scorer retrieval of 16, right samples": scorer_on_samples(parts),
+        "reward retrieval of 16, scenes": retrieval(parts.reward, originals, captions),
+        "reward retrieval of 16, decoded scenes": retrieval(parts.reward, reconstructions, captions),
+        "reward retrieval of 16, right samples": reward_on_samples(parts),
         **{f"plain sampling, CFG {cfg:g}": sampling(parts, cfg) for cfg in (1.0, 2.0, 3.0, 5.0)},
     }

@@ -12,7 +12,7 @@ from ..architecture import IMAGE_SIDE
 from ..tokens import build_tokenizer
 from ..weights import WEIGHTS, write
 from .parts import Parts
-from .scorer import MEAN, STD, ScorerWithHead
+from .reward import MEAN, STD, RewardWithHead
 
 TEXT_PREFIX = "text_model."  # ComfyUI's CLIPTextModel keeps its layers below this name, transformers 5 does not
 
@@ -26,7 +26,7 @@ def rgb_factors(latents: torch.Tensor, images: torch.Tensor) -> tuple[list[list[
 
 
 def export(parts: Parts, latents: np.ndarray) -> None:
-    """Write every weights file, the scorer's folder and its tokenizer. ``latents`` are unscaled, some of those trained on."""
+    """Write every weights file, the reward's folder and its tokenizer. ``latents`` are unscaled, some of those trained on."""
     painter = parts.painter
     write("unet", painter.generator.unet.state_dict())
     text = {k if k.startswith(TEXT_PREFIX) else TEXT_PREFIX + k: v for k, v in painter.generator.text.state_dict().items()}
@@ -36,15 +36,15 @@ def export(parts: Parts, latents: np.ndarray) -> None:
         factors, bias = rgb_factors(sample, painter.decode(sample))
     write("vae", painter.autoencoder.state_dict(), scale_factor=painter.scale, rgb_factors=factors, rgb_bias=bias)
     write("judge", parts.judge.state_dict())
-    export_scorer(parts.scorer)
+    export_reward(parts.reward)
 
 
-def export_scorer(scorer: ScorerWithHead) -> None:
-    """The scorer as a transformers folder: weights, configuration, tokenizer and preprocessing."""
+def export_reward(reward: RewardWithHead) -> None:
+    """The reward as a transformers folder: weights, configuration, tokenizer and preprocessing."""
     from transformers import CLIPImageProcessor
 
-    folder = WEIGHTS / "scorer"
-    scorer.clip.half().save_pretrained(folder)
+    folder = WEIGHTS / "reward"
+    reward.clip.half().save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     config = folder / "tokenizer_config.json"
     # transformers 5 writes a name for the class that 4 does not know; both know this one.

@@ -18,7 +18,7 @@ BATCH = 64
 
 
 def spoil(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Change brightness and contrast a little and add noise, by image: a judge or scorer must not mind."""
+    """Change brightness and contrast a little and add noise, by image: a judge or reward must not mind."""
     n = len(images)
     gain, lift, noise = (torch.rand((n, 1, 1, 1), generator=generator) for _ in range(3))
     grain = torch.randn(images.shape, generator=generator)

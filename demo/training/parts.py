@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from .generator import Generator
-from .scorer import ScorerWithHead
+from .reward import RewardWithHead
 
 
 @dataclass(frozen=True)
@@ -28,5 +28,5 @@ class Parts:
     """Everything that is shipped."""
 
     painter: Painter
-    scorer: ScorerWithHead
+    reward: RewardWithHead
     judge: nn.Module

@@ -1,6 +1,6 @@
 """Images as the generator paints them, of which it is still known what they show.
 
-A sampled image need not show what its prompt says, so it cannot teach the scorer. A training scene's latent, noised
+A sampled image need not show what its prompt says, so it cannot teach the reward. A training scene's latent, noised
 part of the way and denoised again by the generator with the scene's own caption, looks like the generator's images
 and keeps its objects.
 """

@@ -18,7 +18,7 @@ from sgool.benchmarks.real_models import parsed, sheet_rows
 from sgool.harness.problems import SetupProblem
 
 REAL = Comparison(
-    "sd15.safetensors", ("a cat", "a dog", "two birds"), best_of=31, seeds=2, optimized_scorer="A", judging_scorers=("B", "pick")
+    "sd15.safetensors", ("a cat", "a dog", "two birds"), best_of=31, seeds=2, optimized_reward="A", judging_rewards=("B", "pick")
 )
 COST = {"runs": 11, "backwards": 10, "calls": 220}
 
@@ -80,13 +80,13 @@ def test_what_failed_is_told_once_for_each_sentence(tmp_path: Path) -> None:
 
 
 def test_the_table_warns_of_a_judge_that_was_optimized(tmp_path: Path) -> None:
-    both, nobody = replace(REAL, judging_scorers=("B", "A", "pick")), replace(REAL, judging_scorers=())
+    both, nobody = replace(REAL, judging_rewards=("B", "A", "pick")), replace(REAL, judging_rewards=())
     assert "Warning: A is both optimized and judging" in write_table(both, Store(tmp_path / "both", both.settings()))
-    assert "no scorer here but the one that was optimized" in write_table(nobody, Store(tmp_path / "nobody", nobody.settings()))
+    assert "no reward here but the one that was optimized" in write_table(nobody, Store(tmp_path / "nobody", nobody.settings()))
 
 
 def test_the_judge_of_the_demo_model_is_counted_in_pairs(tmp_path: Path) -> None:
-    demo = replace(REAL, checkpoint="demo", optimized_scorer="", judging_scorers=())
+    demo = replace(REAL, checkpoint="demo", optimized_reward="", judging_rewards=())
 
     def verdict(job: Job) -> str:
         return "right (sees it)" if job.method == "winner" or job.place == 0 else "wrong: another number of objects (sees nothing)"
@@ -94,7 +94,7 @@ def test_the_judge_of_the_demo_model_is_counted_in_pairs(tmp_path: Path) -> None
     text = write_table(demo, filled(tmp_path, demo, **{job.key: {"verdict": verdict(job)} for job in demo.jobs()}))
     assert "| 33.3 % [9.7, 70.0] |" in text  # Wilson's interval of 2 in 6
     assert "| this pack's default | 6 | 4 | 0 | 0.125 | 0.625 |" in text  # two-sided: 2 / 2**4, times five comparisons
-    assert "no scorer here" in text
+    assert "no reward here" in text
 
 
 def test_seeds_of_one_prompt_are_one_sample() -> None:

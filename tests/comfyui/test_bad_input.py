@@ -1,7 +1,7 @@
 """What goes wrong in front of a screen, through a real server: a sentence each, or what is documented; and the next run is right.
 
 The graph is the shipped workflow's, made small: one image, 3 steps, 1 iteration of the demo model. What one of the nodes refuses by
-itself is in the tests of that node; a scorer's folder without tokenizer, and prompts for CLIP Score, are in test_guidance_server.py.
+itself is in the tests of that node; a reward's folder without tokenizer, and prompts for CLIP Score, are in test_guidance_server.py.
 """
 
 from __future__ import annotations
@@ -99,15 +99,15 @@ def logged_by(server: Server, run: Callable[[], Any]) -> tuple[Any, str]:
 # --- Prompts
 
 
-def test_words_beyond_what_the_scorer_reads_are_cut_off_and_named(server: Server, good: Tensor, assert_next_run_is_right: Any) -> None:
-    fits = " ".join(["a small red circle left of a large blue ring"] * 2 + ["and a green"])  # 23 words, of which the scorer reads 22
+def test_words_beyond_what_the_reward_reads_are_cut_off_and_named(server: Server, good: Tensor, assert_next_run_is_right: Any) -> None:
+    fits = " ".join(["a small red circle left of a large blue ring"] * 2 + ["and a green"])  # 23 words, of which the reward reads 22
     long = f"{fits} cross and a tiny yellow square"
 
     def optimize(prompt: str) -> Tensor:
         return latent_of(server, server.run(graph({"objective": {"prompt": prompt}})))
 
     cut, log = logged_by(server, lambda: optimize(long))
-    assert "scorer reads 22 tokens of a prompt; these words are left out: green cross and a" in log
+    assert "reward reads 22 tokens of a prompt; these words are left out: green cross and a" in log
     assert torch.equal(cut, optimize(fits))
     assert not torch.equal(cut, good)
     _, log = logged_by(server, lambda: optimize("a red circle"))

@@ -30,7 +30,7 @@ def run(node: Any, **inputs: Any) -> Any:
 
 @pytest.fixture
 def reward_folder(tmp_path: Path) -> Any:
-    """A scorer under models/rewards/family/tiny."""
+    """A reward under models/rewards/family/tiny."""
     folder = Path(folder_paths.models_dir) / "rewards" / "family" / "tiny"
     folder.mkdir(parents=True)
     torch.manual_seed(0)
@@ -59,7 +59,7 @@ def test_every_node_says_what_it_is(node: Any) -> None:
     assert node.GET_SCHEMA() is not None
 
 
-def test_scorers_are_found_where_users_put_them(reward_folder: Path, tmp_path: Path) -> None:
+def test_rewards_are_found_where_users_put_them(reward_folder: Path, tmp_path: Path) -> None:
     assert reward_paths() == {"family/tiny": str(reward_folder)}
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "mine").mkdir(parents=True)
@@ -94,9 +94,9 @@ def test_a_choice_that_cannot_work_is_refused_before_the_run(reward_folder: Path
     assert "There is no 'gone' in models/rewards" in check(reward_name="gone", hub_name="")
 
 
-def test_scorer_of_comfyuis_models() -> None:
-    (scorer,) = run(guidance.RewardFromCLIP, clip=tiny_clip(), clip_vision=tiny_clip_vision())
-    assert isinstance(scorer, EncoderReward)
+def test_reward_of_comfyuis_models() -> None:
+    (reward,) = run(guidance.RewardFromCLIP, clip=tiny_clip(), clip_vision=tiny_clip_vision())
+    assert isinstance(reward, EncoderReward)
 
 
 def test_the_packs_own_saliency_finds_what_a_salient_prompt_speaks_of(reward: EncoderReward) -> None:

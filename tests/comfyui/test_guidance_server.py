@@ -15,8 +15,8 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture(scope="module")
-def scorer(server: Server) -> Path:
-    """A scorer in the server's models/rewards; put there while it runs, as users do."""
+def reward(server: Server) -> Path:
+    """A reward in the server's models/rewards; put there while it runs, as users do."""
     folder = server.base / "models" / "rewards" / "tiny"
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
@@ -43,7 +43,7 @@ def assert_works(server: Server) -> None:
     assert -1 <= float(lines[1].split()[1]) <= 1
 
 
-def test_a_batch_is_scored(server: Server, scorer: Path) -> None:
+def test_a_batch_is_scored(server: Server, reward: Path) -> None:
     assert_works(server)
 
 
@@ -54,19 +54,19 @@ def test_a_batch_is_scored(server: Server, scorer: Path) -> None:
         ({"prompt": "cat\ncat\ncat", "prompt_per_line": True}, "3 prompts for 2 images"),
     ],
 )
-def test_what_does_not_fit_is_said_and_the_server_goes_on(server: Server, scorer: Path, wrong: dict[str, Any], words: str) -> None:
+def test_what_does_not_fit_is_said_and_the_server_goes_on(server: Server, reward: Path, wrong: dict[str, Any], words: str) -> None:
     assert words in server.run_expecting_error(graph(**wrong))
     assert_works(server)
 
 
-def test_a_scorer_that_is_not_there_is_refused_before_the_run(server: Server, scorer: Path) -> None:
+def test_a_reward_that_is_not_there_is_refused_before_the_run(server: Server, reward: Path) -> None:
     assert "There is no 'gone' in models/rewards" in server.run_expecting_error(graph("gone"))
     assert "No reward is chosen" in server.run_expecting_error(graph("none"))
     assert_works(server)
 
 
-def test_a_scorer_without_tokenizer_is_explained(server: Server, scorer: Path) -> None:
-    broken = scorer.parent / "broken"
+def test_a_reward_without_tokenizer_is_explained(server: Server, reward: Path) -> None:
+    broken = reward.parent / "broken"
     broken.mkdir()
     save_clip(broken)
     (broken / "tokenizer.json").unlink()

@@ -76,8 +76,8 @@ def test_every_method_is_a_graph_that_the_server_takes(server: Server) -> None:
     ("changes", "sentence"),
     [
         ({"sampler": "no such sampler"}, "it offers no sampler_name 'no such sampler', only: euler"),
-        ({"checkpoint": "sd15.safetensors", "optimized_scorer": "clip"}, "it offers no ckpt_name 'sd15.safetensors', only: none"),
-        ({"judging_scorers": ("clip",)}, "it offers no reward_name 'clip'"),
+        ({"checkpoint": "sd15.safetensors", "optimized_reward": "clip"}, "it offers no ckpt_name 'sd15.safetensors', only: none"),
+        ({"judging_rewards": ("clip",)}, "it offers no reward_name 'clip'"),
         ({"saliency_model": "eyes"}, "it offers no model_name 'eyes', only: "),
     ],
 )
@@ -104,24 +104,24 @@ def test_a_folder_of_models_judges_and_a_server_that_is_not_there_is_a_sentence(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copied = server.base / "models" / "rewards" / "copied"
-    shutil.copytree(ROOT / "demo" / "weights" / "scorer", copied)
+    shutil.copytree(ROOT / "demo" / "weights" / "reward", copied)
     try:
-        more = ("--methods", "plain", "--most-prompts", "1", "--judging-scorers", "copied", "--server", "http://127.0.0.1:9")
+        more = ("--methods", "plain", "--most-prompts", "1", "--judging-rewards", "copied", "--server", "http://127.0.0.1:9")
         assert real_models.main(arguments(server, tmp_path / "out", *more)) == 0
         output = capsys.readouterr().out
         assert "http://127.0.0.1:9 is set aside: nobody listens there" in output
         assert "1 of 1 images are there" in output
         line = json.loads((tmp_path / "out" / "results.jsonl").read_text())
         assert line["scores"] == {"copied": line["optimized"]}
-        assert "| copied | the demo model's scorer (optimized) |" in (tmp_path / "out" / "table.md").read_text()
+        assert "| copied | the demo model's reward (optimized) |" in (tmp_path / "out" / "table.md").read_text()
         # The graph for a real checkpoint: all of it is fine but the checkpoint, which is not there.
-        real = Comparison("sd15.safetensors", ("a cat",), best_of=2, optimized_scorer="copied", judging_scorers=("hub:some/one", "copied"))
+        real = Comparison("sd15.safetensors", ("a cat",), best_of=2, optimized_reward="copied", judging_rewards=("hub:some/one", "copied"))
         loader = server.object_info("CheckpointLoaderSimple")
         loader["input"]["required"]["ckpt_name"] = [["sd15.safetensors"]]
         builder = Builder(real, lambda name: loader if name == "CheckpointLoaderSimple" else server.object_info(name))
         for job in real.jobs():
             graph = builder.graph(job)
-            assert graph["scorer_0"]["inputs"]["hub_name"] == "some/one"
+            assert graph["reward_0"]["inputs"]["hub_name"] == "some/one"
             with pytest.raises(RunFailed) as refusal:
                 server.submit(graph)
             complaints = str(refusal.value).splitlines()[1:]
@@ -152,8 +152,8 @@ def test_the_published_methods_run_whole(server: Server, tmp_path: Path) -> None
 def test_servers_that_are_started_here_do_the_jobs_and_end(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With another ComfyUI's models; the workers' servers are gone with them."""
     copied = server.base / "models" / "rewards" / "copied"
-    shutil.copytree(ROOT / "demo" / "weights" / "scorer", copied)
-    own = arguments(server, tmp_path / "out", "--methods", "plain", "--judging-scorers", "copied")
+    shutil.copytree(ROOT / "demo" / "weights" / "reward", copied)
+    own = arguments(server, tmp_path / "out", "--methods", "plain", "--judging-rewards", "copied")
     own[own.index("--server") : own.index("--server") + 2] = ["--workers", "2", "--models", str(server.base / "models")]
     try:
         assert real_models.main(own) == 0

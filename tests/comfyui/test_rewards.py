@@ -1,4 +1,4 @@
-"""Scorers in a real ComfyUI: models of transformers, and ComfyUI's own CLIP with CLIP_VISION."""
+"""Rewards in a real ComfyUI: models of transformers, and ComfyUI's own CLIP with CLIP_VISION."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from .clip_pairs import inference_tensors, tiny_clip, tiny_clip_vision  # noqa: 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("scorer")
+    path = tmp_path_factory.mktemp("reward")
     torch.manual_seed(0)
     save_clip(path)
     return path
 
 
-def scorers(folder: Path) -> dict[str, Any]:
+def rewards(folder: Path) -> dict[str, Any]:
     return {"transformers": load_reward(folder), "comfyui": reward_from_clip_and_vision(tiny_clip(), tiny_clip_vision())}
 
 
@@ -47,25 +47,25 @@ def photographs(batch: int = 2) -> torch.Tensor:
 @pytest.mark.parametrize("under_mode", [False, True])
 def test_gradient_in_any_mode(folder: Path, kind: str, loaded_in_inference_mode: bool, under_mode: bool) -> None:
     with torch.inference_mode(loaded_in_inference_mode):
-        scorer = scorers(folder)[kind]
+        reward = rewards(folder)[kind]
         if loaded_in_inference_mode and kind == "comfyui":
-            inference_tensors(scorer._image_patcher.model)
-            inference_tensors(scorer._text_patcher.model)
-        text = scorer.encode_text(["a red circle"])
-    assert isinstance(scorer, TextImageEncoder)
+            inference_tensors(reward._image_patcher.model)
+            inference_tensors(reward._text_patcher.model)
+        text = reward.encode_text(["a red circle"])
+    assert isinstance(reward, TextImageEncoder)
     assert not text.is_inference()
     images = photographs().requires_grad_()
     with torch.inference_mode(), torch.inference_mode(False):
         if under_mode:
             with torch.no_grad(), GradientMode():
-                losses = (scorer.encode_image(images * 1.0) @ text.T)[:, 0]
+                losses = (reward.encode_image(images * 1.0) @ text.T)[:, 0]
         else:
-            losses = (scorer.encode_image(images) @ text.T)[:, 0]
+            losses = (reward.encode_image(images) @ text.T)[:, 0]
         (gradient,) = torch.autograd.grad(losses.sum(), images)
     assert torch.isfinite(gradient).all()
     step = 1e-2 * torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        ahead, behind = (scorer.encode_image((images + sign * step).clamp(0, 1)) @ text.T for sign in (1, -1))
+        ahead, behind = (reward.encode_image((images + sign * step).clamp(0, 1)) @ text.T for sign in (1, -1))
     inside = ((images + step).clamp(0, 1) - (images - step).clamp(0, 1)).detach()
     expected = (gradient * inside).sum()
     assert (ahead - behind).sum().item() == pytest.approx(expected.item(), rel=0.05, abs=2e-4)
@@ -73,10 +73,10 @@ def test_gradient_in_any_mode(folder: Path, kind: str, loaded_in_inference_mode:
 
 @pytest.mark.parametrize("kind", ["transformers", "comfyui"])
 def test_it_scores_inside_inference_mode(folder: Path, kind: str) -> None:
-    scorer = scorers(folder)[kind]
-    outside = scorer.encode_image(photographs())
+    reward = rewards(folder)[kind]
+    outside = reward.encode_image(photographs())
     with torch.inference_mode():
-        inside = scorer.encode_image(photographs())
+        inside = reward.encode_image(photographs())
     torch.testing.assert_close(inside, outside)
     torch.testing.assert_close(outside.norm(dim=1), torch.ones(2))
     assert not outside.requires_grad
@@ -85,7 +85,7 @@ def test_it_scores_inside_inference_mode(folder: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["transformers", "comfyui"])
 def test_the_loss_works_with_it(folder: Path, kind: str) -> None:
     with torch.inference_mode():
-        loss = SaliencyCLIPLoss(scorers(folder)[kind], ["a red circle"], saliency=torch.rand(1, 9, 9), settings=LossSettings(w_salient=0.5))
+        loss = SaliencyCLIPLoss(rewards(folder)[kind], ["a red circle"], saliency=torch.rand(1, 9, 9), settings=LossSettings(w_salient=0.5))
     images = photographs().requires_grad_()
     context = Context(generator=torch.Generator().manual_seed(0))
     (gradient,) = torch.autograd.grad(loss(images, context).losses.sum(), images)
@@ -93,12 +93,12 @@ def test_the_loss_works_with_it(folder: Path, kind: str) -> None:
 
 
 def test_after_unloading_it_works_again(folder: Path) -> None:
-    for scorer in scorers(folder).values():
-        before = scorer.encode_image(photographs())
+    for reward in rewards(folder).values():
+        before = reward.encode_image(photographs())
         with torch.inference_mode():
             comfy.model_management.unload_all_models()
         images = photographs().requires_grad_()
-        after = scorer.encode_image(images)
+        after = reward.encode_image(images)
         torch.testing.assert_close(after, before)
         torch.autograd.grad(after.sum(), images)
 
@@ -108,17 +108,17 @@ def test_after_unloading_it_works_again(folder: Path) -> None:
 def test_with_little_memory_the_same_gradient_comes_in_parts(
     folder: Path, kind: str, under_mode: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scorer = scorers(folder)[kind]
-    text = scorer.encode_text(["a red circle"])
+    reward = rewards(folder)[kind]
+    text = reward.encode_text(["a red circle"])
     images = photographs(5).requires_grad_()
     results = []
     sizes: list[int] = []
-    embed = scorer._towers.embed
-    monkeypatch.setattr(scorer._towers, "embed", lambda values: sizes.append(len(values)) or embed(values))
-    for free in (1e12, 4.1 * scorer._bytes_per_image, 0.0):
+    embed = reward._towers.embed
+    monkeypatch.setattr(reward._towers, "embed", lambda values: sizes.append(len(values)) or embed(values))
+    for free in (1e12, 4.1 * reward._bytes_per_image, 0.0):
         monkeypatch.setattr(comfy.model_management, "get_free_memory", lambda device, free=free: free)
         with GradientMode() if under_mode else contextlib.nullcontext():
-            vectors = scorer.encode_image(images)
+            vectors = reward.encode_image(images)
         with torch.inference_mode():
             comfy.model_management.unload_all_models()
         results.append((vectors.detach(), torch.autograd.grad((vectors @ text.T).sum(), images)[0]))
@@ -130,20 +130,20 @@ def test_with_little_memory_the_same_gradient_comes_in_parts(
 
 def test_vectors_are_comfyuis_own() -> None:
     clip, vision = tiny_clip(), tiny_clip_vision()
-    scorer = reward_from_clip_and_vision(clip, vision)
+    reward = reward_from_clip_and_vision(clip, vision)
     prompts = ["a red circle", "a photograph of a cat (sleeping)"]
     theirs = torch.cat([clip.encode_from_tokens(clip.tokenize(prompt, disable_weights=True), return_pooled=True)[1] for prompt in prompts])
-    torch.testing.assert_close(scorer.encode_text(prompts), torch.nn.functional.normalize(theirs, dim=-1))
+    torch.testing.assert_close(reward.encode_text(prompts), torch.nn.functional.normalize(theirs, dim=-1))
     for size in ((32, 32), (48, 32), (40, 70), (50, 33)):
         image = torch.rand(2, *size, 3)
         theirs = torch.nn.functional.normalize(vision.encode_image(image)["image_embeds"], dim=-1)
-        ours = scorer.encode_image(image.movedim(-1, 1))
+        ours = reward.encode_image(image.movedim(-1, 1))
         assert torch.cosine_similarity(ours, theirs).min() > 1 - 1e-5
     square = (torch.rand(1, 32, 32, 3) * 255).round() / 255
     theirs = torch.nn.functional.normalize(vision.encode_image(square)["image_embeds"], dim=-1)
-    torch.testing.assert_close(scorer.encode_image(square.movedim(-1, 1)), theirs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(reward.encode_image(square.movedim(-1, 1)), theirs, atol=1e-5, rtol=0)
     images = square.movedim(-1, 1).clone().requires_grad_()
-    torch.testing.assert_close(scorer.encode_image(images).detach(), theirs, atol=1e-5, rtol=0)
+    torch.testing.assert_close(reward.encode_image(images).detach(), theirs, atol=1e-5, rtol=0)
 
 
 def test_asking_leaves_the_clip_as_it_was() -> None:
@@ -158,9 +158,9 @@ def test_asking_leaves_the_clip_as_it_was() -> None:
 
 
 def test_words_left_out_are_named(caplog: pytest.LogCaptureFixture) -> None:
-    scorer = reward_from_clip_and_vision(tiny_clip(), tiny_clip_vision())
+    reward = reward_from_clip_and_vision(tiny_clip(), tiny_clip_vision())
     with caplog.at_level(logging.WARNING):
-        scorer.encode_text(["red " * 75 + "square"])
+        reward.encode_text(["red " * 75 + "square"])
     assert any("left out: square" in message for message in caplog.messages)
 
 

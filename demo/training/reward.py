@@ -1,4 +1,4 @@
-"""Train the scorer: which caption belongs to an image, among the batch's and among captions with one thing wrong.
+"""Train the reward: which caption belongs to an image, among the batch's and among captions with one thing wrong.
 
 Beside the contrastive loss its image tokens learn, through a head that is thrown away, what stands where: without
 it a tower of this size needs many times the steps to see small objects at all.
@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..architecture import JUDGE_CHANNELS, build_scorer
+from ..architecture import JUDGE_CHANNELS, build_reward
 from ..captions import COLOR_NAMES, SHAPES, Caption, hard_negatives
 from ..scenes import SIDE, Scene
 from ..tokens import build_tokenizer
@@ -27,26 +27,26 @@ PATCH, NEGATIVES, BATCH = 8, 7, 64
 # contrastive loss alone did not learn (turned relations stayed at chance after the first three); and scenes without end, since by
 # then it knew its 60 000 by heart (97 % of the true captions found there, 86 % on held-out ones). Each goes on from the one before.
 LEGS = {
-    "scorer": Schedule(steps=5000, rate=1e-3, average=0.998, weight_decay=0.05),
-    "binding-scorer": Schedule(steps=3500, rate=8e-4, average=0.998, weight_decay=0.05),
-    "tuned-scorer": Schedule(steps=1800, rate=4e-4, average=0.998, weight_decay=0.05),
-    "placing-scorer": Schedule(steps=3200, rate=8e-4, average=0.998, weight_decay=0.05),
-    "placing-scorer-again": Schedule(steps=3000, rate=8e-4, average=0.998, weight_decay=0.05),
-    "final-scorer": Schedule(steps=2500, rate=6e-4, average=0.998, weight_decay=0.05),
-    "general-scorer": Schedule(steps=9000, rate=1e-3, average=0.998, weight_decay=0.05),
+    "reward": Schedule(steps=5000, rate=1e-3, average=0.998, weight_decay=0.05),
+    "binding-reward": Schedule(steps=3500, rate=8e-4, average=0.998, weight_decay=0.05),
+    "tuned-reward": Schedule(steps=1800, rate=4e-4, average=0.998, weight_decay=0.05),
+    "placing-reward": Schedule(steps=3200, rate=8e-4, average=0.998, weight_decay=0.05),
+    "placing-reward-again": Schedule(steps=3000, rate=8e-4, average=0.998, weight_decay=0.05),
+    "final-reward": Schedule(steps=2500, rate=6e-4, average=0.998, weight_decay=0.05),
+    "general-reward": Schedule(steps=9000, rate=1e-3, average=0.998, weight_decay=0.05),
 }
-PLACING = ("placing-scorer", "placing-scorer-again", "final-scorer", "general-scorer")
+PLACING = ("placing-reward", "placing-reward-again", "final-reward", "general-reward")
 BINDING = 3.0  # of the hard negatives, from the second leg on
 PLACES = 2.0  # weight of the places in those legs
-MEAN, STD = 0.5, 0.25  # of the scorer's preprocessing, for every channel
+MEAN, STD = 0.5, 0.25  # of the reward's preprocessing, for every channel
 
 
-class ScorerWithHead(nn.Module):
+class RewardWithHead(nn.Module):
     """transformers' ``CLIPModel`` and the head that helps it learn."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.clip = build_scorer()
+        self.clip = build_reward()
         self.clip.set_attn_implementation("eager")  # with bfloat16 on a CPU, thrice as fast to train as the fused kernel
         channels = sum(v for k, v in JUDGE_CHANNELS.items() if k != "offset")
         self.head = nn.Linear(self.clip.config.vision_config.hidden_size, channels)
@@ -71,10 +71,10 @@ class Places(nn.Module):
     It makes both towers keep places in the same directions of their common space; thrown away like the other head.
     """
 
-    def __init__(self, scorer: ScorerWithHead) -> None:
+    def __init__(self, reward: RewardWithHead) -> None:
         super().__init__()
-        self.scorer = scorer
-        self.where = nn.Linear(scorer.clip.config.projection_dim, len(KINDS) * 2)
+        self.reward = reward
+        self.where = nn.Linear(reward.clip.config.projection_dim, len(KINDS) * 2)
 
     def loss(self, images: Tensor, captions: Tensor, scenes: Sequence[Scene]) -> Tensor:
         """Mean error of places: of an image's objects from their common middle, in halves of the image, and of a caption's
@@ -119,10 +119,10 @@ def contrast(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
     return by_image + 0.5 * by_text
 
 
-def train_scorer(leg: str, folder: Path, sources: Sequence[Source], *, start: nn.Module | None, device: torch.device) -> ScorerWithHead:
+def train_reward(leg: str, folder: Path, sources: Sequence[Source], *, start: nn.Module | None, device: torch.device) -> RewardWithHead:
     """Train one of ``LEGS`` on ``sources``, mixed evenly, from the weights of ``start``."""
     torch.manual_seed(30)
-    model = ScorerWithHead().to(device)
+    model = RewardWithHead().to(device)
     if start is not None:
         model.load_state_dict(start.state_dict())
     binding = 1.0 if start is None else BINDING
@@ -150,7 +150,7 @@ def train_scorer(leg: str, folder: Path, sources: Sequence[Source], *, start: nn
 
 @torch.no_grad()
 def retrieval(
-    model: ScorerWithHead,
+    model: RewardWithHead,
     images: Tensor,
     captions: Sequence[Caption],
     negatives: int = 15,
