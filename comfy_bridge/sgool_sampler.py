@@ -40,7 +40,10 @@ NO_SALIENT = (
     "prompt to Saliency CLIP Loss."
 )
 FRAMES = "Of each video {count} frames were scored, and their losses averaged (SGOOL Settings: frames)."
-NO_OBJECTIVE = "There is no objective: connect one (such as Saliency CLIP Loss), or set iterations to 0 to sample plainly."
+NO_OBJECTIVE = (
+    "There is no objective (none is connected, or its node is bypassed), so this was sampled plainly: connect one, such as Saliency CLIP "
+    "Loss."
+)
 
 
 class SGOOLSampler(comfy.samplers.Sampler):
@@ -51,7 +54,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
 
     Args:
         sampler: any SAMPLER but another of these.
-        objective: judges decoded images; may be ``None`` only where nothing is optimized.
+        objective: judges decoded images; with ``None`` nothing is optimized, and the run says so.
         vae: decodes latents to images; as ``objective``.
         preset: how. Of a procedure in it the cutouts are taken, in a copy of ``objective``; where sampler, steps or guidance scale are
             not the procedure's, the run says so.
@@ -86,7 +89,9 @@ class SGOOLSampler(comfy.samplers.Sampler):
         self.sampler, self.vae, self.preset = sampler, vae, preset
         self.objective, self.held_out = objective, held_out
         if self.optimizes and objective is None:
-            raise ValueError(NO_OBJECTIVE)
+            # What came before has been computed already; an error would throw that away.
+            self.preset = preset.with_iterations(0)
+            self._remarks.append(NO_OBJECTIVE)
         if self.optimizes and vae is None:
             raise ValueError(NO_VAE)
         if self.optimizes and objective is not None and preset.procedure is not None:
@@ -121,6 +126,8 @@ class SGOOLSampler(comfy.samplers.Sampler):
         if not self.optimizes or len(sigmas) < 2:
             latent = run().plain(noise, callback, disable_pbar)
             nothing = History(len(noise), noise[0].numel())
+            for remark in self._remarks:
+                logging.warning("SGOOL: %s", remark)
             self.outcomes.add(model_wrap, latent, Outcome(_kept(noise), nothing, [*self._remarks, "Nothing was optimized."]))
             return latent
         parts = parts_of(model_wrap, noise)

@@ -11,13 +11,14 @@ from ..comfy_bridge.ksampler import sample as ksample
 from ..comfy_bridge.latent_parts import like_latent
 from ..comfy_bridge.outcome import plot_of_nothing
 from ..comfy_bridge.sgool_sampler import SGOOLSampler
+from ..comfy_bridge.vae import NO_VAE
 from ..latent_optimization.presets import DEFAULT_PRESET, PRESETS, Preset, preset
 from .settings import OptimizationSettingsNode
 from .sockets import Objective, OptimizationSettings
 
 ALIASES = ["sgool", "saliency", "latent optimization", "noise optimization", "initial noise", "doodl", "guidance", "improve prompt"]
-OBJECTIVE = "What to improve, such as Saliency CLIP Loss. Needed unless iterations is 0."
-VAE = "The VAE of the model: the objective judges decoded images. Needed unless iterations is 0."
+OBJECTIVE = "What to improve, such as Saliency CLIP Loss. Without one it samples plainly, and the report says so."
+VAE = "The VAE of the model: the objective judges decoded images. Needed where an objective is connected."
 HELD_OUT = "An objective that is only watched: another reward, asked before and after. The history says when it disagrees. Optional."
 NOISE = "The optimized noise, from which the sampler alone gives the same latent."
 PLOT = "Losses, their parts and gradient norms over the iterations."
@@ -49,6 +50,17 @@ def _iterations(of: Preset) -> io.Input:
     )
 
 
+_NOT_CONNECTED = object()
+
+
+def _vae_is_there(objective: Any, vae: Any) -> bool | str:
+    """For ``validate_inputs``, before anything runs: a connected input is ``None`` there, and one that is not keeps its default.
+
+    Core hands over ``preset`` as well, whether asked for or not, without what is in it.
+    """
+    return NO_VAE if objective is not _NOT_CONNECTED and vae is _NOT_CONNECTED else True
+
+
 def _chosen(widget: dict[str, Any], settings: Preset | None) -> Preset:
     return preset(widget["preset"]).with_iterations(widget["iterations"]) if settings is None else settings
 
@@ -73,6 +85,10 @@ class SGOOLSamplerNode(io.ComfyNode):
             ],
             outputs=[io.Sampler.Output(tooltip="A sampler that optimizes its noise first. SGOOL Report shows what it did.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, preset: Any = None, objective: Any = _NOT_CONNECTED, vae: Any = _NOT_CONNECTED) -> bool | str:
+        return _vae_is_there(objective, vae)
 
     @classmethod
     def execute(
@@ -150,6 +166,10 @@ class SGOOLKSamplerNode(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, preset: Any = None, objective: Any = _NOT_CONNECTED, vae: Any = _NOT_CONNECTED) -> bool | str:
+        return _vae_is_there(objective, vae)
+
+    @classmethod
     def execute(
         cls,
         *,
@@ -186,10 +206,10 @@ class SGOOLKSamplerNode(io.ComfyNode):
             held_out=held_out,
         )
         if sampled.outcome is None:
-            return io.NodeOutput(
-                sampled.latent, sampled.noise, plot_of_nothing("denoise is 0: nothing was sampled"), "Nothing was sampled."
-            )
-        return io.NodeOutput(sampled.latent, sampled.noise, sampled.outcome.to_plot(), sampled.outcome.to_text())
+            plot, text = plot_of_nothing("denoise is 0: nothing was sampled"), "Nothing was sampled."
+        else:
+            plot, text = sampled.outcome.to_plot(), sampled.outcome.to_text()
+        return io.NodeOutput(sampled.latent, sampled.noise, plot, text, ui={"text": (text,)})
 
 
 class SGOOLReportNode(io.ComfyNode):
@@ -220,7 +240,8 @@ class SGOOLReportNode(io.ComfyNode):
         if not isinstance(sampler, SGOOLSampler):
             raise ValueError("This sampler keeps no record. Connect the SGOOL Sampler that the sampling node got.")
         outcome = sampler.outcomes.of(latent["samples"])
-        return io.NodeOutput({"samples": like_latent(outcome.noise, latent["samples"])}, outcome.to_plot(), outcome.to_text())
+        text = outcome.to_text()
+        return io.NodeOutput({"samples": like_latent(outcome.noise, latent["samples"])}, outcome.to_plot(), text, ui={"text": (text,)})
 
 
 NODES: list[type[io.ComfyNode]] = [SGOOLSamplerNode, SGOOLKSamplerNode, SGOOLReportNode, OptimizationSettingsNode]

@@ -241,12 +241,28 @@ def test_a_vae_of_another_model(server: Server, assert_next_run_is_right: Any) -
 # --- What is missing, or nothing
 
 
-def test_no_objective_and_no_vae(server: Server, assert_next_run_is_right: Any) -> None:
-    message = server.run_expecting_error(without("optimized", "objective"))
-    assert "There is no objective: connect one (such as Saliency CLIP Loss), or set iterations to 0 to sample plainly." in message
-    message = server.run_expecting_error(without("optimized", "vae"))
-    assert "There is no VAE: the objective judges images" in message
-    assert "Connect the VAE of the model." in message
+def test_no_objective_is_sampled_plainly_and_said(server: Server, assert_next_run_is_right: Any) -> None:
+    """What came before has run by then: an error would throw it away."""
+    outputs, log = logged_by(server, lambda: server.run(without("optimized", "objective")))
+    sentence = "There is no objective (none is connected, or its node is bypassed), so this was sampled plainly"
+    assert sentence in outputs["history"]["text"][0]
+    assert sentence in outputs["optimized"]["text"][0]
+    assert sentence in log
+    assert torch.equal(latent_of(server, outputs), latent_of(server, server.run(plainly(graph()))))
+    made = custom({}, {})
+    del made["sampler"]["inputs"]["objective"]
+    made["report"] = {"class_type": "SGOOL_Report", "inputs": {"sampler": ["sampler", 0], "latent": ["optimized", 0]}}
+    made["history"] = {"class_type": "PreviewAny", "inputs": {"source": ["report", 2]}}
+    assert sentence in server.run(made)["history"]["text"][0]
+    assert_next_run_is_right()
+
+
+@pytest.mark.parametrize("node", ["optimized", "sampler"])
+def test_no_vae_is_refused_before_anything_runs(server: Server, node: str, assert_next_run_is_right: Any) -> None:
+    made = graph() if node == "optimized" else custom({}, {})
+    del made[node]["inputs"]["vae"]
+    with pytest.raises(RunFailed, match=r"There is no VAE: the objective judges images.* Connect the VAE of the model\."):
+        server.submit(made)  # only queues
     assert_next_run_is_right()
 
 

@@ -189,7 +189,6 @@ def test_every_input_and_output_is_explained() -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"objective": None}, "no objective"),
         ({"vae": None}, "no VAE"),
         ({"vae": tiny_vae(16)}, "16 channels"),
     ],
