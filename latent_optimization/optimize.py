@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -98,14 +100,13 @@ def optimize(
     recorder.begin(noise, settings)
     sample = recorder.counted(generate, noise.dtype)
     streams = streams_for(noise, seed)
-    scorer = Scorer(evaluate, streams, recorder)
-    watcher = Watcher(scorer, held_out, recorder)
+    watcher = Watcher(scorer := Scorer(evaluate, streams, recorder), held_out, recorder)
     batch = Batch(len(noise), settings)
     x = noise.detach().to(torch.promote_types(noise.dtype, torch.float32))
     start, messages = None, list[str]()
     if settings.best_of > 1:
-        look = partial(watcher.look, GIVEN)
-        start, messages = search(x, sample, scorer=scorer, settings=settings, streams=streams, recorder=recorder, on_given=look)
+        asked: dict[str, Any] = {"scorer": scorer, "streams": streams, "recorder": recorder, "on_given": partial(watcher.look, GIVEN)}
+        start, messages = search(x, sample, settings=settings, **asked)
         x, latent, scores = start.noise, start.latent, start.scores
     steps, verdict = Steps(x, settings, streams), Verdict.none(len(x))
 
@@ -121,6 +122,9 @@ def optimize(
         if iteration == 0:
             watcher.look(GIVEN if start is None else SEARCHED, latent)
         recorder.differentiated(gradient is not None)
+        if settings.smoothing is not None and gradient is not None:
+            usable = [score.gradient is not None and score.finite for score in scores]
+            gradient = settings.smoothing.average(gradient, x, usable, streams, _near(sample, scorer, usable, iteration, recorder))
         gradient = noise_gradient if gradient is None else gradient + noise_gradient
         batch.add(iteration, scores, x, latent, verdict.rejected)
         good = batch.check(iteration, scores, gradient)
@@ -185,6 +189,20 @@ def _gradient_in_noise(latent: Tensor, leaf: Tensor, scores: list[Score]) -> Ten
     for index, gradient in usable:
         incoming[index] = gradient[0].to(incoming)
     return vector_jacobian(latent, leaf, incoming) if usable else None
+
+
+def _near(sample: Generate, scorer: Scorer, wanted: list[bool], iteration: int, recorder: Recorder) -> Callable[[Tensor], Tensor | None]:
+    """The gradient at other noises ``(B, ...)`` than an iterate's, under the iterate's augmentations."""
+
+    def gradient_at(noise: Tensor) -> Tensor | None:
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = noise.clone().requires_grad_()
+            latent = sample(leaf)
+            gradient = _gradient_in_noise(latent, leaf, scorer.score_again(latent, wanted, iteration, with_gradient=True))
+        recorder.differentiated(gradient is not None)
+        return gradient
+
+    return gradient_at
 
 
 def _check(noise: Tensor, evaluate: Evaluate | None, settings: Settings) -> None:

@@ -18,11 +18,12 @@ class Streams:
     augmentations: torch.Generator
     perturbations: torch.Generator
     rescoring: torch.Generator
+    nearby: torch.Generator
 
     @classmethod
     def derive(cls, seed: int, image: bytes) -> Streams:
         """The streams of an image of a run. Every generator is seeded with a hash of the run's seed, the image and the use."""
-        uses = ("candidates", "augmentations", "perturbations", "rescoring")
+        uses = ("candidates", "augmentations", "perturbations", "rescoring", "nearby")
         return cls(*(_generator(seed, image, use) for use in uses))
 
 

@@ -145,7 +145,9 @@ class Recorder:
         if self._on_progress is None:
             return
         searches = self._settings.best_of if self._settings.best_of > 1 else 0
-        expected = searches + (self._settings.iterations + 1 if self._settings.iterations or not searches else 0)
+        draws = self._settings.smoothing.draws if self._settings.smoothing is not None else 0
+        iterations = self._settings.iterations * (1 + draws)
+        expected = searches + (iterations + 1 if iterations or not searches else 0)
         self._on_progress(Progress(phase, iteration, self._cost.sampler_runs, expected, losses))
 
 

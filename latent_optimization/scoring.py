@@ -38,10 +38,10 @@ class Scorer:
         self._drawn_from |= {index: copy_of(generators[index]) for index, each in enumerate(wanted) if each}
         return self._scores(latent, wanted, iteration, generators, with_gradient)
 
-    def score_again(self, latent: Tensor, wanted: Sequence[bool], iteration: int) -> list[Score]:
-        """The score of each image's ``latent (B, ...)`` with the augmentations that :meth:`score` drew for it last, without gradient."""
+    def score_again(self, latent: Tensor, wanted: Sequence[bool], iteration: int, *, with_gradient: bool = False) -> list[Score]:
+        """The score of each image's ``latent (B, ...)`` with the augmentations that :meth:`score` drew for it last."""
         generators = [copy_of(self._drawn_from[index]) if each else None for index, each in enumerate(wanted)]
-        return self._scores(latent, wanted, iteration, generators, False)
+        return self._scores(latent, wanted, iteration, generators, with_gradient)
 
     def score_candidate(self, latent: Tensor, wanted: Sequence[bool], augmented: bool) -> list[Score]:
         """The same for one noise of a search: without augmentations, or with the same ones for every candidate."""

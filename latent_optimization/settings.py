@@ -9,6 +9,7 @@ from typing import Any
 from ..schema.ranged import Ranged, choice, count, flag, number
 from . import renormalize
 from .regularizers import Regularizer
+from .smoothing import Smoothing
 from .trust_region import TrustRegion
 from .update_rules import UpdateRule
 from .update_rules.normalized_gradient import NormalizedGradient
@@ -42,6 +43,7 @@ class Settings(Ranged):
 
     Args:
         rule: how a gradient becomes a step (update_rules/).
+        smoothing: averages gradients over nearby noises (smoothing.py); ``None`` takes that of the noise alone.
         trust_region: lets steps be as long as the gradient holds, and keeps those alone that lower the loss (trust_region.py); ``None``
             keeps every step as the rule makes it.
         regularizer: a loss of the noise itself, added with its weight (regularizers.py); ``None`` for none.
@@ -53,6 +55,7 @@ class Settings(Ranged):
 
     iterations: int = count(10, at_least=0, help="How often the noise is improved. Each costs about as much as sampling three times.")
     rule: UpdateRule = field(default_factory=NormalizedGradient)
+    smoothing: Smoothing | None = None
     precondition: str = choice(
         "none", ("none", "white"), help="What is done to the gradient first: 'white' projects it to the spectrum of white noise."
     )

@@ -11,6 +11,7 @@ from ..latent_optimization.frames import CHOICES, Frames
 from ..latent_optimization.presets import CHECK_PATCHED, DEFAULT_PRESET, DOODL, PRESETS, SGOOL, Preset, Procedure
 from ..latent_optimization.regularizers import REGULARIZERS
 from ..latent_optimization.settings import Settings, Stopping
+from ..latent_optimization.smoothing import Smoothing
 from ..latent_optimization.trust_region import TrustRegion
 from ..latent_optimization.update_rules import UPDATE_RULES
 from .sockets import OptimizationSettings
@@ -19,6 +20,7 @@ from .widgets import MOST, choice_of, chosen, widgets_of
 NONE = "none"
 DEFAULTS = PRESETS[DEFAULT_PRESET].settings
 PROCEDURES: dict[str, Procedure | None] = {NONE: None, "DOODL": DOODL.procedure, "SGOOL": SGOOL.procedure}
+SMOOTHING: dict[str, type[Any]] = {"nearby noises": Smoothing}
 TRUST_REGIONS: dict[str, type[Any]] = {"by ratio": TrustRegion}
 TRUST = (
     "Steps as long as the gradient holds: longer where the loss fell as promised, shorter where it did not; a step that raised the loss "
@@ -80,6 +82,7 @@ class OptimizationSettingsNode(io.ComfyNode):
             inputs=[
                 *widgets_of(Settings, DEFAULTS, ["iterations", "best_of", "search_augmented"]),
                 choice_of("rule", UPDATE_RULES, "How a gradient becomes a step.", DEFAULTS.rule),
+                choice_of("smoothing", SMOOTHING, "Gradients averaged over nearby noises.", DEFAULTS.smoothing, none=NONE),
                 *widgets_of(Settings, DEFAULTS, ["precondition"]),
                 choice_of("trust_region", TRUST_REGIONS, TRUST, DEFAULTS.trust_region, none=NONE),
                 *widgets_of(Settings, DEFAULTS, ["renormalize"]),
@@ -113,6 +116,7 @@ def preset_from(widgets: dict[str, Any]) -> Preset:
     settings = Settings(
         **{name: widgets[name] for name in PLAIN},
         rule=chosen(widgets["rule"], "rule", UPDATE_RULES),
+        smoothing=chosen(widgets["smoothing"], "smoothing", SMOOTHING),
         trust_region=chosen(widgets["trust_region"], "trust_region", TRUST_REGIONS),
         regularizer=chosen(widgets["regularizer"], "regularizer", REGULARIZERS),
         stopping=Stopping(**stopping, target_loss=target.get("target_loss")),

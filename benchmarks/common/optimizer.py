@@ -23,7 +23,8 @@ def differentiated(schedule: JacobianSchedule, calls: int) -> int:
 def sampler_runs(of: Preset, calls: int) -> float:
     """What a preset costs in runs of its sampler, of so many model calls each."""
     search = of.settings.best_of if of.settings.best_of > 1 else 0
-    return search + 1 + of.settings.iterations * (1 + BACKWARD * differentiated(of.jacobian, calls) / calls)
+    draws = of.settings.smoothing.draws if of.settings.smoothing is not None else 0
+    return search + 1 + of.settings.iterations * (1 + draws) * (1 + BACKWARD * differentiated(of.jacobian, calls) / calls)
 
 
 def evaluations(of: Preset, cost: dict[str, int]) -> float:

@@ -27,7 +27,7 @@ from sgool.latent_optimization.update_rules import UPDATE_RULES
 from sgool.latent_optimization.update_rules.adam import AdamUpdate
 from sgool.latent_optimization.update_rules.doodl import DOODLUpdate
 from sgool.nodes.sampling import SGOOLKSamplerNode, SGOOLReportNode, SGOOLSamplerNode
-from sgool.nodes.settings import TRUST_REGIONS, OptimizationSettingsNode, preset_from
+from sgool.nodes.settings import SMOOTHING, TRUST_REGIONS, OptimizationSettingsNode, preset_from
 
 import nodes
 
@@ -253,7 +253,7 @@ def test_settings_change_what_they_name() -> None:
 
 def test_every_update_rule_and_regularizer_can_be_chosen() -> None:
     for each in OptimizationSettingsNode.define_schema().inputs:
-        known = {"rule": UPDATE_RULES, "regularizer": REGULARIZERS, "trust_region": TRUST_REGIONS}.get(each.id)
+        known = {"rule": UPDATE_RULES, "regularizer": REGULARIZERS, "trust_region": TRUST_REGIONS, "smoothing": SMOOTHING}.get(each.id)
         for option in each.options if known else []:
             settings = preset_from({**UNTOUCHED, each.id: {each.id: option.key, **as_given(option.inputs)}}).settings
             chosen = getattr(settings, each.id)

@@ -34,7 +34,7 @@ def test_neighboring_seeds_share_nothing(seed: int, apart: int) -> None:
     for own in (seed, seed + apart):
         for streams in streams_for(noise, own):
             drawn |= {float(torch.rand(1, generator=generator)) for generator in vars(streams).values()}
-    assert len(drawn) == 2 * 3 * 4
+    assert len(drawn) == 2 * 3 * 5
 
 
 def test_candidates_of_neighboring_images_and_seeds_are_all_different() -> None:
