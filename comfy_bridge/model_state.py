@@ -80,6 +80,10 @@ class ModelState:
         share = float((latent - alone).norm() / alone.norm().clamp_min(1e-12))
         return None if share <= TOLERANCE else DIFFERS.format(sampler=sampler, percent=100 * share, names=", ".join(self.names))
 
+    def changed(self) -> list[str]:
+        """Who remembers something else now, or is known to do so; nothing is put back."""
+        return sorted({*self._start.changed(), *self.known})
+
     def restore(self) -> None:
         """Begin a run, or end the last one: as it was when this was made."""
         self._names.update(self._put_back(self._start))

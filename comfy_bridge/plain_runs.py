@@ -1,0 +1,141 @@
+"""One seed sampled exactly as core's KSampler or SamplerCustomAdvanced does it, with any SAMPLER in the sampler's place."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import comfy.model_base
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import torch
+from torch import Tensor
+
+NESTED = "This latent has several parts (such as image and sound), which cannot be ranked; sample each seed with the node that you had."
+NO_SEED = "This NOISE ({kind}) has no seed that could be changed, so every seed would make the same image; connect RandomNoise."
+NO_STEPS = "There are no steps to sample: denoise is 0, or the sigmas are empty."
+_OF_EMPTY_LATENTS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
+
+
+class PlainRun:
+    """Samples one seed; what the two of them have in common.
+
+    Args:
+        patcher: the MODEL.
+        sampler: the SAMPLER by itself.
+        sigmas: ``(steps + 1,)``.
+        latent: the LATENT that is sampled from.
+
+    Attributes:
+        sampler: as given.
+        steps: of the schedule.
+        frames_are_batch: a seed makes one video, whose frames are the sampler's batch (SVD, SV3D).
+        batch: how many images or videos one seed makes.
+
+    Raises:
+        ValueError: without steps, or for a latent of several parts.
+    """
+
+    def __init__(self, patcher: Any, sampler: comfy.samplers.Sampler, sigmas: Tensor, latent: dict[str, Any]) -> None:
+        if len(sigmas) < 2:
+            raise ValueError(NO_STEPS)
+        if latent["samples"].is_nested:
+            raise ValueError(NESTED)
+        ratios = [latent.get(name) for name in _OF_EMPTY_LATENTS]
+        self._image = comfy.sample.fix_empty_latent_channels(patcher, latent["samples"], *ratios)
+        self._latent = {key: value for key, value in latent.items() if key not in _OF_EMPTY_LATENTS}
+        self._patcher, self._sigmas = patcher, sigmas
+        self.sampler, self.steps = sampler, len(sigmas) - 1
+        self.frames_are_batch = isinstance(patcher.model, comfy.model_base.SVD_img2vid)
+        self.batch = 1 if self.frames_are_batch else len(self._image)
+
+    def sample(self, seed: int, sampler: comfy.samplers.Sampler, callback: Callable[..., None]) -> Tensor:
+        """The ``samples`` of the LATENT that core's node returns for a seed. ``callback``: as samplers take it."""
+        raise NotImplementedError
+
+    def decodable(self, estimate: Tensor) -> Tensor:
+        """What the model takes for the clean latent, ``(B, ...)`` in its own space, as a LATENT has it."""
+        with torch.no_grad():
+            samples: Tensor = self._patcher.model.process_latent_out(estimate.float())
+        return samples.to(comfy.model_management.intermediate_device())
+
+    def entries(self, samples: Tensor) -> list[Tensor]:
+        """A seed's ``samples``, one image or video each."""
+        return [samples] if self.frames_are_batch else list(samples.split(1))
+
+    def joined(self, chosen: Sequence[tuple[int, Tensor]]) -> dict[str, Any]:
+        """A LATENT of chosen entries, each with its place in the batch that it is from; its noise mask is the places' own."""
+        rest = {key: value for key, value in self._latent.items() if key not in ("samples", "batch_index", "noise_mask")}
+        mask = self._latent.get("noise_mask")
+        if mask is not None:
+            rest["noise_mask"] = mask if len(mask) < self.batch or self.frames_are_batch else mask[[place for place, _ in chosen]]
+        return {**rest, "samples": torch.cat([samples for _, samples in chosen])}
+
+
+class KSamplerRun(PlainRun):
+    """As core's KSampler. The arguments are its own."""
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        steps: int,
+        cfg: float,
+        sampler_name: str,
+        scheduler: str,
+        positive: Any,
+        negative: Any,
+        latent: dict[str, Any],
+        denoise: float,
+    ) -> None:
+        options: dict[str, Any] = {"sampler": sampler_name, "scheduler": scheduler, "denoise": denoise}
+        ksampler = comfy.samplers.KSampler(model, steps=steps, device=model.load_device, model_options=model.model_options, **options)
+        super().__init__(model, comfy.samplers.sampler_object(ksampler.sampler), ksampler.sigmas, latent)
+        self._cfg, self._positive, self._negative = cfg, positive, negative
+
+    def sample(self, seed: int, sampler: comfy.samplers.Sampler, callback: Callable[..., None]) -> Tensor:
+        """See :class:`PlainRun`."""
+        noise = comfy.sample.prepare_noise(self._image, seed, self._latent.get("batch_index"))
+        return comfy.sample.sample_custom(  # type: ignore[no-any-return]
+            self._patcher,
+            noise,
+            self._cfg,
+            sampler,
+            self._sigmas,
+            self._positive,
+            self._negative,
+            self._image,
+            noise_mask=self._latent.get("noise_mask"),
+            callback=callback,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=seed,
+        )
+
+
+class GuiderRun(PlainRun):
+    """As core's SamplerCustomAdvanced, whose arguments these are. Seeds count up from the noise's own."""
+
+    def __init__(self, noise: Any, guider: Any, sampler: comfy.samplers.Sampler, sigmas: Tensor, latent: dict[str, Any]) -> None:
+        super().__init__(guider.model_patcher, sampler, sigmas, latent)
+        if not isinstance(getattr(noise, "seed", None), int) or type(noise).__name__ == "Noise_EmptyNoise":
+            raise ValueError(NO_SEED.format(kind=type(noise).__name__))
+        self._noise, self._guider = noise, guider
+
+    def sample(self, seed: int, sampler: comfy.samplers.Sampler, callback: Callable[..., None]) -> Tensor:
+        """See :class:`PlainRun`."""
+        noise = copy.copy(self._noise)
+        noise.seed = seed
+        samples: Tensor = self._guider.sample(
+            noise.generate_noise({**self._latent, "samples": self._image}),
+            self._image,
+            sampler,
+            self._sigmas,
+            denoise_mask=self._latent.get("noise_mask"),
+            callback=callback,
+            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+            seed=seed,
+        )
+        return samples.to(comfy.model_management.intermediate_device())

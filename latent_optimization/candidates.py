@@ -1,0 +1,123 @@
+"""Candidates of a best of N: their order, how much they differ, and what there is to say about them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+THUMBNAIL = 256
+SPREAD_SIDE = 32
+# Root mean square differences in [0, 1] of images that a person takes for the same one: colors and layout agree, details do not.
+ALIKE = 0.05
+POINTLESS = (
+    "The images of different seeds hardly differ ({spread:.3f} of the range at {side} x {side} pixels), as is usual for distilled models: "
+    "there is little to choose from. Change the prompt, or improve one image's noise (SGOOL KSampler, preset 'balanced')."
+)
+NOT_FINITE = "{count} of {total} images have no finite score; they come last."
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One image of one seed.
+
+    Attributes:
+        seed: that a sampler makes it of.
+        place: of the image in the batch that the seed makes, from 0.
+        score: higher is better; may be NaN.
+        dropped_at: the sampling step after which it was dropped, its score being that of the estimate then; 0 where it was finished.
+        samples: the latent that the sampler made, where it was finished.
+        thumbnail: ``(3, h, w)`` in [0, 1], at most 256 pixels wide and high, on the CPU.
+    """
+
+    seed: int
+    place: int
+    score: float
+    thumbnail: Tensor
+    dropped_at: int = 0
+    samples: Any = None
+
+    @property
+    def key(self) -> tuple[bool, float, float, int, int]:
+        """Sorts the best first: finished ones before dropped ones, later dropped ones before earlier ones, then by score, then by seed."""
+        score = -self.score if math.isfinite(self.score) else math.inf
+        return (self.dropped_at > 0, -self.dropped_at, score, self.seed, self.place)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Candidates, the best first, and sentences for the user.
+
+    Attributes:
+        candidates: all of them.
+        steps: sampling steps that were made.
+        plain_steps: that a best of as many without halving makes.
+        messages: sentences for the user.
+    """
+
+    candidates: list[Candidate]
+    steps: int
+    plain_steps: int
+    messages: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, candidates: Sequence[Candidate], steps: int, plain_steps: int, messages: Sequence[str] = ()) -> Ranking:
+        """Sort them, and say what there is to say."""
+        ranked = sorted(candidates, key=lambda each: each.key)
+        said = list(messages)
+        failed = sum(not math.isfinite(each.score) for each in ranked)
+        if failed:
+            said.append(NOT_FINITE.format(count=failed, total=len(ranked)))
+        spread = mean_distance([each.thumbnail for each in ranked if not each.dropped_at])
+        if spread < ALIKE:
+            said.append(POINTLESS.format(spread=spread, side=SPREAD_SIDE))
+        return cls(ranked, steps, plain_steps, said)
+
+    def to_text(self, keep: int) -> str:
+        """Messages, a line for each candidate (those kept have a mark), and what it cost."""
+        several = len({each.place for each in self.candidates}) > 1
+        lines = ["  rank                  seed" + ("  image" if several else "") + "      score"]
+        for rank, each in enumerate(self.candidates, start=1):
+            place = f"  {each.place + 1:5d}" if several else ""
+            note = f"  dropped after step {each.dropped_at}" if each.dropped_at else ""
+            lines.append(f"{'*' if rank <= keep else ' '} {rank:4d}  {each.seed:20d}{place}  {each.score:9.4f}{note}")
+        cost = f"{self.steps} sampling steps"
+        if self.steps < self.plain_steps:
+            cost += f" instead of {self.plain_steps}"
+        kept = "* kept. A KSampler with the same settings and this seed makes the same image" + (", in the same place." if several else ".")
+        return "\n".join([*self.messages, *lines, kept, cost + "."])
+
+
+def thumbnail(image: Tensor) -> Tensor:
+    """An image ``(3, H, W)`` no larger than 256 pixels, float32 on the CPU."""
+    image = image.detach().float().cpu().clamp(0, 1)
+    factor = THUMBNAIL / max(image.shape[-2:])
+    if factor >= 1:
+        return image.clone()
+    size = [max(1, round(side * factor)) for side in image.shape[-2:]]
+    return functional.interpolate(image[None], size, mode="bilinear", antialias=True)[0]
+
+
+def mean_distance(images: Sequence[Tensor]) -> float:
+    """How much images ``(3, h, w)`` in [0, 1] differ: the mean over pairs of the root mean square difference at 32 x 32 pixels.
+
+    Infinity where there is no pair, since nothing is known then.
+    """
+    if len(images) < 2:
+        return math.inf
+    small = [functional.interpolate(image[None], (SPREAD_SIDE, SPREAD_SIDE), mode="bilinear", antialias=True)[0] for image in images]
+    distances = torch.pdist(torch.stack(small).flatten(1)) / small[0].numel() ** 0.5
+    return float(distances.mean())
+
+
+def rungs(steps: int) -> list[int]:
+    """The steps after which successive halving drops the worse half: a quarter and a half of all, none in runs of one step.
+
+    Successive halving: Jamieson and Talwalkar, arXiv 1502.07943; at a quarter and a half this project's choice.
+    """
+    return sorted({step for step in (-(-steps // 4), -(-steps // 2)) if 0 < step < steps})
