@@ -143,7 +143,9 @@ class _Search:
         sampler.until = None
         samples = self._run.sample(seed, sampler, self._callback())
         sampler.forget()
-        return [replace(each, samples=samples) for each, samples in zip(self._scored(seed, samples), self._run.entries(samples), strict=True)]
+        return [
+            replace(each, samples=samples) for each, samples in zip(self._scored(seed, samples), self._run.entries(samples), strict=True)
+        ]
 
     def _better_half(self, seeds: list[int], scored: dict[int, list[Candidate]]) -> tuple[list[int], list[int]]:
         needed = -(-self._keep // self._run.batch)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import comfy.samplers
-import torch
 from torch import Tensor
 
 from .model_state import ModelState

@@ -29,8 +29,8 @@ def _inputs() -> list[io.Input]:
         io.Boolean.Input(
             "halving",
             default=False,
-            tooltip="Successive halving: look at the images after a quarter and after half of the steps, and go on with the better half of the "
-            "seeds. About half the time; now and then it drops what would have become the best.",
+            tooltip="Successive halving: look at the images after a quarter and after half of the steps, and go on with the better half of "
+            "the seeds. About half the time; now and then it drops what would have become the best.",
         ),
     ]
 
@@ -39,7 +39,7 @@ def _outputs() -> list[io.Output]:
     return [
         io.Latent.Output(display_name="LATENT", tooltip="The images kept, the best first."),
         io.Image.Output(display_name="images", tooltip="The same, decoded."),
-        io.Image.Output(display_name="contact_sheet", tooltip="All images, the best first, with rank, score and seed; those kept are framed."),
+        io.Image.Output(display_name="contact_sheet", tooltip="All images, ranked, with score and seed; those kept are framed."),
         io.Float.Output(display_name="scores", is_output_list=True, tooltip="Of each image kept: its loss, times -1. Higher is better."),
         io.Int.Output(
             display_name="seeds", is_output_list=True, tooltip="Of each image kept: a plain sampler with this seed makes the same image."
@@ -63,8 +63,8 @@ class BestOfN(io.ComfyNode):
             node_id="SGOOL_BestOfN",
             display_name="SGOOL Best of N",
             category="SGOOL/sampling",
-            description="Replaces a KSampler: tries several seeds, and returns the images that the objective likes best, ranked, with their "
-            "seeds. A KSampler with such a seed makes the same image, bit for bit.",
+            description="Replaces a KSampler: tries several seeds, and returns the images that the objective likes best, ranked, with "
+            "their seeds. A KSampler with such a seed makes the same image, bit for bit.",
             search_aliases=[*ALIASES, "ksampler"],
             inputs=[
                 io.Model.Input("model", tooltip="The model used for denoising the input latent."),
@@ -72,9 +72,7 @@ class BestOfN(io.ComfyNode):
                     "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="The first of the seeds tried."
                 ),
                 io.Int.Input("steps", default=20, min=1, max=10000, tooltip="The number of steps used in the denoising process."),
-                io.Float.Input(
-                    "cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="The classifier-free guidance scale, as in KSampler."
-                ),
+                io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="The guidance scale, as in KSampler."),
                 io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="The algorithm used when sampling."),
                 io.Combo.Input(
                     "scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="How noise is gradually removed to form the image."
@@ -108,8 +106,8 @@ class BestOfNAdvanced(io.ComfyNode):
             node_id="SGOOL_BestOfNAdvanced",
             display_name="SGOOL Best of N (Advanced)",
             category="SGOOL/sampling",
-            description="Replaces a SamplerCustomAdvanced, with any guider, sampler and schedule: tries the noise's seed and those that follow, "
-            "and returns the images that the objective likes best, ranked, with their seeds.",
+            description="Replaces a SamplerCustomAdvanced, with any guider, sampler and schedule: tries the noise's seed and those that "
+            "follow, and returns the images that the objective likes best, ranked, with their seeds.",
             search_aliases=[*ALIASES, "guider", "samplercustomadvanced"],
             inputs=[
                 io.Noise.Input("noise", tooltip="RandomNoise, or another NOISE with a seed: the first of the seeds tried."),
