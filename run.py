@@ -6,7 +6,7 @@
     python run.py serve             ComfyUI with the pack in the browser (--port, --no-browser, --gpu)
     python run.py workflow FILE     run an API-format workflow without a browser; what it makes goes to output/
     python run.py bench NAME        one of the measurements in benchmarks/
-    python run.py train             train the demo model anew
+    python run.py train             train the demo model again
     python run.py python SCRIPT     any script, with the pack as `sgool` and ComfyUI importable
     python run.py lint              the style and type checks
     python run.py template NAME     workflows/NAME.json, for the page, from workflows/api/NAME.json (needs Chromium)

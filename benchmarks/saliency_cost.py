@@ -8,42 +8,28 @@ From images of 512 x 512 to maps of that size. Weights are seeded random numbers
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 import transformers
-from sgool.harness.seeded_weights import seeded_images, seeded_state
+from sgool.harness.seeded_weights import seeded_images
 from sgool.saliency_models import registry
 from sgool.saliency_models.attention import AttentionSaliency
-from sgool.saliency_models.fastsal import FastSal
 from sgool.saliency_models.interface import SaliencyModel
-from sgool.saliency_models.transalnet import TranSalNet
-from sgool.saliency_models.u2net import U2Net
-from sgool.saliency_models.unisal import Unisal
+from sgool.tests.saliency_models.networks import NETWORKS, seeded
 from torch import Tensor
 
 from .common.markdown import table
 from .common.measuring import held_bytes, seconds
 
 MIB = 2**20
-NETWORKS: dict[str, Callable[[], SaliencyModel]] = {
-    "transalnet-resnet50": lambda: TranSalNet("resnet50"),
-    "transalnet-densenet161": lambda: TranSalNet("densenet161"),
-    "unisal": Unisal,
-    "fastsal": FastSal,
-    "u2net": lambda: U2Net("u2net"),
-    "u2netp": lambda: U2Net("u2netp"),
-}
 ATTENTION: dict[str, Literal["last", "rollout"]] = {"dinov2-attention": "last", "dinov2-rollout": "rollout"}
 
 
 def make(name: str) -> SaliencyModel:
     """Make a predictor with seeded weights; the attention models with transformers' random ones, of DINOv2-small's size."""
     if name in NETWORKS:
-        with torch.device("meta"):
-            shapes = NETWORKS[name]().state_dict()
-        return registry.load(name, seeded_state(shapes))
+        return seeded(name)
     if name in ATTENTION:
         config = transformers.Dinov2Config(hidden_size=384, num_attention_heads=6, attn_implementation="eager")
         with torch.random.fork_rng():

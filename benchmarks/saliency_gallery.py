@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 from sgool.image_ops.resize import shrink
-from sgool.saliency_models import registry
 from sgool.saliency_models.drawing import contours, fit, overlay, titled, to_pil
-from sgool.saliency_models.interface import SaliencyModel
 from torch import Tensor
+
+from .saliency_scores import Predict, predictors
 
 ROOT = Path(__file__).resolve().parent.parent
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee")
@@ -32,27 +32,16 @@ def photograph(name: str) -> Tensor:
     return torch.from_numpy(getattr(data, name)()).movedim(-1, 0)[None].float() / 255
 
 
-def predictors(weights: Path | None) -> list[SaliencyModel]:
-    """Every predictor that can be loaded here, in the registry's order."""
-    found = []
-    for entry in registry.available():
-        if entry.weights is None:
-            found.append(registry.load(entry.name))
-        elif weights is not None and (weights / entry.weights.filename).exists():
-            found.append(registry.load(entry.name, weights / entry.weights.filename))
-    return found
-
-
-def sheet(name: str, models: list[SaliencyModel]) -> Tensor:
+def sheet(name: str, models: dict[str, Predict]) -> Tensor:
     """Return one image (3, H, W) of the photograph and every predictor's overlay under its name."""
     image = photograph(name)
     small = shrink(image, WIDTH)
     panels = [(name, small)]
-    for model in models:
+    for predictor, model in models.items():
         # Each map is stretched to its own maximum, as one would look at it: predictors differ in how high their maps reach.
         maps = fit(model(image), small)
         maps = maps / maps.amax().clamp(min=1e-6)
-        panels.append((model.name, contours(overlay(small, maps, opacity=0.75), maps, 1)))
+        panels.append((predictor, contours(overlay(small, maps, opacity=0.75), maps, 1)))
     blank = ("", torch.ones_like(small))
     panels += [blank] * (-len(panels) % COLUMNS)
     return torch.cat([titled(panels[start : start + COLUMNS])[0] for start in range(0, len(panels), COLUMNS)], dim=1)
@@ -65,12 +54,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "img")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    models = predictors(arguments.weights)
+    models = dict(predictors(arguments.weights))
     with torch.no_grad():
         for name in PHOTOGRAPHS:
             path = arguments.out / f"saliency_{name}.jpg"
             to_pil(sheet(name, models)).save(path, quality=85, optimize=True)
-            print(f"{path}: {path.stat().st_size / 1000:.0f} kB, {', '.join(model.name for model in models)}")
+            print(f"{path}: {path.stat().st_size / 1000:.0f} kB, {', '.join(models)}")
 
 
 if __name__ == "__main__":

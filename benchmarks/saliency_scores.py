@@ -47,7 +47,7 @@ def scores(predict: Predict, pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
     return torch.stack(rows)
 
 
-def predictors(weights: Path | None, names: list[str] | None) -> Iterator[tuple[str, Predict]]:
+def predictors(weights: Path | None, names: list[str] | None = None) -> Iterator[tuple[str, Predict]]:
     """Those named, or all that can be loaded here."""
     for entry in registry.available():
         if names and entry.name not in names:

@@ -1,6 +1,6 @@
 """Models that were compiled (``torch.compile``): for gradients they are run as they were before.
 
-The mode that gradients are taken under sees each operation as Python makes it, and compiled code makes none: at best it is compiled anew
+The mode that gradients are taken under sees each operation as Python makes it, and compiled code makes none: at best it is compiled again
 for every way it is called, at worst it fails.
 """
 

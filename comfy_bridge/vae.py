@@ -14,7 +14,7 @@ from ..latent_optimization.frames import Frames
 from ..numerics.loss_scaling import scaled
 from . import memory
 
-# What backward keeps of a decode, in core's estimates of a decode's memory. Checkpointing the blocks brings it to about one.
+# A decode with a gradient keeps its activations: so many times what core reckons for a decode. With its blocks checkpointed, about once.
 RATIO = 4.0
 NO_VAE = "There is no VAE: the objective judges images, so the latent has to be decoded. Connect the VAE of the model."
 

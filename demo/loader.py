@@ -132,7 +132,7 @@ def load_clip() -> comfy.sd.CLIP:
     clip = comfy.sd.CLIP(target, parameters=sum(w.numel() for w in weights.values()))
     missing, unexpected = clip.cond_stage_model.demo.transformer.load_state_dict(weights, strict=False)
     if unexpected or set(missing) - {"text_projection.weight"}:
-        raise RuntimeError(f"The embedded text encoder does not fit this ComfyUI: missing {missing}, unexpected {unexpected}.")
+        raise RuntimeError(f"The demo model's text encoder does not fit this ComfyUI: missing {missing}, unexpected {unexpected}.")
     return clip
 
 
@@ -148,7 +148,7 @@ def load_vae() -> comfy.sd.VAE:
 
 
 def load_judge() -> nn.Module:
-    """The judge, on the CPU in float32: it is small, and its verdict should not depend on the card."""
+    """The judge, on the CPU in float32: it is small, and its verdict should not depend on the GPU."""
     judge = Judge()
     judge.load_state_dict({k: v.float() for k, v in read("judge").items()})
     return judge.eval().requires_grad_(False)

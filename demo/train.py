@@ -1,4 +1,4 @@
-"""Train the demo model anew: ``python run.py train``. Stops and resumes anywhere; each part once done is kept."""
+"""Train the demo model again: ``python run.py train``. Stops and resumes anywhere; each part once done is kept."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class LossSettings(Ranged):
     augmentations: Augmentations = field(default_factory=Augmentations)
     reduce: str = choice("mean", ("mean", "minimum"), help="Over the augmentations: their mean, or the best one, as in DOODL.")
     detach_saliency: bool = flag(True, help="On: the map is taken as given. Off: the gradient also says how to make people look elsewhere.")
-    saliency_every: int = count(1, at_least=1, help="Saliency is predicted anew in every n-th iteration, and kept in between.")
+    saliency_every: int = count(1, at_least=1, help="Saliency is predicted again in every n-th iteration, and kept in between.")
 
 
 class SaliencyCLIPLoss:

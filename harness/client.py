@@ -38,7 +38,7 @@ class RunFailed(Exception):
 
 
 class RunLost(ConnectionError):
-    """The server answers, but knows nothing of the run: it was started anew since, or its queue was cleared."""
+    """The server answers, but knows nothing of the run: it was restarted since, or its queue was cleared."""
 
 
 def describe_outage(error: BaseException) -> str:
@@ -47,7 +47,7 @@ def describe_outage(error: BaseException) -> str:
         return f"it answers with HTTP status {error.code}"
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, RunLost):
-        return "it was started anew, or its queue was cleared"
+        return "it was restarted, or its queue was cleared"
     words: dict[type, str] = {
         ConnectionRefusedError: "nobody listens there",
         TimeoutError: "it does not answer in time",
@@ -112,7 +112,7 @@ class Client:
         if outputs is None and not self._queued(run):
             outputs = self._finished(run)  # it may have ended between the two questions
             if outputs is None:
-                raise RunLost(f"{self.url} does not know the run any more; was it started anew?")
+                raise RunLost(f"{self.url} does not know the run any more; was it restarted?")
         return outputs
 
     def cancel(self, run: str) -> None:

@@ -96,11 +96,11 @@ def unpack(archive: Path, target: Path) -> None:
                 with source, destination.open("wb") as sink:
                     shutil.copyfileobj(source, sink)
     except (tarfile.TarError, EOFError, ValueError) as error:
-        raise SetupProblem(f"{archive.name} is damaged ({error}); run the command again to download it anew.") from error
+        raise SetupProblem(f"{archive.name} is damaged ({error}); run the command again to download it again.") from error
     except OSError as error:
         if error.errno is not None:  # the disk's fault, not the archive's
             raise
-        raise SetupProblem(f"{archive.name} is damaged ({error}); run the command again to download it anew.") from error
+        raise SetupProblem(f"{archive.name} is damaged ({error}); run the command again to download it again.") from error
 
 
 def _path_inside(name: str) -> PurePosixPath | None:

@@ -72,7 +72,7 @@ def ready(say: Say, environ: Mapping[str, str] = os.environ, run_pip: Pip = pip)
 
 
 def _virtual_environment(folder: Path, say: Say) -> Path:
-    """Return the interpreter of the virtual environment in ``folder``, made anew where it is missing or was left unfinished."""
+    """Return the interpreter of the virtual environment in ``folder``, made again where it is missing or was left unfinished."""
     python = python_of(folder)
     unfinished = folder / UNFINISHED
     if unfinished.exists():
@@ -83,7 +83,7 @@ def _virtual_environment(folder: Path, say: Say) -> Path:
             raise SetupProblem(f"{folder} is not of run.py's making; move it away, or set SGOOL_HOME to the folder to use instead.")
         if _works(python):
             return python
-        say("The Python of the virtual environment is gone: making it anew ...")
+        say("The Python of the virtual environment is gone: making it again ...")
         _remove(folder)
     say(f"Making a virtual environment in {folder} ...")
     folder.mkdir(parents=True)

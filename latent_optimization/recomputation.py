@@ -1,7 +1,7 @@
 """Recompute a call's activations in backward instead of keeping them.
 
 What ``torch.utils.checkpoint(use_reentrant=False)`` does (the same method: saved tensors are replaced by numbers, and found again by
-running the call anew), for code that was never meant to be differentiated:
+running the call again), for code that was never meant to be differentiated:
 
 - Tensors that the call writes to after autograd has saved them are seen by their version counters and copied in the recomputation; the
   counters alone are kept until the call ends, none of the memory (see ``saved_tensors.py``).

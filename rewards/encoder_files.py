@@ -65,9 +65,9 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is not readable JSON ({error}); get the file anew. {WHERE_FROM}") from error
+        raise ValueError(f"{path} is not readable JSON ({error}); download the file again. {WHERE_FROM}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__} where a dictionary is expected; get the file anew. {WHERE_FROM}")
+        raise ValueError(f"{path} holds a {type(content).__name__} where a dictionary is expected; download the file again. {WHERE_FROM}")
     return content
 
 
@@ -120,7 +120,7 @@ def load_tokenizer(folder: Path) -> Any:
         loader = PreTrainedTokenizerFast if generic else AutoTokenizer
         return loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises plain Exceptions
-        raise ValueError(f"The tokenizer in {folder} could not be read ({error}); get its files anew. {WHERE_FROM}") from error
+        raise ValueError(f"The tokenizer in {folder} could not be read ({error}); download its files again. {WHERE_FROM}") from error
 
 
 def read_model(folder: Path, model_type: str) -> Any:
@@ -160,7 +160,7 @@ def _check_weights(folder: Path) -> None:
             with safe_open(folder / name, framework="pt"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise ValueError(f"{folder / name} is not a whole safetensors file ({error}); get it anew. {WHERE_FROM}") from error
+            raise ValueError(f"{folder / name} is not a whole safetensors file ({error}); download it again. {WHERE_FROM}") from error
 
 
 def _first_line(error: Exception) -> str:

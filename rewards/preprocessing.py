@@ -123,7 +123,7 @@ def _refuse_other_sizes(config: Mapping[str, Any]) -> None:
     if "max_num_patches" in found or "siglip2" in str(config.get("image_processor_type", "")).lower():
         raise ValueError(
             "The image processor cuts images into patches in their own aspect ratio (SigLIP 2 NaFlex), but the model is of a fixed "
-            "resolution: the folder mixes the files of two models. Get them anew."
+            "resolution: the folder mixes the files of two models. Download them again."
         )
     if found:
         raise ValueError(

@@ -71,7 +71,7 @@ def cached(path: Path, shape: tuple[int, ...], dtype: str, fill: Callable[[np.nd
         part.replace(path)
     array = np.load(path, mmap_mode="r")
     if array.shape != shape:
-        raise ValueError(f"{path} holds an array of shape {array.shape}, but {shape} is needed. Delete it to have it made anew.")
+        raise ValueError(f"{path} holds an array of shape {array.shape}, but {shape} is needed. Delete it to have it made again.")
     return array
 
 
@@ -113,7 +113,7 @@ def detection_targets(scenes: list[Scene], cell: int = CELL) -> dict[str, Tensor
 
 
 def write_report(path: Path, **figures: object) -> None:
-    """Add figures to the JSON file from which the model card is made."""
+    """Add figures to the JSON file from which docs/demo-model.md is written."""
     known = json.loads(path.read_text()) if path.exists() else {}
     known.update(figures)
     path.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")

@@ -1,4 +1,4 @@
-"""The figures of the model card, on captions that no training scene has."""
+"""The figures of docs/demo-model.md, on captions that no training scene has."""
 
 from __future__ import annotations
 

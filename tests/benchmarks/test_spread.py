@@ -161,7 +161,7 @@ def test_a_scheduler_that_is_not_there_is_a_sentence(kept: Kept, tmp_path: Path)
 def test_troubles_are_named_in_words() -> None:
     assert describe_outage(ConnectionRefusedError(111, "refused")) == "nobody listens there"
     assert describe_outage(TimeoutError()) == "it does not answer in time"
-    assert describe_outage(RunLost("x")) == "it was started anew, or its queue was cleared"
+    assert describe_outage(RunLost("x")) == "it was restarted, or its queue was cleared"
 
 
 @pytest.mark.slow

@@ -93,7 +93,7 @@ def test_cut_power_of_the_paper_prefers_large_cutouts() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(height=st.integers(2, 50), width=st.integers(2, 50), zoom=st.floats(0.1, 1), jitter=st.floats(0, 0.9), seed=st.integers(0, 1000))
-def test_augmented_views_begin_with_the_image(height: int, width: int, zoom: float, jitter: float, seed: int) -> None:
+def test_augmentations_begin_with_the_image(height: int, width: int, zoom: float, jitter: float, seed: int) -> None:
     images = torch.rand(2, 3, height, width)
     augmentations = Augmentations("augmented", 3, smallest_zoom=zoom, color_jitter=jitter).draw(height, width, 8, generator(seed))
     assert len(augmentations) == 4
@@ -110,7 +110,7 @@ def test_augmented_views_begin_with_the_image(height: int, width: int, zoom: flo
         torch.testing.assert_close(shown[1:], augmentation(images[1:]))
 
 
-def test_views_come_from_the_generator_alone() -> None:
+def test_augmentations_come_from_the_generator_alone() -> None:
     sampler = Augmentations("augmented", 3, flip=True)
     before = torch.get_rng_state()
     first, same, other = (sampler.draw(20, 30, 8, generator(seed)) for seed in (1, 1, 2))
@@ -119,7 +119,7 @@ def test_views_come_from_the_generator_alone() -> None:
     assert sampler.draw(20, 30, 8, None) == [Augmentation()]
 
 
-def test_views_are_differentiable() -> None:
+def test_augmentations_are_differentiable() -> None:
     augmentation = Augmentation((0.5, 1.0, 4.5, 6.0), brightness=1.1, contrast=0.9, saturation=1.2, mirrored=True)
     assert torch.autograd.gradcheck(augmentation, (torch.rand(2, 3, 5, 6, dtype=torch.float64, requires_grad=True),))
     images = torch.rand(1, 3, 5, 6)
@@ -128,7 +128,7 @@ def test_views_are_differentiable() -> None:
 
 
 @pytest.mark.parametrize("options", [{"kind": "all"}, {"count": 0}, {"cut_power": -1}, {"smallest_zoom": 0}, {"color_jitter": 1}])
-def test_views_that_cannot_be_are_refused(options: dict[str, object]) -> None:
+def test_augmentations_that_cannot_be_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"it has to be|choose one"):
         Augmentations(**options)  # type: ignore[arg-type]
 
