@@ -23,6 +23,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from ..guided import Probe
 from .configurations import FAMILIES, Family
 
+Gradient = Callable[[NoiseToLatent, Tensor], Tensor]
 CLASSES = {cls.__name__: cls for cls in comfy.supported_models.models}
 
 
@@ -129,7 +130,7 @@ def gradient(run: NoiseToLatent, noise: Tensor) -> Tensor:
     return torch.autograd.grad((latent.float() * slope_weights(latent.float())).sum(), leaf)[0]
 
 
-def slope_error(run: NoiseToLatent, noise: Tensor) -> float:
+def slope_error(run: NoiseToLatent, noise: Tensor, gradient: Gradient = gradient) -> float:
     """The slope along the gradient against central differences, relative; the best of a few step sizes: all that float32 can tell."""
     own = gradient(run, noise)
     direction = own / own.norm()
