@@ -17,7 +17,7 @@ from .preprocessing import Preprocessing
 class TransformersEncoder(CosineReward):
     """A model of transformers with a text and an image tower: CLIP, PickScore, SigLIP, SigLIP 2 at a fixed resolution.
 
-    The weights are frozen. Prompts longer than the model reads are cut off at its limit, with a warning that names the words left out.
+    The weights are frozen. Prompts longer than the model reads are cut off at its limit, with a warning that names the words left out, once for each prompt.
 
     Args:
         model: has ``get_text_features`` and ``get_image_features``.
@@ -40,6 +40,7 @@ class TransformersEncoder(CosineReward):
         self._fixed_length = str(config.model_type).startswith("siglip")  # trained on padded prompts, without a mask
         self._lower_case = self._fixed_length and bool(getattr(tokenizer, "init_kwargs", {}).get("do_lower_case"))
         self.max_tokens = min(int(text.max_position_embeddings), int(getattr(tokenizer, "model_max_length", 1 << 30)))
+        self._told: set[str] = set()  # of prompts that are too long
         self._check_tokenizer(text)
 
     @property
@@ -95,11 +96,14 @@ class TransformersEncoder(CosineReward):
         return {name: tokens[name].to(self.device) for name in ("input_ids", "attention_mask") if name in tokens}
 
     def _warn_of_words_left_out(self, prompt: str) -> None:
+        if prompt in self._told:
+            return
         words = self.tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
         room = self.max_tokens - self.tokenizer.num_special_tokens_to_add()
         if len(words) > room:
             left_out = self.tokenizer.decode(words[room:]).strip()
             logging.warning("%s reads %d tokens of a prompt; these words are left out: %s", self.name, room, left_out)
+            self._told.add(prompt)
 
     def _check_tokenizer(self, text: Any) -> None:
         ids = [int(i) for i in self.tokenizer("a", truncation=True, max_length=self.max_tokens)["input_ids"]]

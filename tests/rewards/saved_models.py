@@ -12,17 +12,19 @@ WORDS = ["a", "red", "blue", "green", "circle", "square", "triangle", "left", "o
 TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
 
 
-def save_tokenizer(folder: Path, padding: bool = False) -> None:
-    """A word-level tokenizer: pad 0, unknown 1, start 2, end 3, then the words."""
+def save_tokenizer(folder: Path, padding: bool = False, end_last: bool = False) -> None:
+    """A word-level tokenizer: pad 0, unknown 1, start 2, end 3, then the words; or the end after the words, as in CLIP's own."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    names = ["<pad>", "<unk>", "<start>", "<end>", *WORDS]
+    names = ["<pad>", "<unk>", "<start>", *WORDS, "<end>"] if end_last else ["<pad>", "<unk>", "<start>", "<end>", *WORDS]
     tokenizer = Tokenizer(models.WordLevel({name: number for number, name in enumerate(names)}, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     pattern = "$A <end>" if padding else "<start> $A <end>"
-    tokenizer.post_processor = processors.TemplateProcessing(single=pattern, special_tokens=[("<start>", 2), ("<end>", 3)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=pattern, special_tokens=[("<start>", 2), ("<end>", names.index("<end>"))]
+    )
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", bos_token="<start>", eos_token="<end>", model_max_length=12
     )

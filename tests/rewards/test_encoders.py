@@ -19,6 +19,8 @@ from sgool.rewards.interface import Reward, TextImageEncoder, check_widths
 from sgool.schema.prompts import one_per_image, plain_prompts
 from skimage import data
 
+from .saved_models import save_tokenizer
+
 
 def reference(folder: Path, prompts: list[str], image: Image.Image) -> tuple[torch.Tensor, torch.Tensor]:
     """What transformers gives with its own classes and its own preprocessing."""
@@ -94,7 +96,8 @@ def test_words_left_out_are_named(encoder: TransformersEncoder, caplog: pytest.L
     with caplog.at_level(logging.WARNING):
         encoder.encode_text(["a red circle"])
         assert not caplog.messages
-        encoder.encode_text(["a " * 10 + "small blue cat"])
+        for _ in range(2):
+            encoder.encode_text(["a " * 10 + "small blue cat"])
     assert len(caplog.messages) == 1
     assert "small blue cat" in caplog.messages[0]
 
@@ -213,3 +216,23 @@ def test_an_encoder_is_a_reward_whose_value_is_the_cosine(encoder: TransformersE
     assert one_per_image(["a"], 2) == ["a", "a"]
     with pytest.raises(ValueError, match="There are 2 prompts for 3 images; give one for all images, or one for each"):
         encoder(torch.rand(3, 3, 30, 40, dtype=torch.float64), ["a", "b"])
+
+
+def test_pickscore_is_the_cosine_of_its_own_program(own_clip: Path) -> None:
+    """Its configuration has the old end token 2, with which transformers takes the highest token; prompts are padded there."""
+    from transformers import CLIPModel, PreTrainedTokenizerFast
+
+    save_tokenizer(own_clip, end_last=True)
+    config = json.loads((own_clip / "config.json").read_text())
+    config["text_config"]["eos_token_id"] = 2
+    (own_clip / "config.json").write_text(json.dumps(config))
+    reward: Any = load_encoder(own_clip)
+    images, prompts = torch.rand(3, 3, 40, 50, generator=torch.Generator().manual_seed(0)), ["a red circle", "cat", "the big blue square"]
+    model: Any = CLIPModel.from_pretrained(own_clip).eval()
+    tokens = PreTrainedTokenizerFast.from_pretrained(own_clip)(prompts, padding=True, truncation=True, max_length=12, return_tensors="pt")
+    with torch.no_grad():
+        inputs = {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+        output = model(**inputs, pixel_values=reward.preprocessing(images))
+    expected = torch.diagonal(output.logits_per_text) / model.logit_scale.exp()
+    torch.testing.assert_close(reward(images, prompts), expected, atol=1e-5, rtol=0)
+    assert reward(images[:1].expand(3, -1, -1, -1), prompts).std() > 1e-3, "prompts tell"
