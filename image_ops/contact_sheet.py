@@ -44,7 +44,7 @@ def contact_sheet(images: Sequence[Tensor], captions: Sequence[Sequence[str]], m
 
 def _fitted(image: Tensor) -> Image.Image:
     levels = (image.detach().float().clamp(0, 1) * 255).round().to("cpu", torch.uint8)
-    picture = Image.fromarray(levels.movedim(0, -1).contiguous().numpy())
-    factor = CELL / max(picture.size)
-    size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
-    return picture.resize(size, Image.Resampling.NEAREST if factor > 2 else Image.Resampling.LANCZOS)
+    tile = Image.fromarray(levels.movedim(0, -1).contiguous().numpy())
+    factor = CELL / max(tile.size)
+    size = max(1, round(tile.width * factor)), max(1, round(tile.height * factor))
+    return tile.resize(size, Image.Resampling.NEAREST if factor > 2 else Image.Resampling.LANCZOS)

@@ -56,6 +56,15 @@ class Toy(Owner):
             raise ConnectionRefusedError
 
 
+class Interrupted(Toy):
+    """Somebody stops each of its runs."""
+
+    def do(self, job: Job) -> Record:
+        with (self.folder / "attempts").open("a") as file:
+            file.write(f"{job.key}\n")
+        raise RunFailed("stopped", interrupted=True)
+
+
 class Kept:
     """Takes records into a store and lines into a list."""
 
@@ -140,6 +149,12 @@ def test_what_fails_is_recorded_with_its_sentence_and_many_in_a_row_end_the_run(
         kept.run(jobs, Toy(tmp_path, delay=0, fails="Allocation on device"), workers=1)
     assert [record["failed"] for record in kept.store.records.values()] == ["Allocation on device"] * 10
     assert kept.store.records[jobs[0].key]["node"] == "KSampler"
+
+
+def test_a_job_that_is_lost_again_and_again_is_given_up(kept: Kept, tmp_path: Path) -> None:
+    kept.run(JOBS[:1], Interrupted(tmp_path), workers=1)
+    assert kept.store.records[JOBS[0].key]["failed"] == "given up after 5 attempts; the last time it was interrupted"
+    assert (tmp_path / "attempts").read_text().split() == [JOBS[0].key] * 5
 
 
 def test_a_problem_of_ours_is_not_taken_for_a_servers(kept: Kept, tmp_path: Path) -> None:
