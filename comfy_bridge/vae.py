@@ -29,7 +29,7 @@ def check_vae(vae: Any, channels: int) -> None:
         raise ValueError(NO_VAE)
     if getattr(vae, "first_stage_model", None) is None:
         raise ValueError("This VAE has no weights. The checkpoint probably contains none: connect a Load VAE node.")
-    if getattr(vae, "latent_dim", 2) not in (2, 3):
+    if getattr(vae, "latent_dim", 2) not in (2, 3) or getattr(vae, "output_channels", 3) not in (1, 3, 4):
         raise ValueError("This VAE decodes no images (it is for audio or another kind of data); connect the VAE of the image model.")
     expected = getattr(vae, "latent_channels", channels)
     if expected != channels:
@@ -94,7 +94,8 @@ def _decode(vae: Any, latent: Tensor, frames: Frames, *, together: bool) -> Tens
         return model.decode(latent.to(device=vae.device, dtype=vae.vae_dtype)).to(dtype=torch.float32, copy=True)  # type: ignore[no-any-return]
 
     def differentiable(latent: Tensor) -> Tensor:
-        return differentiable_call(decoded, latent, model)
+        # With what is detached in it: SeedVR2 decodes a few frames at a time, and detaches what it hands on to the next ones.
+        return differentiable_call(decoded, latent, model, keep_history=True)
 
     with_grad = latent.requires_grad and torch.is_grad_enabled()
     if not with_grad:

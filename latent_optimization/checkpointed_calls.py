@@ -156,13 +156,14 @@ class CheckpointedCalls:
         return result.clone() if result.is_inference() else result
 
 
-def differentiable_call(function: Callable[[Tensor], Tensor], x: Tensor, model: Any) -> Tensor:
+def differentiable_call(function: Callable[[Tensor], Tensor], x: Tensor, model: Any, *, keep_history: bool = False) -> Tensor:
     """``function(x)`` with its activations stored, under a :class:`GradientMode`; its gradient is right whatever it writes to.
 
     Args:
         function: has to do the same each time: it may be called again.
         x: of any shape; ``function`` gets a copy.
         model: what is remembered belongs to this (see :func:`~.saved_tensors.learned_of`).
+        keep_history: see :class:`GradientMode`.
     """
     learned = learned_of(model)
 
@@ -170,7 +171,7 @@ def differentiable_call(function: Callable[[Tensor], Tensor], x: Tensor, model: 
         single_views = learned.single_views
 
         def call() -> Tensor:
-            with torch.inference_mode(False), GradientMode(single_views=single_views):
+            with torch.inference_mode(False), GradientMode(keep_history, single_views=single_views):
                 return function(x.clone())
 
         return store_activations(call, learned, (x.shape, x.dtype)).clone()  # type: ignore[no-any-return]

@@ -114,6 +114,26 @@ def test_video_latents_give_the_frames_that_are_wanted(shape: tuple[int, ...]) -
     assert leaf.grad.abs().sum() > 0
 
 
+class Forgetful(Video):
+    """Hands its first frame on to the others, detached, as SeedVR2's decoder does."""
+
+    def decode(self, x: Tensor) -> Tensor:
+        return super().decode(x + x[:, :, :1].detach())
+
+
+def test_the_gradient_goes_through_what_a_decoder_detaches() -> None:
+    vae = tiny_vae()
+    module = vae.first_stage_model = Forgetful()
+    vae.latent_dim = 3
+    vae.patcher = comfy.model_patcher.CoreModelPatcher(module, load_device=vae.device, offload_device=vae.device)
+    vae.memory_used_decode = lambda shape, dtype: 1.0
+    leaf = torch.full((1, 4, 3, 4, 4), 0.1, requires_grad=True)
+    (found,) = torch.autograd.grad(decode_with_grad(vae, leaf, frames=Frames("all")).sum(), leaf)
+    images = (Video.decode(module, leaf + leaf[:, :, :1]) / 2 + 0.5).clamp(0, 1)
+    (expected,) = torch.autograd.grad(images.sum(), leaf)
+    assert torch.allclose(found, expected, atol=1e-5)
+
+
 def test_a_flat_vae_takes_a_video_latent_of_one_frame() -> None:
     assert decode_with_grad(tiny_vae(), latent().unsqueeze(2)).shape == (2, 3, 12, 12)
 
@@ -126,6 +146,9 @@ def test_a_vae_that_does_not_fit_is_refused() -> None:
         check_vae(None, 4)
     vae = tiny_vae()
     vae.latent_dim = 1
+    with pytest.raises(ValueError, match="decodes no images"):
+        check_vae(vae, 4)
+    vae.latent_dim, vae.output_channels = 2, 2  # as ComfyUI describes its VAEs of stereo sound
     with pytest.raises(ValueError, match="decodes no images"):
         check_vae(vae, 4)
     vae.first_stage_model = None

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+import inspect
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import comfy.ldm.cascade.stage_a
 import comfy.ldm.cascade.stage_c_coder
@@ -12,9 +17,13 @@ import comfy.ldm.cogvideo.vae
 import comfy.ldm.cosmos.vae
 import comfy.ldm.genmo.vae.model
 import comfy.ldm.lightricks.vae.causal_video_autoencoder
+import comfy.ldm.mage_flow.vae
+import comfy.ldm.minimax.vae
+import comfy.ldm.seedvr.vae
 import comfy.ldm.wan.vae
 import comfy.ldm.wan.vae2_2
 import comfy.pixel_space_convert
+import comfy.sd
 import comfy.taesd.taehv
 import comfy.taesd.taesd
 from comfy.ldm.models.autoencoder import AutoencoderKL, AutoencodingEngine
@@ -53,11 +62,21 @@ LTX: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Decoder:
-    """``make()`` gives a module with ``decode``; ``channels`` of its latent, and whether that is a video's."""
+    """A decoder.
+
+    Attributes:
+        make: gives a module with ``decode``.
+        channels: of its latent.
+        video: whether that is a video's.
+        kinks: its slope jumps (rectifiers, clamps), so that differences agree less well.
+        size: of its latent's sides.
+    """
 
     make: Callable[[], nn.Module]
     channels: int
     video: bool = False
+    kinks: bool = False
+    size: int = 4
 
 
 def engine(
@@ -111,6 +130,50 @@ def cosmos() -> nn.Module:
     )
 
 
+def mochi() -> nn.Module:
+    """Core's class with a decoder of fewer channels; the class takes no sizes."""
+    source = comfy.ldm.genmo.vae.model
+    module = source.VideoVAE.__new__(source.VideoVAE)
+    nn.Module.__init__(module)
+    module.decoder = source.Decoder(
+        out_channels=3,
+        base_channels=32,
+        channel_multipliers=[1, 1, 1, 1],
+        temporal_expansions=[1, 2, 3],
+        spatial_expansions=[2, 2, 2],
+        num_res_blocks=[1] * 5,
+        latent_dim=12,
+        has_attention=[False] * 5,
+        padding_mode="replicate",
+        output_norm=False,
+        causal=True,
+    )
+    return module
+
+
+def mage() -> nn.Module:
+    source = comfy.ldm.mage_flow.vae
+    narrow = functools.partial(source.DConvDenoiser, hidden_size=32, hidden_size_x=8, num_blocks=3, num_cond_blocks=2)
+    with mock.patch.object(source, "DConvDenoiser", narrow), mock.patch.object(source, "DConvEncoder", nn.Identity):
+        return source.MageVAE()
+
+
+def minimax() -> nn.Module:
+    source = comfy.ldm.minimax.vae
+    with mock.patch.object(source, "ViT3DDecoder", functools.partial(source.ViT3DDecoder, num_layers=2, heads=2, dim_head=16)):
+        return source.MiniMaxH3VideoVAE(ch=32, ch_mult=(1,) * 6, num_res_blocks=1)
+
+
+def seedvr() -> nn.Module:
+    source = comfy.ldm.seedvr.vae
+    shallow = functools.partialmethod(source.VideoAutoencoderKL.__init__, layers_per_block=1)
+    with (
+        mock.patch.object(source, "BYTEDANCE_BLOCK_OUT_CHANNELS", (32,) * 4),
+        mock.patch.object(source.VideoAutoencoderKL, "__init__", shallow),
+    ):
+        return source.VideoAutoencoderKLWrapper()
+
+
 DECODERS: dict[str, Decoder] = {
     "SD (AutoencoderKL)": Decoder(kl, 4),
     "Flux (AutoencodingEngine)": Decoder(
@@ -125,7 +188,7 @@ DECODERS: dict[str, Decoder] = {
         ),
         4,
     ),
-    "TAESD": Decoder(lambda: comfy.taesd.taesd.TAESD(latent_channels=4), 4),
+    "TAESD": Decoder(lambda: comfy.taesd.taesd.TAESD(latent_channels=4), 4, kinks=True),
     "Stable Cascade A": Decoder(lambda: comfy.ldm.cascade.stage_a.StageA(bottleneck_blocks=1, c_hidden=16), 4),
     "Stable Cascade C previewer": Decoder(comfy.ldm.cascade.stage_c_coder.StageC_coder, 16),
     "pixel space": Decoder(comfy.pixel_space_convert.PixelspaceConversionVAE, 3),
@@ -145,8 +208,62 @@ DECODERS: dict[str, Decoder] = {
     "Wan 2.1": Decoder(lambda: wan(comfy.ldm.wan.vae, dim=8), 4, video=True),
     "Wan 2.2": Decoder(lambda: wan(comfy.ldm.wan.vae2_2, dim=8, dec_dim=8), 4, video=True),
     "LTXV": Decoder(lambda: comfy.ldm.lightricks.vae.causal_video_autoencoder.VideoVAE(config=LTX), 128, video=True),
-    "TAEHV": Decoder(lambda: comfy.taesd.taehv.TAEHV(latent_channels=16, latent_format=None), 16, video=True),
+    "TAEHV": Decoder(lambda: comfy.taesd.taehv.TAEHV(latent_channels=16, latent_format=None), 16, video=True, kinks=True),
+    "Mochi": Decoder(mochi, 12, video=True, size=2),
+    "Mage": Decoder(mage, 128),
+    "MiniMax H3": Decoder(minimax, 24, video=True, kinks=True),
+    "SeedVR2": Decoder(seedvr, 16, video=True),
 }
+
+# What ``comfy.sd.VAE`` makes of a file, and the decoder above that stands for it, or why there is none.
+ARCHITECTURES = {
+    "temporal_ae.VideoDecoder": "SVD (VideoDecoder)",
+    "taesd.TAESD": "TAESD",
+    "StageA": "Stable Cascade A",
+    "StageC_coder": "Stable Cascade C previewer",
+    "vae.VideoAutoencoderKLWrapper": "SeedVR2",
+    "vae.MageVAE": "Mage",
+    "vae.Decoder": "HunyuanImage 2.1",
+    "vae_refiner.Decoder": "HunyuanImage 2.1 refiner",
+    "AutoencoderKL": "SD (AutoencoderKL)",
+    "model.Decoder": "Flux (AutoencodingEngine)",
+    "model.VideoVAE": "Mochi",
+    "causal_video_autoencoder.VideoVAE": "LTXV",
+    "vae.AutoencoderKLCogVideoX": "CogVideoX",
+    "vae.CausalContinuousVideoTokenizer": "Cosmos",
+    "vae2_2.WanVAE": "Wan 2.2",
+    "vae.WanVAE": "Wan 2.1",
+    "pixel_space_convert.PixelspaceConversionVAE": "pixel space",
+    "taehv.TAEHV": "TAEHV",
+    "vae.MiniMaxH3VideoVAE": "MiniMax H3",
+}
+NOT_IMAGES = {
+    "AudioOobleckVAE": "sound",
+    "music_dcae_pipeline.MusicDCAE": "sound",
+    "autoencoder.AudioAutoencoder": "sound",
+    "audio_vae.AudioVAE": "sound",
+    "vae_sa3.SA3AudioVAE": "sound",
+    "audio_vae.MiniMaxH3AudioVAE": "sound",
+    "vae.ShapeVAE": "3D shapes",
+    "vae.OctreeGaussianDecoder": "3D Gaussians",
+}
+
+
+def architectures() -> set[str]:
+    """What ``comfy.sd.VAE`` makes of a file, read from its source: classes, and of an AutoencodingEngine its decoder's."""
+    found = set()
+    for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(comfy.sd.VAE.__init__)))):
+        if not isinstance(node, ast.Assign) or ast.unparse(node.targets[0]) != "self.first_stage_model":
+            continue
+        if not isinstance(node.value, ast.Call) or ast.unparse(node.value.func) == "self.first_stage_model.eval":
+            continue
+        name = ast.unparse(node.value.func)
+        configs = [keyword.value for keyword in node.value.keywords if keyword.arg == "decoder_config"]
+        if name == "AutoencodingEngine":
+            assert isinstance(configs[0], ast.Dict)
+            name = ast.literal_eval(configs[0].values[0])
+        found.add(".".join(name.split(".")[-2:]))
+    return found
 
 
 def build(name: str) -> nn.Module:

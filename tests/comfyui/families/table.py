@@ -17,13 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch
 from comfyui.families.building import activations_stored, build, gradient, reference, slope_weights, through_guider
 from comfyui.families.configurations import FAMILIES, NOT_IMAGES, NOT_MEASURED
+from comfyui.families.whole_runs import cold_gradient, whole_run
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.latent_optimization.checkpointed_calls import checkpointed_blocks
 from torch import Tensor
 
 HEAD = (
     "| model | recomputed | stored | each block | blocks | batch of 2 | real depth | real depth, each block "
-    "| central differences | bf16, cosine |"
+    "| central differences | bf16, cosine | cold caches | whole run |"
 )
 
 
@@ -81,6 +82,11 @@ def half(name: str) -> str:
     return f"{torch.nn.functional.cosine_similarity(found, full, dim=0):.4f}"
 
 
+def whole(name: str) -> str:
+    difference = whole_run(name)[0]
+    return "same bits" if difference == 0 else f"{difference:.0e}"
+
+
 def row(name: str) -> str:
     model = build(name)
     cells = tried(lambda: through_guider(name, model, small))
@@ -88,6 +94,8 @@ def row(name: str) -> str:
     cells += tried(lambda: through_guider(name, build(name, deep=True), deep))
     cells += tried(lambda: through_guider(name, model, differences))
     cells += tried(lambda: half(name))
+    cells += tried(lambda: f"{relative(*through_guider(name, build(name), cold_gradient)):.0e}")
+    cells += tried(lambda: whole(name))
     return f"| {name} | {' | '.join(cells)} |"
 
 
