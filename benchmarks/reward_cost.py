@@ -56,7 +56,8 @@ def clip(vision: dict[str, int], width: int) -> Any:
 
 def blip() -> BlipReward:
     """ImageReward; CycleReward differs by the GELUs of its head."""
-    vision = transformers.BlipVisionModel(transformers.BlipVisionConfig(**LARGE, image_size=224, patch_size=16))
+    # Its own random weights are so small that gradients are denormal numbers, which a processor takes ten times as long for.
+    vision = transformers.BlipVisionModel(transformers.BlipVisionConfig(**LARGE, image_size=224, patch_size=16, initializer_range=0.02))
     text = transformers.BlipTextModel(transformers.BlipTextConfig(**BERT), add_pooling_layer=False)
     model = nn.ModuleDict({"vision": vision, "text": text, "head": Head(768, KIND.places, KIND.gelu)})
     return BlipReward(model, prompts, KIND, "ImageReward")  # type: ignore[arg-type]

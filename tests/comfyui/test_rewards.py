@@ -22,6 +22,7 @@ from sgool.latent_optimization.autograd_mode import GradientMode  # noqa: E402
 from sgool.rewards.interface import TextImageEncoder  # noqa: E402
 
 from ..rewards.open_clip import OpenCLIP  # noqa: E402
+from ..rewards.saved_blip import CYCLE_REWARD, IMAGE_REWARD, save_blip  # noqa: E402
 from ..rewards.saved_models import save_clip  # noqa: E402
 from .clip_pairs import inference_tensors, tiny_clip, tiny_clip_vision  # noqa: E402
 
@@ -260,3 +261,21 @@ def test_a_reward_without_vectors_has_its_gradient_in_any_mode(loaded_in_inferen
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(torch.autograd.grad(found.sum(), images)[0], slope)
     assert (managed.name, managed.image_size) == ("joint", 16)
+
+
+@pytest.mark.parametrize("head", [IMAGE_REWARD, CYCLE_REWARD])
+def test_a_published_file_becomes_a_reward_of_its_kind(tmp_path: Path, head: tuple[int, ...]) -> None:
+    file = save_blip(tmp_path, head)
+    with torch.inference_mode():
+        reward = load_reward(file, torch.float16 if head == CYCLE_REWARD else torch.float32)
+        alone = reward(photographs(), ["a red circle", "cat"])
+    assert isinstance(reward, WholeReward)
+    assert (reward.kind, reward.reads_prompts) == ("ImageReward" if head == IMAGE_REWARD else "CycleReward", True)
+    comfy.model_management.unload_all_models()
+    images = photographs().requires_grad_()
+    with torch.no_grad(), GradientMode():
+        found = reward(images * 1.0, ["a red circle", "cat"])
+    (gradient,) = torch.autograd.grad(found.sum(), images)
+    torch.testing.assert_close(found.detach(), alone, atol=2e-3, rtol=0)
+    assert torch.isfinite(gradient).all()
+    assert gradient.abs().amax((1, 2, 3)).min() > 0
