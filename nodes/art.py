@@ -9,12 +9,17 @@ from comfy_api.latest import io
 from ..comfy_bridge.layout import from_image, from_mask, to_image
 from ..comfy_bridge.objective_scores import objective_scores, score_table
 from ..comfy_bridge.saliency import load_predictor
+from ..guidance.art.charts import draw_color, draw_light
+from ..guidance.art.color_rules import COLOR_RULES, Harmony, Palette, colors_of, hex_colors
 from ..guidance.art.composition import Composition
 from ..guidance.art.composition_rules import RULES, RuleOfThirds
+from ..guidance.art.light_rules import LIGHT_RULES, KeyDirection
+from ..guidance.art.view import ViewObjective, asks_for_subject
 from .sockets import Objective, SaliencyModel
-from .widgets import choice_of, chosen
+from .widgets import choice_of, chosen, widgets_of
 
 CATEGORY = "SGOOL/art"
+PALETTE = "palette"
 ALIASES = ["sgool", "art", "objective", "guidance", "aesthetic"]
 # Without the center prior, which would say that the subject is in the middle wherever it is.
 SUBJECT_PREDICTOR = "default-without-center"
@@ -39,6 +44,11 @@ def subject_of(model: Any, mask: Any) -> Any:
     if mask is not None:
         return from_mask(mask)
     return load_predictor(SUBJECT_PREDICTOR) if model is None else model
+
+
+def subject_for(wish: Any, model: Any, mask: Any) -> Any:
+    """The same where the wish asks for it or it is connected; else nothing, and the whole image counts."""
+    return subject_of(model, mask) if asks_for_subject(wish) or model is not None or mask is not None else None
 
 
 class CompositionNode(io.ComfyNode):
@@ -90,6 +100,100 @@ class CompositionNode(io.ComfyNode):
         return io.NodeOutput(Composition(chosen(rule, "rule", RULES), subject_of(saliency_model, mask), focus))
 
 
+class ColorNode(io.ComfyNode):
+    """Which colors."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        of_palette: list[io.Input] = [
+            io.String.Input("colors", default="#264653 #2a9d8f #e9c46a #e76f51", tooltip="Colors such as #e07a2f, with spaces between."),
+            *widgets_of(Harmony, names=["where"]),
+        ]
+        options = [io.DynamicCombo.Option(name, widgets_of(kind)) for name, kind in COLOR_RULES.items()]
+        options.insert(1, io.DynamicCombo.Option(PALETTE, of_palette))
+        return io.Schema(
+            node_id="SGOOL_Color",
+            display_name="Color",
+            category=CATEGORY,
+            description="The image's hues are to be in harmony (complementary, analogous, triadic ...), its colors those of a palette or "
+            f"of a reference image, warm or cold, so much saturated, or the subject's to stand out from the ground's. {WISH}",
+            search_aliases=[
+                *ALIASES,
+                "color harmony",
+                "colour",
+                "complementary",
+                "analogous",
+                "palette",
+                "color grading",
+                "hue wheel",
+                "warm",
+                "saturation",
+                "contrast",
+            ],
+            inputs=[
+                io.DynamicCombo.Input("rule", options=options, tooltip="What is wished for."),
+                io.Image.Input(
+                    "reference", optional=True, tooltip="For palette: the image whose colors are wanted, instead of colors. Any size."
+                ),
+                *subject_inputs("The subject, in the place of a prediction, where subject or ground count. One, or one for each image."),
+            ],
+            outputs=[Objective.Output(display_name="objective", tooltip=FOR_SAMPLERS)],
+        )
+
+    @classmethod
+    def execute(cls, rule: dict[str, Any], reference: Any = None, saliency_model: Any = None, mask: Any = None) -> io.NodeOutput:
+        name = rule["rule"]
+        if name != PALETTE:
+            wish = chosen(rule, "rule", COLOR_RULES)
+        else:
+            wish = Palette(hex_colors(rule.get("colors", "")) if reference is None else colors_of(from_image(reference)), rule["where"])
+        return io.NodeOutput(ViewObjective(name, wish, subject_for(wish, saliency_model, mask), draw_color))
+
+
+class LightNode(io.ComfyNode):
+    """Which light."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SGOOL_Light",
+            display_name="Light",
+            category=CATEGORY,
+            description="The light is to come from a side or from behind, to rim the subject, to cast soft or hard shadows; the image to "
+            f"be low or high key, or well exposed. {WISH}",
+            search_aliases=[
+                *ALIASES,
+                "light direction",
+                "relight",
+                "rim light",
+                "backlight",
+                "back light",
+                "soft light",
+                "shadow",
+                "low key",
+                "high key",
+                "exposure",
+            ],
+            inputs=[
+                choice_of("rule", LIGHT_RULES, "What is wished for.", KeyDirection()),
+                *subject_inputs("The subject, in the place of a prediction. One, or one for each image."),
+                io.Image.Input(
+                    "depth",
+                    optional=True,
+                    tooltip="A depth image, near is light, as Depth Anything makes it: what is near is the subject. A mask goes before it.",
+                ),
+            ],
+            outputs=[Objective.Output(display_name="objective", tooltip=FOR_SAMPLERS)],
+        )
+
+    @classmethod
+    def execute(cls, rule: dict[str, Any], saliency_model: Any = None, mask: Any = None, depth: Any = None) -> io.NodeOutput:
+        wish = chosen(rule, "rule", LIGHT_RULES)
+        if mask is None and depth is not None:
+            mask = from_image(depth).mean(1)
+        return io.NodeOutput(ViewObjective(rule["rule"], wish, subject_for(wish, saliency_model, mask), draw_light))
+
+
 class ObjectiveScore(io.ComfyNode):
     """Any objective about finished images."""
 
@@ -122,4 +226,4 @@ class ObjectiveScore(io.ComfyNode):
         return io.NodeOutput(sum(losses) / len(losses), losses, text, to_image(drawn), ui={"text": (text,)})
 
 
-NODES: list[type[io.ComfyNode]] = [CompositionNode, ObjectiveScore]
+NODES: list[type[io.ComfyNode]] = [CompositionNode, ColorNode, LightNode, ObjectiveScore]

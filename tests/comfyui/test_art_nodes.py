@@ -61,3 +61,28 @@ def test_gray_and_transparent_images_are_taken() -> None:
     for channels in (1, 4):
         mean, *_ = run(art.ObjectiveScore, objective=objective, images=torch.rand(1, 20, 30, channels))
         assert 0 <= mean <= 2
+
+
+@pytest.mark.parametrize("rule", ["harmony", "palette", "temperature", "saturation", "subject contrast"])
+def test_color_without_a_subject_finds_its_own_where_it_needs_one(rule: str) -> None:
+    where = {"palette": {"colors": "#ff0000 #0000ff", "where": "ground"}}
+    (objective,) = run(art.ColorNode, rule={"rule": rule, **where.get(rule, {})})
+    images = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    (gradient,) = torch.autograd.grad(objective(images, Context()).losses.sum(), images)
+    assert bool(torch.isfinite(gradient).all())
+
+
+def test_a_reference_of_another_size_with_alpha_is_a_palette() -> None:
+    image = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(0))
+    reference = torch.cat([image_of(image), torch.zeros(1, 24, 32, 1)], -1).repeat_interleave(2, 1)
+    (objective,) = run(art.ColorNode, rule={"rule": "palette", "colors": "", "where": "image"}, reference=reference)
+    assert float(objective(image, Context()).losses) < 0.02
+    with pytest.raises(ValueError, match="no colors"):
+        run(art.ColorNode, rule={"rule": "palette", "colors": "", "where": "image"})
+
+
+def test_depth_says_what_is_near() -> None:
+    near = image_of(disc(0.5, 0.5, 0.3))
+    (objective,) = run(art.LightNode, rule={"rule": "back light", "difference": 0.5}, depth=near)
+    assert float(objective(1 - disc(0.5, 0.5, 0.3).float(), Context()).losses) == 0
+    assert float(objective(disc(0.5, 0.5, 0.3).float(), Context()).losses) > 1
