@@ -17,7 +17,8 @@ from .preprocessing import Preprocessing
 class TransformersEncoder(CosineReward):
     """A model of transformers with a text and an image tower: CLIP, PickScore, SigLIP, SigLIP 2 at a fixed resolution.
 
-    The weights are frozen. Prompts longer than the model reads are cut off at its limit, with a warning that names the words left out, once for each prompt.
+    The weights are frozen. Prompts longer than the model reads are cut off at its limit, with a warning that names the words left out,
+    once for each prompt.
 
     Args:
         model: has ``get_text_features`` and ``get_image_features``.
