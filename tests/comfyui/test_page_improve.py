@@ -1,0 +1,147 @@
+"""*Improve with SGOOL* in the menu of sampling nodes, in the real page: on the graph that it opens with, and run on the demo model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from sgool.harness.client import Graph
+from sgool.harness.page import Page
+from sgool.harness.server import Server
+from sgool.harness.template import shown
+
+pytestmark = pytest.mark.browser
+
+# The menu that a right click shows.
+ITEM = """
+const node = window.app.graph.nodes.find(n => n.type === arguments[0]);
+const item = window.app.canvas.getNodeMenuOptions(node).find(i => i?.content?.startsWith('Improve with SGOOL'));
+"""
+CLICK = f"{ITEM} if (item && !item.disabled) item.callback(); return item ? item.content : null"
+OFFERED = f"{ITEM} return item ? [item.content, item.disabled] : null"
+# Pairs of nodes, titles included, that lie on each other.
+COVERING = """
+const boxes = window.app.graph.nodes.map(n => [n.type, n.pos[0], n.pos[1] - 30, n.pos[0] + n.size[0], n.pos[1] + n.size[1]]);
+const covers = (a, b) => a[1] < b[3] && b[1] < a[3] && a[2] < b[4] && b[2] < a[4];
+return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => covers(a, b)).map(b => [a[0], b[0]]));
+"""
+UNDO = "return window.app.extensionManager.command.execute('Comfy.Undo')"
+
+DEMO: Graph = {
+    "1": {"class_type": "SGOOL_LoadDemoModel", "inputs": {}},
+    "2": {"class_type": "CLIPTextEncode", "inputs": {"text": "a red circle", "clip": ["1", 1]}},
+    "3": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": ["1", 1]}},
+    "4": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+    "5": {"class_type": "SaveLatent", "inputs": {"samples": ["6", 0], "filename_prefix": "improve"}},
+}
+ENDS = {"model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0], "latent_image": ["4", 0]}
+SCHEDULE: Graph = {
+    "7": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler_ancestral"}},
+    "8": {"class_type": "BasicScheduler", "inputs": {"model": ["1", 0], "scheduler": "karras", "steps": 3, "denoise": 1.0}},
+}
+ALL_STEPS = {"add_noise": "enable", "start_at_step": 0, "end_at_step": 10000, "return_with_leftover_noise": "disable"}
+NUMBERS = {"steps": 3, "cfg": 2.5, "sampler_name": "dpmpp_2m", "scheduler": "karras"}
+KSAMPLER: Graph = {"6": {"class_type": "KSampler", "inputs": {**ENDS, **NUMBERS, "seed": 12345678901, "denoise": 0.9}}}
+ADVANCED: Graph = {"6": {"class_type": "KSamplerAdvanced", "inputs": {**ENDS, **NUMBERS, **ALL_STEPS, "noise_seed": 7}}}
+CUSTOM: Graph = SCHEDULE | {
+    "6": {
+        "class_type": "SamplerCustom",
+        "inputs": {**ENDS, "add_noise": True, "noise_seed": 7, "cfg": 2.0, "sampler": ["7", 0], "sigmas": ["8", 0]},
+    }
+}
+CUSTOM_ADVANCED: Graph = SCHEDULE | {
+    "9": {"class_type": "CFGGuider", "inputs": {"model": ["1", 0], "positive": ["2", 0], "negative": ["3", 0], "cfg": 2.0}},
+    "10": {"class_type": "RandomNoise", "inputs": {"noise_seed": 7}},
+    "6": {
+        "class_type": "SamplerCustomAdvanced",
+        "inputs": {"noise": ["10", 0], "guider": ["9", 0], "sampler": ["7", 0], "sigmas": ["8", 0], "latent_image": ["4", 0]},
+    },
+}
+
+
+@pytest.fixture
+def opened(page: Page) -> Callable[[Graph], Graph]:
+    """Open a graph in the page, which numbers the nodes in its order, and return it as the page would queue it."""
+
+    def opened(graph: Graph) -> Graph:
+        page.wait_until("return window.app.graph.nodes.length > 0")  # the page's own first graph, which comes late
+        page.run("window.app.loadApiJson(JSON.parse(arguments[0]), 'improve')", json.dumps(graph))
+        kinds = sorted(node["class_type"] for node in graph.values())
+        page.wait_until("return JSON.stringify(window.app.graph.nodes.map(n => n.type).sort()) === arguments[0]", _as_js(kinds))
+        return shown(page)
+
+    return opened
+
+
+def _as_js(kinds: list[str]) -> str:
+    return json.dumps(kinds, separators=(",", ":"))
+
+
+def only(graph: Graph, kind: str) -> dict[str, Any]:
+    (node,) = (node for node in graph.values() if node["class_type"] == kind)
+    inputs: dict[str, Any] = node["inputs"]
+    return inputs
+
+
+def latent_of(server: Server, graph: Graph) -> torch.Tensor:
+    (saved,) = (output["latents"][0] for output in server.run(graph).values() if "latents" in output)
+    return safetensors.torch.load(server.fetch(saved))["latent_tensor"]
+
+
+def test_the_graph_that_the_page_opens_with(page: Page) -> None:
+    page.wait_until("return window.app.graph.nodes.length > 0")
+    page.run("window.app.loadGraphData()")  # the default; the page itself may open what was open last
+    page.wait_until("return window.app.graph.nodes.some(n => n.type === 'KSampler')")
+    before = shown(page)
+    old = only(before, "KSampler")
+    assert page.run(CLICK, "KSampler") == "Improve with SGOOL"
+    after = shown(page)
+    new = only(after, "SGOOL_KSampler")
+    assert {name: new[name] for name in old} == old
+    assert new["vae"] == only(before, "VAEDecode")["vae"]
+    objective, positive = only(after, "SGOOL_SaliencyCLIPLoss"), after[new["positive"][0]]["inputs"]
+    assert after[new["objective"][0]]["inputs"] is objective
+    assert objective["prompt"] == positive["text"]  # one link from one text
+    assert only(after, "PrimitiveStringMultiline")["value"] == before[old["positive"][0]]["inputs"]["text"]
+    assert after[objective["reward"][0]]["class_type"] == "SGOOL_LoadReward"
+    decoded = after[only(after, "VAEDecode")["samples"][0]]
+    assert decoded["inputs"] is new
+    assert page.run(COVERING) == []
+    page.run(UNDO)
+    page.wait_until("return window.app.graph.nodes.some(n => n.type === 'KSampler')", timeout=20)
+    assert shown(page) == before
+
+
+@pytest.mark.parametrize("sampling", [KSAMPLER, ADVANCED, CUSTOM, CUSTOM_ADVANCED], ids=lambda graph: graph["6"]["class_type"])
+def test_with_zero_iterations_the_latent_is_the_old_ones_bit_for_bit(
+    sampling: Graph, page: Page, server: Server, opened: Callable[[Graph], Graph]
+) -> None:
+    before = opened(DEMO | sampling)
+    assert page.run(CLICK, sampling["6"]["class_type"]) == "Improve with SGOOL"
+    after = shown(page)
+    kind = "SGOOL_KSampler" if "KSampler" in sampling["6"]["class_type"] else "SGOOL_Sampler"
+    ours = only(after, kind)
+    model = next(name for name, node in after.items() if node["class_type"] == "SGOOL_LoadDemoModel")
+    assert ours["vae"] == [model, 2]
+    objective = after[ours["objective"][0]]["inputs"]
+    assert objective["reward"] == [model, 3]  # the graph has a reward; none is added
+    assert after[objective["prompt"][0]]["inputs"]["value"] == "a red circle"
+    assert only(after, "SGOOL_SaliencyCLIPLoss") is objective
+    ours["preset.iterations"] = 0
+    assert torch.equal(latent_of(server, after), latent_of(server, before))
+    ours["preset.iterations"] = 1
+    assert not torch.equal(latent_of(server, after), latent_of(server, before))
+
+
+def test_what_cannot_be_improved_says_why(page: Page, opened: Callable[[Graph], Graph]) -> None:
+    some = {"6": {"class_type": "KSamplerAdvanced", "inputs": {**ADVANCED["6"]["inputs"], "start_at_step": 1}}}
+    opened(DEMO | some)
+    assert page.run(OFFERED, "KSamplerAdvanced") == ["Improve with SGOOL (SGOOL KSampler samples all steps, this node some)", True]
+    assert page.run(OFFERED, "CLIPTextEncode") is None
+    opened(DEMO | CUSTOM)
+    page.run(CLICK, "SamplerCustom")
+    assert page.run(OFFERED, "SamplerCustom") == ["Improve with SGOOL (it has an SGOOL Sampler)", True]

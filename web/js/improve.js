@@ -1,0 +1,122 @@
+// "Improve with SGOOL" in the menu of sampling nodes: KSampler becomes SGOOL KSampler, other sampling nodes get an SGOOL Sampler before
+// their sampler; VAE, prompt and reward are taken from the graph.
+
+import { app } from "../../../scripts/app.js"
+import { addNode, connect, findOutput, findPrompt, findVae, linksEndAtNodes, makeRoom, originOf, setValue, targetsOf, valueOf } from "./graph.js"
+
+const TITLE = "Improve with SGOOL"
+const REPLACED = ["KSampler", "KSamplerAdvanced"]
+const WRAPPED = ["SamplerCustom", "SamplerCustomAdvanced"]
+const RENAMED = { noise_seed: "seed" }
+const GAP = 60
+
+/** Why the node cannot be improved, or an empty text. */
+function hindrance(node) {
+  if (!linksEndAtNodes(node)) return "it is linked to the border of its subgraph"
+  if (WRAPPED.includes(node.type)) {
+    const sampler = originOf(node, "sampler")
+    if (!sampler) return "connect a sampler first"
+    return sampler.node.type === "SGOOL_Sampler" ? "it has an SGOOL Sampler" : ""
+  }
+  if (node.type !== "KSamplerAdvanced") return ""
+  const whole =
+    valueOf(node, "add_noise") === "enable" &&
+    valueOf(node, "start_at_step") === 0 &&
+    valueOf(node, "end_at_step") >= valueOf(node, "steps") &&
+    valueOf(node, "return_with_leftover_noise") === "disable"
+  return whole ? "" : "SGOOL KSampler samples all steps, this node some"
+}
+
+/** An SGOOL KSampler in the place of the node, with its links and values. */
+function replaced(old) {
+  const node = globalThis.LiteGraph.createNode("SGOOL_KSampler")
+  old.graph.add(node)
+  node.pos = [...old.pos]
+  node.setSize([Math.max(old.size[0], node.size[0]), node.size[1]])
+  node.mode = old.mode
+  for (const look of ["color", "bgcolor"]) if (old[look]) node[look] = old[look]
+  for (const widget of old.widgets ?? []) setValue(node, RENAMED[widget.name] ?? widget.name, widget.value)
+  for (const input of old.inputs) {
+    const name = RENAMED[input.name] ?? input.name
+    const origin = originOf(old, input.name)
+    if (origin && node.inputs.some((each) => each.name === name)) connect(origin, node, name)
+  }
+  for (const target of targetsOf(old, 0)) node.connect(0, target.node, target.slot)
+  old.graph.remove(old)
+  makeRoom(node)
+  return node
+}
+
+/** An SGOOL Sampler between the node and its sampler. */
+function wrapped(sampling) {
+  const inner = originOf(sampling, "sampler")
+  const node = addNode(sampling.graph, "SGOOL_Sampler", [inner.node.pos[0], inner.node.pos[1] + inner.node.size[1] + GAP])
+  connect(inner, node, "sampler")
+  connect({ node, slot: 0 }, sampling, "sampler")
+  return node
+}
+
+/** Give the objective the text that the model gets, by a link; returns what the user should know. */
+function linkPrompt(found, objective) {
+  if (!found) return "No prompt was found: write it in Saliency CLIP Loss."
+  if (!originOf(found.node, found.name)) {
+    const [x, y] = found.node.pos
+    const text = valueOf(found.node, found.name)
+    const shared = addNode(found.node.graph, "PrimitiveStringMultiline", [x, y + found.node.size[1] + GAP])
+    setValue(shared, "value", text)
+    shared.title = "Prompt"
+    if (found.node.inputs.some((input) => input.name === found.name)) connect({ node: shared, slot: 0 }, found.node, found.name)
+    connect({ node: shared, slot: 0 }, objective, "prompt")
+    return "The prompt is now in the node Prompt, for model and objective."
+  }
+  connect(originOf(found.node, found.name), objective, "prompt")
+  return ""
+}
+
+function improve(sampling) {
+  const graph = sampling.graph
+  const vae = findVae(sampling)
+  const prompt = findPrompt(sampling)
+  const node = REPLACED.includes(sampling.type) ? replaced(sampling) : wrapped(sampling)
+  const [x, y] = node.pos
+  const objective = addNode(graph, "SGOOL_SaliencyCLIPLoss", [x, y + node.size[1] + GAP])
+  const spot = [x, objective.pos[1] + objective.size[1] + GAP]
+  const reward = findOutput(graph, "SGOOL_REWARD") ?? { node: addNode(graph, "SGOOL_LoadReward", spot), slot: 0 }
+  connect(reward, objective, "reward")
+  connect({ node: objective, slot: 0 }, node, "objective")
+  if (vae) connect(vae, node, "vae")
+  const said = [linkPrompt(prompt, objective)]
+  if (!vae) said.push("No VAE was found: connect the model's.")
+  if (valueOf(reward.node, "reward_name") === "none") said.push("Choose a reward in Load Reward; its help lists files for models/rewards.")
+  return said.filter(Boolean).join(" ")
+}
+
+/** Run a change of the graph as one step for undo. */
+function asOneStep(change) {
+  app.canvas.emitBeforeChange?.()
+  try {
+    return change()
+  } finally {
+    app.canvas.emitAfterChange?.()
+    app.canvas.setDirty(true, true)
+  }
+}
+
+app.registerExtension({
+  name: "SGOOL.Improve",
+  getNodeMenuItems(node) {
+    if (![...REPLACED, ...WRAPPED].includes(node?.type)) return []
+    const reason = hindrance(node)
+    return [
+      {
+        content: reason ? `${TITLE} (${reason})` : TITLE,
+        disabled: Boolean(reason),
+        callback: () => {
+          const said = asOneStep(() => improve(node))
+          const detail = `Saliency CLIP Loss says what to improve. ${said}`.trim()
+          app.extensionManager?.toast?.add({ severity: "info", summary: TITLE, detail, life: 10000 })
+        },
+      },
+    ]
+  },
+})
