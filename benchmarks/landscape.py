@@ -31,7 +31,8 @@ from .worth.worker import Demo
 LENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 LOSS = LossSettings(w_salient=0.0)  # the nodes' own, without a saliency model
 PUBLISHED = {"DOODL": "DOODL, the whole procedure", "SGOOL": "SGOOL, the whole procedure"}
-FIRST = 10  # of the 50 iterations of a procedure, which take long
+FIRST = 5  # of 50 iterations, which take long
+BEGIN = f", first {FIRST} iterations"
 DATA = ROOT / "docs" / "data" / "landscape.csv"
 
 
@@ -44,17 +45,21 @@ def methods() -> dict[str, Method]:
             found[f"one step of {length:g}, CFG {cfg:g}"] = Method(Preset(settings), LOSS, cfg=cfg)
         for name, preset in PRESETS.items():
             if preset.procedure is None:
-                found[f"{name}, CFG {cfg:g}"] = Method(preset, LOSS, cfg=cfg)
+                found[f"{name}{'' if preset == shortened(preset) else BEGIN}, CFG {cfg:g}"] = Method(shortened(preset), LOSS, cfg=cfg)
     return found
+
+
+def shortened(preset: Preset) -> Preset:
+    """The same, with no more than the first iterations of a long run."""
+    long = preset.settings.iterations > 10
+    return replace(preset, settings=replace(preset.settings, iterations=FIRST)) if long else preset
 
 
 def procedures() -> dict[str, Method]:
     """The first iterations of the published procedures, as they are."""
     found = {}
     for name, published in PUBLISHED.items():
-        method = PROCEDURES[published]
-        settings = replace(method.preset.settings, iterations=FIRST)
-        found[f"{name}, first {FIRST} iterations"] = replace(method, preset=replace(method.preset, settings=settings))
+        found[f"{name}{BEGIN}"] = replace(PROCEDURES[published], preset=shortened(PROCEDURES[published].preset))
     return found
 
 
@@ -90,10 +95,11 @@ def main(arguments: list[str]) -> int:
             demo = demo or Demo(options.folder)
             store.add(job, {"steps": [asdict(step) for step in measured(demo, every[name], job.prompts, job.seed)]})
             print(f"{name}: {len(job.prompts)} prompts", flush=True)
-    rows = [[name, *summary([Step(**step) for record in store.of(own) for step in record["steps"]])] for name, own in jobs.items()]
-    print(table(["what", *HEAD], rows))
+    found = {name: [Step(**step) for record in store.of(own) for step in record["steps"]] for name, own in jobs.items()}
+    rows = [[name, sum(len(job.prompts) for job in jobs[name]), *summary(steps)] for name, steps in found.items()]
+    print(table(["what", "prompts", *HEAD], rows))
     if options.write:
-        write_csv(DATA, ["what", *HEAD], rows)
+        write_csv(DATA, ["what", "prompts", *HEAD], rows)
     return 0
 
 

@@ -12,6 +12,7 @@ from sgool.latent_optimization.optimize import optimize
 from sgool.latent_optimization.presets import DEFAULT_PRESET, PRESETS, Procedure, preset
 from sgool.latent_optimization.settings import Settings, Stopping
 from sgool.latent_optimization.trajectory import EarlyStop, Trajectory
+from sgool.latent_optimization.trust_region import TrustRegion
 from sgool.latent_optimization.update_rules.normalized_gradient import NormalizedGradient
 from torch import Tensor
 
@@ -240,6 +241,9 @@ def test_the_papers_presets_have_the_published_numbers() -> None:
         assert settings.regularizer is None
     assert DEFAULT_PRESET in PRESETS
     assert preset("balanced").settings == Settings(returned="rescored")
+    searching = preset("search first").settings
+    assert (searching.best_of, searching.iterations, searching.trust_region) == (16, 5, TrustRegion())
+    assert searching.rule == NormalizedGradient(step_size=0.03, momentum=0.0)
 
 
 def test_the_papers_presets_are_their_procedure() -> None:
