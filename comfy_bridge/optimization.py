@@ -130,7 +130,7 @@ class Optimization:
         self._models_may_be_elsewhere = True
         with_grad = latent.requires_grad and torch.is_grad_enabled()
         images = self._decoded(latent, with_grad)
-        self._images[context.index] = images.detach().cpu()
+        self._images[context.index] = images[Frames().numbers(len(images))].detach().cpu()  # as many as a preview has room for
         self.frames_scored = len(images)
         scored = mean_over_frames(objective, images, context, comfy.model_management.throw_exception_if_processing_interrupted)
         return scored.losses, scored.parts
