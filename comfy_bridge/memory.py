@@ -15,32 +15,47 @@ from . import differentiable_kernels, quantized  # noqa: F401  (gradients need w
 # 64 x 64 latents in float32: 1.6 GB of activations against an estimate of 0.17 GB, and 0.4 GB with each block checkpointed as well.
 CALL_RATIO = 10.0
 BLOCK_RATIO = 3.0
+# What stored activations may take of the free memory: fragments of it can not be used, and other programs share the processor's.
+DEVICE_SHARE, SHARED_MEMORY_SHARE = 0.9, 0.5
 
 
 @contextlib.contextmanager
-def gradient_settings(patcher: Any, fine: bool) -> Iterator[None]:
+def gradient_settings(patcher: Any) -> Iterator[None]:
     """ComfyUI's global switches as backward needs them.
 
     - ``in_training``: models leave their fused in-place kernels, which have no backward.
     - No asynchronous offloading: its cast buffers are used again before backward has read them.
     - ``patcher.get_free_memory`` answers the same throughout: core decides by it whether conditionings share a batch, and a call that
-      is recomputed has to decide as it did before. A smaller answer, since backward needs several times what core estimates; with
-      ``fine`` none at all, so that conditionings run one after another.
+      is recomputed has to decide as it did before. A smaller answer, since backward needs several times what core estimates.
     """
     management = comfy.model_management
     training, streams = management.in_training, management.NUM_STREAMS
     try:
         management.in_training = True
         management.NUM_STREAMS = 0
-        with _constant_free_memory(patcher, fine), quantized.differentiable_layers():
+        with _constant_free_memory(patcher), quantized.differentiable_layers():
             yield
     finally:
         management.in_training = training
         management.NUM_STREAMS = streams
 
 
+def one_at_a_time(patcher: Any) -> contextlib.AbstractContextManager[None]:
+    """Have core run conditionings one after another, by telling it that no memory is free. Within :func:`gradient_settings`."""
+    return _constant_free_memory(patcher, nothing=True)
+
+
+def room(device: torch.device, reserve: float) -> float:
+    """Bytes of ``device`` that may be filled at once, with ``reserve`` left free.
+
+    Of a processor's memory at most half, since other programs live in it as well and nobody says when it is used up.
+    """
+    share = DEVICE_SHARE if device.type not in ("cpu", "mps") else SHARED_MEMORY_SHARE
+    return max(0.0, share * float(comfy.model_management.get_free_memory(device)) - reserve)
+
+
 @contextlib.contextmanager
-def _constant_free_memory(patcher: Any, fine: bool) -> Iterator[None]:
+def _constant_free_memory(patcher: Any, nothing: bool = False) -> Iterator[None]:
     if not hasattr(patcher, "get_free_memory"):
         yield
         return
@@ -51,7 +66,7 @@ def _constant_free_memory(patcher: Any, fine: bool) -> Iterator[None]:
 
     def get_free_memory(device: torch.device) -> float:
         if device not in answers:
-            answers[device] = 0.0 if fine else ask(device) / CALL_RATIO
+            answers[device] = 0.0 if nothing else ask(device) / CALL_RATIO
         return answers[device]
 
     try:

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..latent_optimization.autograd_mode import GradientMode
 from ..latent_optimization.checkpointed_calls import CheckpointedCalls, JacobianSchedule
 from ..latent_optimization.random_state import RandomState
+from ..latent_optimization.stored_calls import StoredCalls
 from .compiled import UncompiledGradients
 from .model_state import ModelState
 
@@ -37,6 +38,7 @@ class NoiseToLatent:
         denoise_mask: where it is changed, or ``None``.
         schedule: which model calls carry their Jacobian.
         use_checkpoint: recompute each model call in backward instead of keeping its activations.
+        stored: which calls keep them all the same.
         copy_constants: see :class:`GradientMode`.
         before_call: run before each model call and each recomputation of one.
         both: return both latents of a sampler with a coupled pair, ``(B, 2, ...)``; only for samplers with ``sample_both``.
@@ -60,6 +62,7 @@ class NoiseToLatent:
         *,
         schedule: JacobianSchedule | None = None,
         use_checkpoint: bool = True,
+        stored: StoredCalls | None = None,
         copy_constants: bool = False,
         before_call: Callable[[], None] | None = None,
         both: bool = False,
@@ -70,7 +73,7 @@ class NoiseToLatent:
         self.latent_image, self.denoise_mask = latent_image, denoise_mask
         self._schedule = schedule or JacobianSchedule()
         self._use_checkpoint, self._copy_constants = use_checkpoint, copy_constants
-        self._before_call = before_call
+        self._before_call, self._stored = before_call, stored
         self._both = both
         self._random_state = random_state or RandomState(sigmas.device)
         self.model_state = model_state or ModelState(model, sampler, extra_args)
@@ -106,6 +109,8 @@ class NoiseToLatent:
                 latent = self._sample(counted, noise)
             self._finished(counted.calls)
             return latent.clone() if latent.is_inference() else latent
+        if self._stored is not None:
+            self._stored.begin()
         mode = GradientMode(keep_history=True, copy_constants=self._copy_constants)
         calls = CheckpointedCalls(
             UncompiledGradients(self.model),
@@ -114,6 +119,7 @@ class NoiseToLatent:
             mode,
             before_call=self._before_call,
             use_checkpoint=self._use_checkpoint,
+            stored=self._stored,
             state=self.model_state.note,
         )
         with torch.enable_grad(), mode:
@@ -131,9 +137,12 @@ class NoiseToLatent:
         self._calls_per_run = calls
 
     def _expected_calls(self, noise: Tensor) -> int:
-        """How many model calls a run makes: what the last one made, else what the sampler makes of a model that answers zero."""
-        if self._schedule.choice == "all":
-            return 0
+        """How many model calls a run makes: what the last one made, else what the sampler makes of a model that answers zero.
+
+        0 where that is not known yet and nothing depends on it.
+        """
+        if self._schedule.choice == "all" and (self._stored is None or not self._stored.counts_calls_first):
+            return 0 if self._stored is None else self._calls_per_run or 0
         if self._calls_per_run is None:
             silent = _Counted(self.model, None, answer=torch.zeros_like)
             with torch.no_grad():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
+import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import comfy.model_management
 import comfy.utils
@@ -18,18 +20,26 @@ from ..latent_optimization.checkpointed_calls import checkpointed_blocks
 from ..latent_optimization.frames import Frames
 from ..latent_optimization.optimize import Result, optimize
 from ..latent_optimization.recorder import Progress, Recorder
+from ..latent_optimization.repeated_run import RepeatedRun
+from ..latent_optimization.saved_tensors import WrittenLater
 from ..latent_optimization.settings import Settings
+from ..latent_optimization.stored_calls import StoredCalls
 from . import memory
 from .frame_scores import mean_over_frames
 from .latent_parts import Parts
 from .model_state import ModelState
 from .noise_to_latent import NoiseToLatent
 from .preview import to_preview, to_shown
-from .vae import decode_with_grad
+from .vae import decode_with_grad, decoding_bytes
+
+T = TypeVar("T")
 
 
 class Optimization:
     """Noise to latent by the user's sampler, latent to image by their VAE, image to loss by the objective.
+
+    Where memory runs out, what ran out is done again with less, and the run goes on: fewer model calls stored, then none, then each block
+    of the model checkpointed as well.
 
     Args:
         model_wrap: the guider that ComfyUI hands to samplers, its models loaded.
@@ -38,7 +48,7 @@ class Optimization:
         vae: decodes latents.
         held_out: another that is only asked, before and after; ``None`` for none.
         state: what the model remembers between calls, put back when the attempt ends.
-        fine: checkpoint each block of the model as well as each call.
+        stored_calls: how many of the last model calls keep their activations; ``None``: as many as there is memory for.
         scores_both: the run returns coupled pairs ``(B, 2, ...)``, whose losses are averaged.
         parts: what of the run's noise and latents is one image or video.
         frames: which of a video's frames are scored.
@@ -56,7 +66,7 @@ class Optimization:
         *,
         held_out: Objective | None = None,
         state: ModelState,
-        fine: bool,
+        stored_calls: int | None,
         scores_both: bool,
         parts: Parts,
         frames: Frames,
@@ -65,13 +75,17 @@ class Optimization:
         self._patcher = model_wrap.model_patcher
         self._models = [self._patcher, *getattr(model_wrap, "loaded_models", [])]
         self._objective, self._held_out, self._vae = objective, held_out, vae
-        self._fine, self._scores_both = fine, scores_both
+        self._fine, self._scores_both = False, scores_both
         self._parts, self._frames = parts, frames
         self.frames_scored = 1
         is_dynamic = getattr(self._patcher, "is_dynamic", None)
         self._state = state
         copy_constants = state.changes_weights or bool(is_dynamic is not None and is_dynamic())
-        self._run = run(before_call=self._before_call, copy_constants=copy_constants)
+        self._stored = StoredCalls(stored_calls, self._room)
+        self._run = run(before_call=self._before_call, copy_constants=copy_constants, stored=self._stored)
+        self._repeated = RepeatedRun(self._run, self._as_memory_allows)
+        self._decoder_bytes = 0.0
+        self._within = contextlib.ExitStack()
         self._as_inference = torch.is_inference_mode_enabled()
         self._models_may_be_elsewhere = True  # loaded for a forward pass: ask again, with what backward needs
         self._loaded = 0
@@ -83,17 +97,14 @@ class Optimization:
 
     def execute(self, noise: Tensor, settings: Settings) -> Result:
         """Optimize, with everything put back afterwards, whatever happens."""
-        self._reserve = memory.estimate(self._base_model, noise.shape, self._fine)
+        self._sampled_shape = noise.shape
+        self._reserve = memory.estimate(self._base_model, noise.shape, fine=False)
         noise = self._parts.noise(noise)
         self._batch_size = len(noise)
-        network = getattr(self._base_model, "diffusion_model", None)
-        # Not where weights change within a call: a block computed again in backward would find those of the call's end.
-        by_block = self._fine and not self._state.changes_weights
-        blocks = checkpointed_blocks(network) if by_block and network is not None else contextlib.nullcontext()
         recorder = Recorder(self._on_progress, lambda: self._run.calls)
         self._forget()
         try:
-            with memory.gradient_settings(self._patcher, self._fine), blocks, torch.inference_mode(False):
+            with memory.gradient_settings(self._patcher), self._within, torch.inference_mode(False):
                 own = noise.clone() if noise.is_inference() else noise
                 held_out = None if self._held_out is None else partial(self._evaluate, objective=self._held_out)
                 told: dict[str, Any] = {"seed": self._run.seed, "recorder": recorder, "held_out": held_out}
@@ -112,16 +123,26 @@ class Optimization:
 
     def _generate(self, noise: Tensor) -> Tensor:
         self._calls_now = 0
-        return self._parts.latents(self._run(self._parts.whole_noise(noise)))
+        return self._parts.latents(self._repeated(self._parts.whole_noise(noise)))
 
     def _evaluate(
         self, latent: Tensor, index: int, iteration: int, generator: torch.Generator | None, objective: Objective | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss and parts of one image's latent as the sampler leaves it; of a coupled pair ``(1, 2, ...)`` the mean of both."""
-        latent, context = self._parts.sampled(latent), Context(iteration, generator, index, self._batch_size)
+        before = None if generator is None else generator.get_state()
+        context = Context(iteration, generator, index, self._batch_size)
+
+        def attempt() -> tuple[Tensor, dict[str, Tensor]]:
+            if generator is not None and before is not None:
+                generator.set_state(before)
+            return self._losses(self._parts.sampled(latent), context, objective or self._objective)
+
+        return self._as_memory_allows(attempt)
+
+    def _losses(self, latent: Tensor, context: Context, objective: Objective) -> tuple[Tensor, dict[str, Tensor]]:
         if not self._scores_both:
-            return self._judged(latent, context, objective or self._objective)
-        judged = [self._judged(one, context, objective or self._objective) for one in latent.unbind(1)]
+            return self._judged(latent, context, objective)
+        judged = [self._judged(one, context, objective) for one in latent.unbind(1)]
         losses = torch.stack([losses for losses, _ in judged]).mean(dim=0)
         return losses, {name: torch.stack([parts[name] for _, parts in judged]).mean(dim=0) for name in judged[0][1]}
 
@@ -142,9 +163,51 @@ class Optimization:
         with GradientMode() if with_grad else contextlib.nullcontext():
             space = self._parts.for_decoder(self._base_model.process_latent_out(latent))
         several = self._parts.frames_are_batch
+        if with_grad:
+            self._decoder_bytes = decoding_bytes(self._vae, space)
         images = decode_with_grad(self._vae, space, self._as_inference, self._fine, self._frames, frames_are_batch=several)
         self._last_decoded = None if with_grad else (latent.clone(), images)
         return images
+
+    def _room(self) -> float:
+        """Bytes that stored activations may take, with what decoding and one more model call need left free."""
+        return memory.room(self._patcher.load_device, max(self._reserve, self._decoder_bytes))
+
+    def _as_memory_allows(self, attempt: Callable[[], T]) -> T:
+        """``attempt()``, again with less each time that memory runs out. Raises what it raised where nothing is left to do without."""
+        while True:
+            try:
+                return attempt()
+            except Exception as error:
+                overwritten = isinstance(error, WrittenLater)
+                if not (overwritten or comfy.model_management.is_oom(error)) or not self._with_less(overwritten):
+                    raise
+            # Outside the except block, where the error still holds on to the memory.
+            gc.collect()
+            comfy.model_management.soft_empty_cache()
+
+    def _with_less(self, overwritten: bool) -> bool:
+        """One step down the ladder of docs/memory.md, from here to the end of the run. Returns whether there was one."""
+        if overwritten:
+            had = self._stored.number > 0
+            self._stored.none()
+            self._repeated.release()
+            return had
+        if self._stored.less():
+            logging.warning("SGOOL: out of memory; at most %d model calls are stored from here on.", self._stored.number)
+        elif not self._fine:
+            logging.warning("SGOOL: out of memory; each block of the model is checkpointed from here on.")
+            self._fine = True
+            self._reserve = memory.estimate(self._base_model, self._sampled_shape, fine=True)
+            self._within.enter_context(memory.one_at_a_time(self._patcher))
+            network = getattr(self._base_model, "diffusion_model", None)
+            # Not where weights change within a call: a block computed again in backward would find those of the call's end.
+            if network is not None and not self._state.changes_weights:
+                self._within.enter_context(checkpointed_blocks(network))
+        else:
+            return False
+        self._repeated.release()
+        return True
 
     def _before_call(self) -> None:
         """Before each model call, also before one that backward computes again, where it may be another thread."""

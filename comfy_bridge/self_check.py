@@ -74,7 +74,7 @@ def check(run: NoiseToLatent, noise: Tensor, when: str) -> Checked:
         warning = told[key]
         return Checked() if warning is None else Checked((warning,))
     try:
-        with memory.gradient_settings(run.model.model_patcher, fine=False), torch.inference_mode(False):
+        with memory.gradient_settings(run.model.model_patcher), torch.inference_mode(False):
             warning = warning_about_gradient(run, noise.clone(), names)
     except Exception as error:
         if not comfy.model_management.is_oom(error):

@@ -186,25 +186,22 @@ class SGOOLSampler(comfy.samplers.Sampler):
     def _optimized(
         self, model_wrap: Any, run: Callable[..., NoiseToLatent], noise: Tensor, state: ModelState, parts: Parts
     ) -> tuple[Result, Tensor]:
-        """The result of the run and the sampler's noise; where memory does not suffice, of a second one with each block checkpointed."""
+        """The result of the run and the sampler's noise. Raises ``RuntimeError`` where memory does not suffice, with what would help."""
         assert self.objective is not None
-        for fine in (False, True):
-            options: dict[str, Any] = {"state": state, "fine": fine, "scores_both": self._scores_both, "parts": parts}
-            options |= {"frames": self.preset.frames, "held_out": self.held_out}
-            attempt = Optimization(model_wrap, run, self.objective, self.vae, **options)
-            try:
-                result = attempt.execute(noise, self.preset.settings)
-                if attempt.frames_scored > 1:
-                    result.messages.insert(0, FRAMES.format(count=attempt.frames_scored))
-                return result, parts.whole_noise(result.noise)
-            except Exception as error:
-                if not comfy.model_management.is_oom(error):
-                    raise
-            # Outside the except block, where the error still holds on to the memory.
-            del attempt
-            if not fine:
-                logging.warning("SGOOL: out of memory; starting again with each block of the model checkpointed.")
-            comfy.model_management.soft_empty_cache()
+        options: dict[str, Any] = {"state": state, "scores_both": self._scores_both, "parts": parts, "frames": self.preset.frames}
+        options |= {"held_out": self.held_out, "stored_calls": self.preset.stored_calls}
+        attempt = Optimization(model_wrap, run, self.objective, self.vae, **options)
+        try:
+            result = attempt.execute(noise, self.preset.settings)
+            if attempt.frames_scored > 1:
+                result.messages.insert(0, FRAMES.format(count=attempt.frames_scored))
+            return result, parts.whole_noise(result.noise)
+        except Exception as error:
+            if not comfy.model_management.is_oom(error):
+                raise
+        # Outside the except block, where the error still holds on to the memory.
+        del attempt
+        comfy.model_management.soft_empty_cache()
         raise RuntimeError(too_large(parts.noise(noise), self.preset))
 
 

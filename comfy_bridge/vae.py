@@ -36,6 +36,12 @@ def check_vae(vae: Any, channels: int) -> None:
         raise ValueError(f"This VAE is for latents of {expected} channels, the model's have {channels}. Connect the VAE of this model.")
 
 
+def decoding_bytes(vae: Any, latent: Tensor) -> float:
+    """What decoding ``latent`` with a gradient takes, in bytes; 0 if the VAE gives no estimate."""
+    required = getattr(vae, "memory_used_decode", None)
+    return 0.0 if required is None else float(required(latent.shape, vae.vae_dtype)) * RATIO
+
+
 def decode_with_grad(
     vae: Any,
     latent: Tensor,

@@ -7,7 +7,7 @@ recomputed in backward (one more forward per call, the exact gradient, any sampl
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from .autograd_mode import GradientMode
 from .blocks import blocks_of, checkpointed_blocks
 from .recomputation import recompute_in_backward
 from .saved_tensors import learned_of, store_activations, with_views_that_can_be_written
+from .stored_calls import KeptBytes, StoredCalls
 
 __all__ = ["CHOICES", "CheckpointedCalls", "JacobianSchedule", "State", "blocks_of", "checkpointed_blocks", "differentiable_call"]
 
@@ -66,10 +67,11 @@ class CheckpointedCalls:
     Args:
         model: called as ``model(x, *args, **kwargs)``, ``x`` of any shape; other attributes are handed through.
         schedule: which calls carry their Jacobian.
-        total: how many calls the sampler is expected to make; only "last" and "every" need it.
+        total: how many calls the sampler is expected to make, 0 where that is not known; "last", "every" and ``stored`` need it.
         mode: the mode that the sampler's code runs under; suspended inside calls, which enter one of their own.
         before_call: run before each call, also before a recomputation in backward (to stop on cancel, to bring weights back).
         use_checkpoint: keep no activations but recompute them; off, each call's activations live until backward.
+        stored: which of the calls keep them all the same; the first of a kind are measured for it.
         state: see :data:`State`; for models that keep something between calls, since a call may be made again.
 
     Whatever the model writes to in place, the gradient is right (see recomputation.py and saved_tensors.py). It gets copies of the tensors
@@ -85,6 +87,7 @@ class CheckpointedCalls:
         *,
         before_call: Callable[[], None] | None = None,
         use_checkpoint: bool = True,
+        stored: StoredCalls | None = None,
         state: State | None = None,
     ) -> None:
         self._model = model
@@ -93,7 +96,8 @@ class CheckpointedCalls:
         self._mode = mode
         self._before_call = before_call or (lambda: None)
         self._use_checkpoint = use_checkpoint
-        self._state = state
+        self._state, self._stored = state, stored
+        self._measured = 0
         self._learned = learned_of(model)
         self.calls = 0
 
@@ -105,7 +109,13 @@ class CheckpointedCalls:
         with self._mode.suspend():
             if not self._schedule.carries(index, self._total) or not x.requires_grad:
                 return self._constant_call(x, args, kwargs)
-            return self._call_with_grad(x, args, kwargs, self._use_checkpoint)
+            return self._call_with_grad(x, args, kwargs, self._use_checkpoint and not self._is_stored(index, _kind(x)))
+
+    def _is_stored(self, index: int, kind: Hashable) -> bool:
+        if self._stored is None:
+            return False
+        left = sum(self._schedule.carries(later, self._total) for later in range(index, self._total))
+        return self._stored.stores(self._learned.kept_bytes.get(kind), left)
 
     def _call_with_grad(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], use_checkpoint: bool) -> Tensor:
         """One call whose backward is right, whatever it writes to and however often it is made."""
@@ -118,11 +128,21 @@ class CheckpointedCalls:
             def recorded() -> Tensor:
                 call = repeatable(self._learned.single_views)
                 if use_checkpoint:
-                    return recompute_in_backward(call, (x, args, kwargs), copy_arguments=True)  # type: ignore[no-any-return]
-                kind = (x.shape, x.dtype)
-                return store_activations(lambda: call(x, args, kwargs), self._learned, kind).clone()  # type: ignore[no-any-return]
+                    return self._checkpointed(call, (x, args, kwargs))
+                return store_activations(lambda: call(x, args, kwargs), self._learned, _kind(x)).clone()  # type: ignore[no-any-return]
 
             return with_views_that_can_be_written(recorded, self._learned)  # type: ignore[no-any-return]
+
+    def _checkpointed(self, call: Callable[..., Tensor], arguments: tuple[Tensor, tuple[Any, ...], dict[str, Any]]) -> Tensor:
+        """Also counts what it would keep, of the first run's calls of a kind: they may differ (a ControlNet that ends)."""
+        kind, known = _kind(arguments[0]), self._learned.kept_bytes
+        if self._stored is None or (kind in known and not self._measured):
+            return recompute_in_backward(call, arguments, copy_arguments=True)  # type: ignore[no-any-return]
+        kept = KeptBytes()
+        result: Tensor = recompute_in_backward(call, arguments, copy_arguments=True, saved=kept.add)
+        known[kind] = max(known.get(kind, 0), kept.total())
+        self._measured += 1
+        return result
 
     def _repeatable(self) -> Callable[[bool], Callable[[Tensor, tuple[Any, ...], dict[str, Any]], Tensor]]:
         """The model call, by ``single_views``, as a function that does the same each time, from the state that the model is in now.
@@ -178,6 +198,10 @@ def differentiable_call(function: Callable[[Tensor], Tensor], x: Tensor, model: 
 
     with torch.enable_grad():
         return with_views_that_can_be_written(recorded, learned)  # type: ignore[no-any-return]
+
+
+def _kind(x: Tensor) -> Hashable:
+    return x.shape, x.dtype
 
 
 def _own_copy(value: Any) -> Any:

@@ -58,9 +58,10 @@ class Preset(Ranged):
         jacobian: which of the sampler's model calls carry their Jacobian.
         procedure: sampler, steps, CFG and augmentations of a published method; ``None`` leaves all of them to the user.
         frames: which frames of a video are scored.
+        stored_calls: how many of the last model calls keep their activations for backward; ``None``: as many as there is memory for.
 
     Raises:
-        ValueError: for an unknown ``gradient_check``.
+        ValueError: for an unknown ``gradient_check``, or a negative number of ``stored_calls``.
     """
 
     settings: Settings
@@ -73,6 +74,12 @@ class Preset(Ranged):
         "for each model until ComfyUI restarts: where another pack's code or kernel is on the model, always, or never.",
     )
     frames: Frames = field(default_factory=Frames)
+    stored_calls: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stored_calls is not None and self.stored_calls < 0:
+            raise ValueError(f"stored_calls is {self.stored_calls}; it has to be a whole number, at least 0, or None for automatic.")
 
     def with_iterations(self, iterations: int) -> Preset:
         """The same with another number of iterations; with 0 it samples plainly, without a search."""
@@ -82,7 +89,7 @@ class Preset(Ranged):
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, the loop's settings at the top; a solver also has its ``"name"``."""
         plain = {**self.settings.to_dict(), "jacobian": asdict(self.jacobian), "procedure": None, "gradient_check": self.gradient_check}
-        plain["frames"] = asdict(self.frames)
+        plain |= {"frames": asdict(self.frames), "stored_calls": self.stored_calls}
         if self.procedure is not None:
             plain["procedure"] = asdict(self.procedure)
             plain["procedure"]["solver"]["name"] = type(self.procedure.solver).__name__

@@ -150,8 +150,9 @@ def _memory(tensor: Tensor) -> tuple[int, torch.dtype]:
 class _Frame:
     """One call: what it saves, as numbers, and how to get it back."""
 
-    def __init__(self, function: Callable[..., Any], arguments: _Arguments) -> None:
+    def __init__(self, function: Callable[..., Any], arguments: _Arguments, saved: Callable[[Tensor], None] | None = None) -> None:
         self.function = function
+        self.told = saved
         self.arguments = arguments
         self.random = RandomState()
         self.autocast = _autocast_state()
@@ -165,6 +166,8 @@ class _Frame:
         self.found: weakref.WeakKeyDictionary[_Place, Tensor] = weakref.WeakKeyDictionary()
 
     def save(self, tensor: Tensor) -> _Place:
+        if self.told is not None:
+            self.told(tensor)
         place = _Place()
         self.places.append(weakref.ref(place))
         self.kinds.append((tensor.shape, tensor.dtype))
@@ -179,6 +182,7 @@ class _Frame:
         self.copied.update(index for index, (handle, version) in enumerate(self.versions) if handle._version != version)
         self.arguments.close()
         self.versions = []
+        self.told = None
         if self.last is not None and self.last[1]._version == self.last[2]:
             self.sample = (self.last[0], _sample(self.last[1]))
         self.last = None
@@ -241,6 +245,7 @@ def recompute_in_backward(
     again: Callable[..., Any] | None = None,
     seen_as: Callable[[Tensor], Tensor] | None = None,
     copy_arguments: bool = False,
+    saved: Callable[[Tensor], None] | None = None,
 ) -> Any:
     """Call ``function(*args, **kwargs)`` with autograd on, keeping its arguments instead of its activations.
 
@@ -251,6 +256,7 @@ def recompute_in_backward(
         again: what is run in backward, perhaps on another thread, where it may count on nothing that surrounds it; else ``function`` is.
         copy_arguments: keep copies of the tensors among the arguments, for those that are written to after the call (a cache that the
             next call goes on with).
+        saved: told of each tensor that is saved while the function is called, nothing of which is kept.
         seen_as: what stands for an inference tensor among the arguments, which autograd can not keep; without it these are only held.
 
     Raises:
@@ -258,7 +264,7 @@ def recompute_in_backward(
     """
     kwargs = kwargs or {}
     with torch.enable_grad():
-        frame = _Frame(again or function, _Arguments(args, kwargs, seen_as, copy_arguments))
+        frame = _Frame(again or function, _Arguments(args, kwargs, seen_as, copy_arguments), saved)
         _free_at_the_end(frame, (args, kwargs))
         with saved_tensors_hooks(frame.save, frame.load):
             result = function(*args, **kwargs)

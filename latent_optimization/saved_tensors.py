@@ -48,10 +48,12 @@ class Learned:
 
     Attributes:
         copied: by kind of call, the numbers of the saved tensors that are written to later on in it.
+        kept_bytes: by kind of call, what autograd keeps of one, the most that was seen.
         single_views: whether it writes into pieces of a tensor that were made together (``chunk``, ``unbind``).
     """
 
     copied: dict[Hashable, frozenset[int]] = field(default_factory=dict)
+    kept_bytes: dict[Hashable, int] = field(default_factory=dict)
     single_views: bool = False
 
 
@@ -66,6 +68,10 @@ def learned_of(model: Any) -> Learned:
         return _learned.setdefault(key, Learned())
     except TypeError:  # an object that takes no weak references
         return Learned()
+
+
+class WrittenLater(RuntimeError):
+    """What backward needs was written to after the call that saved it."""
 
 
 class _Recorded:
@@ -92,7 +98,7 @@ class _Recorded:
 def _unpack(kept: tuple[Tensor, int]) -> Tensor:
     tensor, version = kept
     if version >= 0 and tensor._version != version:
-        raise RuntimeError(CHANGED_LATER.format(tuple(tensor.shape)))
+        raise WrittenLater(CHANGED_LATER.format(tuple(tensor.shape)))
     return tensor
 
 

@@ -32,6 +32,10 @@ FRAMES = (
     "For videos: which frames the objective scores. Their losses are averaged, and each costs what an image costs. 'spread' takes a few, "
     "evenly; images are not affected."
 )
+STORED = (
+    "How many of the last model calls keep what backward needs, instead of computing it again: faster, the same result, more memory. "
+    "Automatic: as many as there is free memory for."
+)
 CALLS = "Which of the sampler's model calls the gradient passes through. Fewer is cheaper and approximate."
 
 
@@ -50,6 +54,12 @@ def _gradient_calls() -> io.Input:
         for name, tooltip in counts.items()
     ]
     return io.DynamicCombo.Input("gradient_calls", options=options, tooltip=CALLS)
+
+
+def _stored_calls() -> io.Input:
+    number = io.Int.Input("calls", default=1, min=0, max=MOST, tooltip="How many of the last; 0 computes all of them again.")
+    options = [io.DynamicCombo.Option("automatic", []), io.DynamicCombo.Option("number", [number])]
+    return io.DynamicCombo.Input("stored_calls", options=options, tooltip=STORED)
 
 
 def _frames() -> io.Input:
@@ -100,6 +110,7 @@ class OptimizationSettingsNode(io.ComfyNode):
                     "the objective's (SGOOL Sampler takes the cutouts only); SGOOL also shows the salient part as the paper does.",
                 ),
                 *widgets_of(Preset, PRESETS[DEFAULT_PRESET], ["gradient_check"], advanced=True),
+                _stored_calls(),
             ],
             outputs=[OptimizationSettings.Output(display_name="settings", tooltip="For SGOOL KSampler and SGOOL Sampler.")],
         )
@@ -124,4 +135,5 @@ def preset_from(widgets: dict[str, Any]) -> Preset:
     )
     jacobian = JacobianSchedule(calls["gradient_calls"], calls.get("count", 1))
     frames = Frames(widgets["frames"]["frames"], widgets["frames"].get("count", 1))
-    return Preset(settings, jacobian, PROCEDURES[widgets["procedure"]], widgets.get("gradient_check", CHECK_PATCHED), frames)
+    check, stored = widgets.get("gradient_check", CHECK_PATCHED), widgets.get("stored_calls", {}).get("calls")
+    return Preset(settings, jacobian, PROCEDURES[widgets["procedure"]], check, frames, stored)

@@ -41,7 +41,7 @@ class Probe(comfy.samplers.Sampler):
         disable_pbar: Any,
     ) -> Tensor:
         make = partial(NoiseToLatent, self.inner, model_wrap, sigmas, extra_args, latent_image, denoise_mask)
-        with memory.gradient_settings(model_wrap.model_patcher, fine=False), torch.inference_mode(False):
+        with memory.gradient_settings(model_wrap.model_patcher), torch.inference_mode(False):
             self.found = self.action(make, noise.clone())
         return noise
 

@@ -134,7 +134,7 @@ class ByHand(comfy.samplers.Sampler):
 
     def sample(self, model_wrap: Any, sigmas: Tensor, extra_args: Any, callback: Any, noise: Tensor, *rest: Any) -> Tensor:
         run = NoiseToLatent(ReversibleSampler(EDICT(0.93)), model_wrap, sigmas, extra_args, rest[0], both=True)
-        with memory.gradient_settings(model_wrap.model_patcher, fine=False), torch.inference_mode(False), torch.enable_grad():
+        with memory.gradient_settings(model_wrap.model_patcher), torch.inference_mode(False), torch.enable_grad():
             x, velocity = noise.clone(), torch.zeros(())
             draws = streams_for(noise, self.seed)[0].perturbations
             norm = x.norm()
