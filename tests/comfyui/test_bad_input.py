@@ -281,7 +281,7 @@ def test_an_objective_of_nothing(server: Server, assert_next_run_is_right: Any) 
     combined: Graph = {
         "sum": {
             "class_type": "SGOOL_CombineObjectives",
-            "inputs": {"objective_1": ["objective", 0], **{f"weight_{number}": 0.0 for number in numbers}},
+            "inputs": {"objective_1": ["objective", 0], "weights": "factors", **{f"weight_{number}": 0.0 for number in numbers}},
         }
     }
     message = server.run_expecting_error(graph({"optimized": {"objective": ["sum", 0]}}, combined))
