@@ -243,6 +243,7 @@ class CombineObjectives(io.ComfyNode):
                 "weights",
                 options=[*BALANCES, RENO],
                 default=BALANCES[0],
+                optional=True,  # graphs in API format from before it was there leave it out
                 advanced=True,
                 tooltip="factors: of the losses, as they are. shares of the gradient: how much of it each objective makes at the start, "
                 "whatever its scale. ReNO: that paper's factors for HPS, ImageReward, PickScore and CLIP, times those here.",
