@@ -21,10 +21,11 @@ from .frame_scores import mean_over_frames
 from .plain_runs import PlainRun
 from .preview import to_preview
 from .resumable import LeftOff, Resumable
-from .sgool_sampler import NO_OBJECTIVE, SGOOLSampler
+from .sgool_sampler import SGOOLSampler
 from .vae import NO_VAE
 
 SEEDS = 1 << 64
+NO_OBJECTIVE = "There is no objective to choose by (none is connected, or its node is bypassed): connect one, such as Saliency CLIP Loss."
 OPTIMIZES = "An SGOOL Sampler cannot be left off in the middle: every seed was optimized to its end."
 REMEMBERS = (
     "The model keeps something from one call to the next ({names}), so that a run cannot be left off and taken up again: every seed was "
@@ -82,7 +83,7 @@ def best_of_n(run: PlainRun, *, seed: int, seeds: int, keep: int, halving: bool,
         ValueError: without objective or VAE, or where more is to be kept than is made.
     """
     if objective is None:
-        raise ValueError(NO_OBJECTIVE.replace("set iterations to 0 to sample plainly", "use KSampler to sample plainly"))
+        raise ValueError(NO_OBJECTIVE)
     if vae is None:
         raise ValueError(NO_VAE)
     made = seeds * run.batch

@@ -32,6 +32,11 @@ def register_rewards() -> None:
     register_folder(REWARDS, REWARD_EXTENSIONS)
 
 
+def register_loras(folder: str | os.PathLike[str]) -> None:
+    """Let core's LoRA loaders find the files in ``folder`` as well."""
+    folder_paths.add_model_folder_path("loras", os.fspath(folder))
+
+
 def reward_paths() -> dict[str, str]:
     """Name -> path of each reward below ``models/rewards``: weights files, and folders with a ``config.json``; names are relative paths."""
     register_rewards()

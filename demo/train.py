@@ -15,6 +15,7 @@ from .training.autoencoder import decode_all, encode_all, train_autoencoder
 from .training.data import FreshScenes, Scenes, Source, load_scenes, write_report
 from .training.evaluation import report
 from .training.export import export
+from .training.few_steps import PATHS, LoRA, export_few_steps, train_few_steps
 from .training.generator import Generator, latent_scale, train_generator
 from .training.judge import train_judge
 from .training.parts import Painter, Parts
@@ -30,6 +31,7 @@ PARTS = (
     "tuned reward",
     "placing reward",
     "general reward",
+    "few steps",
     "export",
     "report",
 )
@@ -104,11 +106,15 @@ class Workshop:
         sources: list[Source] = [FreshScenes(), FreshScenes(), self.decoded_scenes(), self.repainted()]
         return self._reward_leg("general-reward", sources, self.placing_reward())
 
+    def few_steps(self) -> LoRA:
+        return train_few_steps(self.folder, self.generator().cpu().eval(), self.captions[:PATHS])
+
     def parts(self) -> Parts:
         return Parts(self.painter(), self.general_reward().cpu().eval(), self.judge().cpu().eval())
 
     def export(self) -> None:
         export(self.parts(), self.latents())
+        export_few_steps(self.few_steps())
 
     def report(self) -> None:
         write_report(self.folder / "report.json", **report(self.parts(), self.held, self.held_decoded()))

@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor
 
 WEIGHTS = Path(__file__).parent / "weights"
+LORAS = WEIGHTS / "loras"
+"""Where core's LoRA loader finds those of the demo model."""
 
 
 def _path(name: str) -> Path:

@@ -6,11 +6,15 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..comfy_bridge.folders import register_loras
 from ..comfy_bridge.layout import from_image
 from ..comfy_bridge.rewards import load_reward
 from ..demo.judging import Verdict, judge_images
 from ..demo.loader import load_clip, load_judge, load_model, load_vae, reward_folder
+from ..demo.weights import LORAS
 from .sockets import Reward
+
+register_loras(LORAS)
 
 EXAMPLE = "a small red circle left of a large blue ring and a green cross"
 
