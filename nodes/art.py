@@ -9,17 +9,20 @@ from comfy_api.latest import io
 from ..comfy_bridge.layout import from_image, from_mask, to_image
 from ..comfy_bridge.objective_scores import objective_scores, score_table
 from ..comfy_bridge.saliency import load_predictor
-from ..guidance.art.charts import draw_color, draw_light
+from ..guidance.art.charts import draw_color, draw_light, draw_texture
 from ..guidance.art.color_rules import COLOR_RULES, Harmony, Palette, colors_of, hex_colors
 from ..guidance.art.composition import Composition
 from ..guidance.art.composition_rules import RULES, RuleOfThirds
 from ..guidance.art.light_rules import LIGHT_RULES, KeyDirection
+from ..guidance.art.texture_rules import SIDE as TEXTURE_SIDE
+from ..guidance.art.texture_rules import STROKE_RULES, TextureStatistics
 from ..guidance.art.view import ViewObjective, asks_for_subject
 from .sockets import Objective, SaliencyModel
 from .widgets import choice_of, chosen, widgets_of
 
 CATEGORY = "SGOOL/art"
 PALETTE = "palette"
+REFERENCE = "reference"
 ALIASES = ["sgool", "art", "objective", "guidance", "aesthetic"]
 # Without the center prior, which would say that the subject is in the middle wherever it is.
 SUBJECT_PREDICTOR = "default-without-center"
@@ -194,6 +197,52 @@ class LightNode(io.ComfyNode):
         return io.NodeOutput(ViewObjective(rule["rule"], wish, subject_for(wish, saliency_model, mask), draw_light))
 
 
+class TextureNode(io.ComfyNode):
+    """Which hand."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        weights = {"subject_weight": "the subject", "ground_weight": "the ground"}
+        of_reference: list[io.Input] = [
+            io.Float.Input(name, default=1.0, min=0.0, max=100.0, step=0.1, tooltip=f"How much the texture of {what} counts.")
+            for name, what in weights.items()
+        ]
+        options = [io.DynamicCombo.Option(REFERENCE, of_reference)]
+        options += [io.DynamicCombo.Option(name, widgets_of(kind)) for name, kind in STROKE_RULES.items()]
+        return io.Schema(
+            node_id="SGOOL_Texture",
+            display_name="Texture",
+            category=CATEGORY,
+            description="Brushwork: the image is to have the texture of reference images, on the subject and on the ground by weights of "
+            f"their own, or strokes of a direction or a width. Needs no model. {WISH}",
+            search_aliases=[*ALIASES, "style", "style transfer", "brush stroke", "brushwork", "texture", "gram matrix", "painting"],
+            inputs=[
+                io.DynamicCombo.Input("rule", options=options, tooltip="What is wished for."),
+                io.Image.Input(
+                    "reference",
+                    optional=True,
+                    tooltip="For reference: one image or several whose texture is wanted. Any size.",
+                ),
+                *subject_inputs("The subject, in the place of a prediction. One, or one for each image."),
+            ],
+            outputs=[Objective.Output(display_name="objective", tooltip=FOR_SAMPLERS)],
+        )
+
+    @classmethod
+    def execute(cls, rule: dict[str, Any], reference: Any = None, saliency_model: Any = None, mask: Any = None) -> io.NodeOutput:
+        wish: Any
+        if rule["rule"] != REFERENCE:
+            wish = chosen(rule, "rule", STROKE_RULES)
+        elif reference is None:
+            raise ValueError("There is no reference whose texture is wanted; connect an image to reference, or choose another rule.")
+        else:
+            wish = TextureStatistics(from_image(reference), rule["subject_weight"], rule["ground_weight"])
+        # With one weight for both the whole image counts, and nobody has to say where the subject is.
+        apart = rule.get("subject_weight") != rule.get("ground_weight")
+        subject = subject_of(saliency_model, mask) if apart else subject_for(wish, saliency_model, mask)
+        return io.NodeOutput(ViewObjective(rule["rule"], wish, subject, draw_texture, TEXTURE_SIDE))
+
+
 class ObjectiveScore(io.ComfyNode):
     """Any objective about finished images."""
 
@@ -226,4 +275,4 @@ class ObjectiveScore(io.ComfyNode):
         return io.NodeOutput(sum(losses) / len(losses), losses, text, to_image(drawn), ui={"text": (text,)})
 
 
-NODES: list[type[io.ComfyNode]] = [CompositionNode, ColorNode, LightNode, ObjectiveScore]
+NODES: list[type[io.ComfyNode]] = [CompositionNode, ColorNode, LightNode, TextureNode, ObjectiveScore]

@@ -10,6 +10,7 @@ from kornia.color import lab_to_rgb
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ...image_ops.blur import blur
 from .color_rules import Harmony, Palette
 from .drawing import GUIDE, TARGET, from_pil, to_pil
 from .hues import BINS, TEMPLATES, hue_histogram
@@ -98,3 +99,10 @@ def _beside(images: Tensor, charts: list[Image.Image]) -> Tensor:
             for image, chart in zip(images, charts, strict=True)
         ]
     )
+
+
+def draw_texture(images: Tensor, view: View, rule: Any) -> Tensor:
+    """Each image, and its lightness without what is smooth, which is what strokes are measured by."""
+    light = view.lightness.detach()[:, None]
+    detail = (light - blur(light, 0.1 * min(light.shape[-2:])) + 0.5).clamp(0, 1)
+    return _beside(images, [to_pil(each.expand(3, -1, -1)).resize(_fitted(images)) for each in detail])

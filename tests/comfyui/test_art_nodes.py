@@ -86,3 +86,20 @@ def test_depth_says_what_is_near() -> None:
     (objective,) = run(art.LightNode, rule={"rule": "back light", "difference": 0.5}, depth=near)
     assert float(objective(1 - disc(0.5, 0.5, 0.3).float(), Context()).losses) == 0
     assert float(objective(disc(0.5, 0.5, 0.3).float(), Context()).losses) > 1
+
+
+def test_texture_of_references_by_part_and_strokes() -> None:
+    reference = torch.rand(2, 40, 30, 4, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    for subject_weight, given in ((1.0, False), (2.0, True)):
+        rule = {"rule": "reference", "subject_weight": subject_weight, "ground_weight": 1.0}
+        (objective,) = run(art.TextureNode, rule=rule, reference=reference)
+        assert objective.subject.given is given
+        (gradient,) = torch.autograd.grad(objective(images, Context()).losses.sum(), images)
+        assert bool(torch.isfinite(gradient).all())
+    (objective,) = run(art.TextureNode, rule={"rule": "stroke direction", "angle": 30.0, "where": "image"})
+    assert not objective.subject.given
+    with pytest.raises(ValueError, match="connect an image to reference"):
+        run(art.TextureNode, rule={"rule": "reference", "subject_weight": 1.0, "ground_weight": 1.0})
+    with pytest.raises(ValueError, match="set one above zero"):
+        run(art.TextureNode, rule={"rule": "reference", "subject_weight": 0.0, "ground_weight": 0.0}, reference=reference)
