@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.latent_optimization.checkpointed_calls import checkpointed_blocks
+from sgool.latent_optimization.stored_calls import StoredCalls
 from sgool.tests.comfyui import tiny_models
 from sgool.tests.comfyui.guided import Probe
 from torch import Tensor
@@ -27,6 +28,7 @@ from .common.optimizer import JacobianSchedule
 
 VARIANTS: dict[str, tuple[dict[str, Any], bool]] = {
     "everything kept": ({"use_checkpoint": False}, False),
+    "last three calls stored": ({"stored": StoredCalls(3, lambda: 0.0)}, False),
     "each call checkpointed": ({}, False),
     "each call and each block": ({}, True),
     "last call only": ({"schedule": JacobianSchedule("last", 1)}, False),
