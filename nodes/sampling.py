@@ -16,7 +16,8 @@ from ..latent_optimization.presets import DEFAULT_PRESET, PRESETS, Preset, prese
 from .settings import OptimizationSettingsNode
 from .sockets import Objective, OptimizationSettings
 
-ALIASES = ["sgool", "saliency", "latent optimization", "noise optimization", "initial noise", "doodl", "guidance", "improve prompt"]
+ALIASES = ["sgool", "saliency", "latent optimization", "noise optimization", "initial noise", "doodl", "guidance"]
+ALIASES += ["improve prompt", "prompt alignment", "prompt adherence", "aesthetic", "better image", "reno"]
 OBJECTIVE = "What to improve, such as Saliency CLIP Loss. Without one it samples plainly, and the report says so."
 VAE = "The VAE of the model: the objective judges decoded images. Needed where an objective is connected."
 HELD_OUT = "An objective that is only watched: another reward, asked before and after. The history says when it disagrees. Optional."
