@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..guidance.objective import Context, Objective, Scored
 from ..latent_optimization.autograd_mode import GradientMode
+from ..numerics.given_gradient import with_gradient
 
 
 def mean_over_frames(objective: Objective, frames: Tensor, context: Context, before_each: Callable[[], None] | None = None) -> Scored:
@@ -32,9 +33,8 @@ def mean_over_frames(objective: Objective, frames: Tensor, context: Context, bef
         scored.append(Scored(one.losses.detach(), one.parts))
     losses = torch.stack([one.losses for one in scored]).mean(0)
     found = [gradient for gradient in gradients if gradient is not None]
-    if len(found) == len(frames):  # the value as it is, with the gradient that has been taken
-        surrogate = ((frames - frames.detach()) * torch.cat(found).to(frames)).sum() / len(frames)
-        losses = losses + surrogate.to(losses)
+    if len(found) == len(frames):
+        losses = with_gradient(losses, frames, torch.cat(found).to(frames) / len(frames))
     return Scored(losses, {name: torch.stack([one.parts[name] for one in scored]).mean(0) for name in scored[0].parts})
 
 

@@ -24,6 +24,7 @@ from ..latent_optimization.repeated_run import RepeatedRun
 from ..latent_optimization.saved_tensors import WrittenLater
 from ..latent_optimization.settings import Settings
 from ..latent_optimization.stored_calls import StoredCalls
+from ..numerics.given_gradient import with_gradient
 from . import memory
 from .frame_scores import mean_over_frames
 from .latent_parts import Parts
@@ -135,9 +136,18 @@ class Optimization:
         def attempt() -> tuple[Tensor, dict[str, Tensor]]:
             if generator is not None and before is not None:
                 generator.set_state(before)
-            return self._losses(self._parts.sampled(latent), context, objective or self._objective)
+            return self._with_gradient(latent, context, objective or self._objective)
 
         return self._as_memory_allows(attempt)
+
+    def _with_gradient(self, latent: Tensor, context: Context, objective: Objective) -> tuple[Tensor, dict[str, Tensor]]:
+        """The losses, their gradient in the latent taken here, where memory may run out and the objective can be asked again."""
+        if not (latent.requires_grad and torch.is_grad_enabled()):
+            return self._losses(self._parts.sampled(latent), context, objective)
+        leaf = latent.detach().requires_grad_()
+        losses, parts = self._losses(self._parts.sampled(leaf), context, objective)
+        (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True) if losses.requires_grad else (None,)
+        return (losses if gradient is None else with_gradient(losses.detach(), latent, gradient)), parts
 
     def _losses(self, latent: Tensor, context: Context, objective: Objective) -> tuple[Tensor, dict[str, Tensor]]:
         if not self._scores_both:

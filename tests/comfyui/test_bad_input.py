@@ -27,8 +27,14 @@ USED = ("model", "saliency_model", "prompt", "positive", "negative", "latent", "
 _fresh = itertools.count(1)
 
 
-# Of the iterates the last, so that one iteration is sure to change the image.
-LAST_ITERATE = as_sent(OptimizationSettingsNode.define_schema().inputs) | {"iterations": 1, "best_of": 1, "returned": "last"}
+# Of the iterates the last, whatever came of it, so that one iteration is sure to change the image.
+LAST_ITERATE = as_sent(OptimizationSettingsNode.define_schema().inputs) | {
+    "iterations": 1,
+    "best_of": 1,
+    "returned": "last",
+    "trust_region": "none",
+}
+LAST_ITERATE = {name: value for name, value in LAST_ITERATE.items() if not name.startswith("trust_region.")}
 PLAIN = {"preset": "balanced", "preset.iterations": 0}
 
 
