@@ -28,7 +28,9 @@ _COMFYUI = Path(comfy.sd.__file__).resolve().parents[1]
 _CORE = frozenset({"comfy", "comfy_api", "comfy_api_nodes", "comfy_config", "comfy_execution", "comfy_extras", "app", "utils"})
 _PACK = Path(__file__).resolve().parents[1]
 _STANDARD = Path(str(os.__file__)).resolve().parent
-_LIBRARIES = frozenset({"torch", "comfy_kitchen", "comfy_aimdo", "einops", "numpy", "safetensors", "torchvision"}) | sys.stdlib_module_names
+# Networks are made of them, or, as transformers does, they hang functions of their own on every torch module.
+_LIBRARIES = frozenset({"torch", "comfy_kitchen", "comfy_aimdo", "einops", "numpy", "safetensors", "torchvision", "transformers"})
+_LIBRARIES |= sys.stdlib_module_names
 # Attention whose gradient the tests have seen, by the name of core's function. SageAttention and FlashAttention are others' kernels.
 _ATTENTION = frozenset(f"attention_{name}" for name in ("basic", "sub_quad", "split", "xformers", "pytorch"))
 _PATCHED = ("object_patches", "weight_wrapper_patches", "wrappers", "callbacks", "injections", "attachments", "model_options")
