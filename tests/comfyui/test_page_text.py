@@ -28,6 +28,7 @@ def test_the_judges_verdict_stands_in_the_node(page: Page, server: Server, vue: 
     server.post("/settings", {"Comfy.VueNodes.Enabled": vue})
     try:
         page.open()
+        page.wait_until("return window.app.graph.nodes.length > 0")  # the page's own first graph, which comes late
         page.run("window.app.loadApiJson(JSON.parse(arguments[0]), 'text')", json.dumps(GRAPH))
         page.wait_until("return window.app.graph.nodes.length === 2")
         page.run("window.app.queuePrompt(0)")
