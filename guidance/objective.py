@@ -10,8 +10,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from ..numerics.given_gradient import with_gradient
 from .augmentations import Augmentations
-from .terms import Ledger, Place, WithGradient, agreements, balanced, norms, shares
+from .terms import Ledger, Place, agreements, balanced, norms, shares
 
 LONGEST = 22
 
@@ -145,28 +146,28 @@ class WeightedSum:
             weight, only = self.terms[0]
             scored = only(images, context)
             return Scored(weight * scored.losses, scored.parts)
-        with_gradient = images.requires_grad and torch.is_grad_enabled()
-        asked = [_asked(term, images, context, with_gradient) for _, term in self.terms]
+        with_grad = images.requires_grad and torch.is_grad_enabled()
+        asked = [_asked(term, images, context, with_grad) for _, term in self.terms]
         gradients = [gradient for _, gradient in asked]
         losses = torch.stack([scored.losses.detach().to(images.device, torch.float64) for scored, _ in asked])
         places = [(context.index + row, context.frame) for row in range(len(images))]
-        factors = self._factors(images, context, places, gradients if with_gradient else None).to(losses)
+        factors = self._factors(images, context, places, gradients if with_grad else None).to(losses)
         usable = torch.isfinite(losses)
-        if with_gradient:
+        if with_grad:
             usable &= torch.isfinite(norms(gradients, images)).to(usable.device)
         filled = factors * self._ledger.note(losses, usable, places)
         total = torch.where(usable.any(0), filled.sum(0), torch.nan)
         parts = _side_by_side([scored.parts for scored, _ in asked])
         self._add(parts, "loss", filled)
         kind = torch.promote_types(images.dtype, torch.float32)
-        if not with_gradient or all(gradient is None for gradient in gradients):
+        if not with_grad or all(gradient is None for gradient in gradients):
             return Scored(total.to(kind), parts)
         weighted = [_times(factor, gradient, good) for factor, gradient, good in zip(factors, gradients, usable, strict=True)]
         self._add(parts, "share", found := shares(norms(weighted, images)))
         self._add(parts, "agreement", agreements(weighted, images))
         self._ledger.note_shares(found)
         whole = torch.stack([each for each in weighted if each is not None]).sum(0)
-        return Scored(WithGradient.apply(images, total.to(kind), whole), parts)  # type: ignore[no-untyped-call]
+        return Scored(with_gradient(total.to(kind), images, whole), parts)
 
     def _add(self, parts: dict[str, Tensor], what: str, values: Tensor) -> None:
         parts |= {_free_name(f"{label}: {what}", parts): row for label, row in zip(self._labels, values, strict=True)}
@@ -193,9 +194,9 @@ def remarks_of(objective: object) -> list[str]:
     return list(remarks()) if callable(remarks) else []
 
 
-def _asked(term: Objective, images: Tensor, context: Context, with_gradient: bool) -> tuple[Scored, Tensor | None]:
+def _asked(term: Objective, images: Tensor, context: Context, with_grad: bool) -> tuple[Scored, Tensor | None]:
     """What a term says, and its gradient in the images, or ``None`` where it has none."""
-    if not with_gradient:
+    if not with_grad:
         return term(images, context), None
     leaf = images.detach().clone().requires_grad_()
     scored = term(leaf, context)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .objective import Objective
-from .saliency_clip_loss import SaliencyCLIPLoss
 
 RENO = "ReNO"
 # Of the cosine and of ImageReward. There CLIP and PickScore are multiplied by their logit scale of 100 first, and then by .01 and .05.
@@ -20,13 +19,14 @@ def reno_terms(terms: Sequence[tuple[float, Objective]]) -> list[tuple[float, Ob
     """
     found = list[tuple[float, Objective]]()
     for number, (weight, objective) in enumerate(terms, start=1):
-        name = family(objective.reward) if isinstance(objective, SaliencyCLIPLoss) else None
-        if name is None or not isinstance(objective, SaliencyCLIPLoss):
+        reward, measured_by = getattr(objective, "reward", None), getattr(objective, "measured_by", None)
+        name = family(reward) if callable(measured_by) else None
+        if name is None or measured_by is None:
             raise ValueError(
                 f"ReNO has weights for {', '.join(WEIGHTS)}, and objective {number} is none of them; connect a Saliency CLIP Loss with one "
                 "of these rewards, or set weights to factors."
             )
-        found.append((weight * WEIGHTS[name], objective.measured_by("cosine")))
+        found.append((weight * WEIGHTS[name], measured_by("cosine")))
     return found
 
 

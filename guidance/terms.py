@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,23 +51,6 @@ def agreements(gradients: Sequence[Tensor | None], like: Tensor) -> Tensor:
         sizes = each.norm(dim=1) * others.norm(dim=1)
         found.append(torch.where(sizes > 0, (each * others).sum(1) / sizes, torch.nan).double().cpu())
     return torch.stack(found)
-
-
-class WithGradient(torch.autograd.Function):
-    """Losses ``(B,)`` whose gradient in the images is known already."""
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, losses: Tensor, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        """``losses``; ``gradient`` is that of each in its image, of the images' shape."""
-        ctx.save_for_backward(gradient)
-        return losses.clone()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        """The chain rule."""
-        (gradient,) = ctx.saved_tensors
-        return incoming.reshape(-1, *[1] * (gradient.ndim - 1)).to(gradient) * gradient, None, None
 
 
 class Ledger:

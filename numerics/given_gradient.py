@@ -1,4 +1,4 @@
-"""Values whose gradient has been taken already."""
+"""Losses whose gradient has been taken already."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from torch import Tensor
 
 
 def with_gradient(losses: Tensor, values: Tensor, gradient: Tensor) -> Tensor:
-    """``losses`` as they are, with ``gradient`` of their sum as their gradient in ``values``.
+    """``losses`` as they are, with ``gradient`` as their gradient in ``values``.
 
     Args:
-        losses: ``(1,)``, without a graph.
-        values: what the gradient is in, of any shape.
-        gradient: of the shape of ``values``; numbers that are not finite reach it as they are, and leave the losses alone.
+        losses: ``(B,)``, without a graph; or ``(1,)``, where all of ``values`` has one loss.
+        values: ``(B, ...)``, what the gradient is in.
+        gradient: of each loss in its own values, of the shape of ``values``. It may hold numbers that are not finite; the losses are
+            as they are all the same.
     """
     return _Given.apply(values, losses, gradient)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -22,9 +23,11 @@ def with_gradient(losses: Tensor, values: Tensor, gradient: Tensor) -> Tensor:
 class _Given(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, losses: Tensor, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        ctx.gradient = gradient
+        ctx.save_for_backward(gradient)
         return losses.clone()
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return ctx.gradient * upstream.sum().to(ctx.gradient), None, None
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, incoming: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (gradient,) = ctx.saved_tensors
+        return incoming.reshape(-1, *[1] * (gradient.ndim - 1)).to(gradient) * gradient, None, None
