@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,9 +14,10 @@ from torch import Tensor
 
 from ..guidance.objective import Context, Objective
 from ..image_ops.contact_sheet import contact_sheet
-from ..latent_optimization.candidates import Candidate, Ranking, rungs, thumbnail
+from ..latent_optimization.candidates import Candidate, Ranking, halving_plan, steps_of, thumbnail
 from ..latent_optimization.frames import Frames
 from .frame_scores import mean_over_frames
+from .layout import from_image
 from .plain_runs import PlainRun
 from .preview import to_preview
 from .resumable import LeftOff, Resumable
@@ -105,54 +105,58 @@ class _Search:
         self._done = 0
 
     def search(self, seeds: list[int], halving: bool) -> Best:
-        steps, messages = self._run.steps, list[str]()
-        if halving and isinstance(self._run.sampler, SGOOLSampler):
-            halving, messages = False, [OPTIMIZES]
-        self._bar, self._total = comfy.utils.ProgressBar(len(seeds) * steps), len(seeds) * steps
-        samplers = {seed: Resumable(self._run.sampler, keep_answers=halving) for seed in seeds}
-        dropped: list[Candidate] = []
-        left = list(seeds)
-        for until in rungs(steps) if halving else []:
-            scored = {seed: self._tried(seed, samplers[seed], until) for seed in left}
-            remembering = sorted({name for seed in left for name in samplers[seed].remembering})
-            if remembering:
-                messages.append(REMEMBERS.format(names=", ".join(remembering)))
-                samplers = {seed: Resumable(self._run.sampler, keep_answers=False) for seed in seeds}
-                break
-            left, lost = self._better_half(left, scored)
-            dropped += [replace(each, dropped_at=until) for seed in lost for each in scored[seed]]
-            for seed in lost:
-                samplers[seed].forget()
-        finished = [each for seed in left for each in self._finished(seed, samplers[seed])]
-        made = sum(sampler.steps for sampler in samplers.values())
+        steps, made, messages = self._run.steps, 0, list[str]()
+        plan = halving_plan(len(seeds), steps, -(-self._keep // self._run.batch)) if halving else []
+        if plan and isinstance(self._run.sampler, SGOOLSampler):
+            plan, messages = [], [OPTIMIZES]
+        self._total = steps_of(len(seeds), steps, plan)
+        self._bar = comfy.utils.ProgressBar(self._total)
+        runs = self._runs(seeds, bool(plan))
+        if plan:
+            first = runs[seeds[0]]
+            self._left_off(seeds[0], first, plan[0][0])  # what it has done is not done again
+            if first.remembering:
+                messages = [REMEMBERS.format(names=", ".join(sorted(first.remembering)))]
+                made, plan, runs = first.steps, [], self._runs(seeds, False)
+                self._total = made + len(seeds) * steps
+        left, dropped = self._halved(runs, plan)
+        finished = [each for seed in left for each in self._finished(seed, runs[seed])]
+        made += sum(run.steps for run in runs.values())
         ranking = Ranking.of([*finished, *dropped], made, len(seeds) * steps, messages)
         for message in ranking.messages:
             logging.info("SGOOL Best of N: %s", message)
         return self._gathered(ranking)
 
-    def _tried(self, seed: int, sampler: Resumable, until: int) -> list[Candidate]:
-        """The candidates of a seed after some steps."""
-        sampler.until = until
+    def _runs(self, seeds: list[int], keep_answers: bool) -> dict[int, Resumable]:
+        return {seed: Resumable(self._run.sampler, keep_answers=keep_answers) for seed in seeds}
+
+    def _halved(self, runs: dict[int, Resumable], plan: list[tuple[int, int]]) -> tuple[list[int], list[Candidate]]:
+        """The seeds that are to be finished, and what the others looked like when they were dropped."""
+        left, dropped = list(runs), list[Candidate]()
+        for until, kept in plan:
+            scored = {seed: self._scored(seed, self._left_off(seed, runs[seed], until)) for seed in left}
+            ranked = sorted(left, key=lambda seed: min(each.key for each in scored[seed]))
+            left = ranked[:kept]
+            for seed in ranked[kept:]:
+                dropped += [replace(each, dropped_at=until) for each in scored[seed]]
+                runs[seed].forget()
+        return left, dropped
+
+    def _left_off(self, seed: int, run: Resumable, until: int) -> Tensor:
+        """What the model takes for the clean latent after some steps, as a LATENT has it."""
+        run.until = until
         try:
-            samples = self._run.sample(seed, sampler, self._callback())
+            return self._run.sample(seed, run, self._callback)
         except LeftOff:
-            assert sampler.estimate is not None
-            samples = self._run.decodable(sampler.estimate)
-        return self._scored(seed, samples)
+            assert run.estimate is not None
+            return self._run.decodable(run.estimate)
 
-    def _finished(self, seed: int, sampler: Resumable) -> list[Candidate]:
-        sampler.until = None
-        samples = self._run.sample(seed, sampler, self._callback())
-        sampler.forget()
-        return [
-            replace(each, samples=samples) for each, samples in zip(self._scored(seed, samples), self._run.entries(samples), strict=True)
-        ]
-
-    def _better_half(self, seeds: list[int], scored: dict[int, list[Candidate]]) -> tuple[list[int], list[int]]:
-        needed = -(-self._keep // self._run.batch)
-        ranked = sorted(seeds, key=lambda seed: min(each.key for each in scored[seed]))
-        kept = max(needed, -(-len(seeds) // 2))
-        return ranked[:kept], ranked[kept:]
+    def _finished(self, seed: int, run: Resumable) -> list[Candidate]:
+        run.until = None
+        samples = self._run.sample(seed, run, self._callback)
+        run.forget()
+        candidates = zip(self._scored(seed, samples), self._run.entries(samples), strict=True)
+        return [replace(each, samples=entry) for each, entry in candidates]
 
     def _scored(self, seed: int, samples: Tensor) -> list[Candidate]:
         entries = self._run.entries(samples)
@@ -171,17 +175,13 @@ class _Search:
     def _images(self, samples: Tensor) -> Tensor:
         """The images ``(n, 3, H, W)`` that are scored: of a video some of its frames."""
         decoded = _decoded(self._vae, samples)
-        numbers = Frames().numbers(len(decoded)) if len(decoded) > 1 else [0]
-        return decoded[numbers][..., :3].movedim(-1, 1).float()
+        return from_image(decoded[Frames().numbers(len(decoded))]).float()
 
-    def _callback(self) -> Callable[..., None]:
-        def callback(step: int, _denoised: Tensor, _x: Tensor, _total: int) -> None:
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            self._done += 1
-            preview = None if self._best is None else to_preview([self._best[1]])
-            self._bar.update_absolute(self._done, self._total, preview)
-
-        return callback
+    def _callback(self, _step: int, _denoised: Tensor, _x: Tensor, _steps: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self._done += 1
+        preview = None if self._best is None else to_preview([self._best[1]])
+        self._bar.update_absolute(self._done, self._total, preview)
 
     def _gathered(self, ranking: Ranking) -> Best:
         kept = ranking.candidates[: self._keep]

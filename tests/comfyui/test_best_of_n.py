@@ -174,6 +174,7 @@ def test_a_model_that_remembers_is_not_left_off(model: Any, vae: Any) -> None:
     (cached,) = EasyCacheNode.execute(model, 0.5, 0.1, 0.9, False).result
     latent, *_, seeds, table = best(cached, vae, halving=True)
     assert "every seed was sampled to its end" in table
+    assert f"{2 + 6 * STEPS} sampling steps" in table  # the two by which it was noticed are counted too
     for place, seed in enumerate(seeds):
         (theirs,) = nodes.KSampler().sample(**ksampler(cached), seed=seed)
         assert torch.equal(theirs["samples"], latent["samples"][place : place + 1])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sgool.latent_optimization.candidates import ALIKE, Candidate, Ranking, mean_distance, rungs, thumbnail
+from sgool.latent_optimization.candidates import ALIKE, Candidate, Ranking, halving_plan, mean_distance, steps_of, thumbnail
 
 
 def candidate(seed: int, score: float, dropped_at: int = 0, level: float | None = None) -> Candidate:
@@ -55,16 +55,24 @@ def test_the_table_marks_what_is_kept_and_says_the_cost() -> None:
     assert "25 sampling steps instead of 60" in text
 
 
-@given(st.integers(1, 500))
-def test_rungs_are_inside_the_run_and_rise(steps: int) -> None:
-    found = rungs(steps)
-    assert found == sorted(set(found))
-    assert all(0 < rung < steps for rung in found)
-    assert len(found) <= 2
+@given(st.integers(1, 300), st.integers(1, 100), st.integers(1, 300))
+def test_a_plan_leaves_off_inside_of_runs_and_its_steps_are_counted(runs: int, steps: int, least: int) -> None:
+    """The sum over each run of the steps that it makes, run by run."""
+    plan = halving_plan(runs, steps, least)
+    made = [steps] * runs
+    for after, kept in plan:
+        assert 0 < after < steps
+        assert kept >= min(runs, least)
+        made = [min(each, after) if number >= kept else each for number, each in enumerate(made)]
+    assert [kept for _, kept in plan] == sorted({kept for _, kept in plan}, reverse=True)
+    assert steps_of(runs, steps, plan) == sum(made)
 
 
-def test_rungs_of_few_steps() -> None:
-    assert {steps: rungs(steps) for steps in (1, 2, 4, 20)} == {1: [], 2: [1], 4: [1, 2], 20: [5, 10]}
+def test_plans_of_few_steps_and_many_to_keep() -> None:
+    assert {steps: halving_plan(8, steps, 1) for steps in (1, 2, 4, 20)} == {1: [], 2: [(1, 4)], 4: [(1, 4), (2, 2)], 20: [(5, 4), (10, 2)]}
+    assert halving_plan(8, 20, 3) == [(5, 4), (10, 3)]
+    assert halving_plan(8, 20, 8) == []
+    assert steps_of(16, 20, halving_plan(16, 20, 1)) == 160
 
 
 def test_a_thumbnail_keeps_the_shape_and_small_images() -> None:
