@@ -14,6 +14,7 @@ from ..guidance.objective import Objective
 from ..latent_optimization.presets import Preset
 from .latent_parts import like_latent
 from .outcome import Outcome
+from .plain_runs import fixed_latent
 from .procedure import replacement, sampler_for
 from .sgool_sampler import SGOOLSampler
 
@@ -60,9 +61,7 @@ def sample(
     if procedure is not None:
         steps, cfg = procedure.steps, procedure.cfg
         sampler_name = "euler"  # for its schedule, which no step is dropped from
-    image = comfy.sample.fix_empty_latent_channels(
-        model, latent["samples"], latent.get("downscale_ratio_spacial"), latent.get("downscale_ratio_temporal")
-    )
+    image, latent = fixed_latent(model, latent)
     noise = comfy.sample.prepare_noise(image, seed, latent.get("batch_index"))
     # Core's class knows which schedulers and samplers drop a step, and what `denoise` does to the sigmas.
     ksampler = comfy.samplers.KSampler(
@@ -91,8 +90,7 @@ def sample(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    rest = {key: value for key, value in latent.items() if key not in ("samples", "downscale_ratio_spacial", "downscale_ratio_temporal")}
     outcome = sampler.outcomes.last
     best = noise if outcome is None or not sampler.optimizes else like_latent(outcome.noise, image)
-    without_mask = {key: value for key, value in rest.items() if key != "noise_mask"}
-    return KSampled({**rest, "samples": samples}, {**without_mask, "samples": best}, outcome)
+    without_mask = {key: value for key, value in latent.items() if key != "noise_mask"}
+    return KSampled({**latent, "samples": samples}, {**without_mask, "samples": best}, outcome)

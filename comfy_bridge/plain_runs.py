@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,13 @@ NO_STEPS = "There are no steps to sample: denoise is 0, or the sigmas are empty.
 _OF_EMPTY_LATENTS = ("downscale_ratio_spacial", "downscale_ratio_temporal")
 
 
-class PlainRun:
+def fixed_latent(patcher: Any, latent: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The ``samples`` of a LATENT as core's samplers take them for a model, and the LATENT without what was only needed for that."""
+    image = comfy.sample.fix_empty_latent_channels(patcher, latent["samples"], *(latent.get(name) for name in _OF_EMPTY_LATENTS))
+    return image, {key: value for key, value in latent.items() if key not in _OF_EMPTY_LATENTS}
+
+
+class PlainRun(ABC):
     """Samples one seed; what the two of them have in common.
 
     Args:
@@ -44,17 +51,15 @@ class PlainRun:
             raise ValueError(NO_STEPS)
         if latent["samples"].is_nested:
             raise ValueError(NESTED)
-        ratios = [latent.get(name) for name in _OF_EMPTY_LATENTS]
-        self._image = comfy.sample.fix_empty_latent_channels(patcher, latent["samples"], *ratios)
-        self._latent = {key: value for key, value in latent.items() if key not in _OF_EMPTY_LATENTS}
+        self._image, self._latent = fixed_latent(patcher, latent)
         self._patcher, self._sigmas = patcher, sigmas
         self.sampler, self.steps = sampler, len(sigmas) - 1
         self.frames_are_batch = isinstance(patcher.model, comfy.model_base.SVD_img2vid)
         self.batch = 1 if self.frames_are_batch else len(self._image)
 
+    @abstractmethod
     def sample(self, seed: int, sampler: comfy.samplers.Sampler, callback: Callable[..., None]) -> Tensor:
         """The ``samples`` of the LATENT that core's node returns for a seed. ``callback``: as samplers take it."""
-        raise NotImplementedError
 
     def decodable(self, estimate: Tensor) -> Tensor:
         """What the model takes for the clean latent, ``(B, ...)`` in its own space, as a LATENT has it."""

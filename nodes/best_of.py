@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.samplers
 from comfy_api.latest import io
 
 from ..comfy_bridge.best_of_n import Best, best_of_n
 from ..comfy_bridge.plain_runs import GuiderRun, KSamplerRun
+from .ksampler_inputs import ksampler_inputs
 from .sockets import Objective
 
 ALIASES = ["sgool", "best of n", "best seed", "seed search", "rank", "top k", "contact sheet", "pick", "cherry pick", "successive halving"]
@@ -30,7 +30,7 @@ def _inputs() -> list[io.Input]:
             "halving",
             default=False,
             tooltip="Successive halving: look at the images after a quarter and after half of the steps, and go on with the better half of "
-            "the seeds. About half the time; now and then it drops what would have become the best.",
+            "the seeds. About half the steps; now and then it drops what would have become the best.",
         ),
     ]
 
@@ -67,22 +67,7 @@ class BestOfN(io.ComfyNode):
             "their seeds. A KSampler with such a seed makes the same image, bit for bit.",
             search_aliases=[*ALIASES, "ksampler"],
             inputs=[
-                io.Model.Input("model", tooltip="The model used for denoising the input latent."),
-                io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip="The first of the seeds tried."
-                ),
-                io.Int.Input("steps", default=20, min=1, max=10000, tooltip="The number of steps used in the denoising process."),
-                io.Float.Input("cfg", default=8.0, min=0.0, max=100.0, step=0.1, round=0.01, tooltip="The guidance scale, as in KSampler."),
-                io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="The algorithm used when sampling."),
-                io.Combo.Input(
-                    "scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="How noise is gradually removed to form the image."
-                ),
-                io.Conditioning.Input("positive", tooltip="What the image should have."),
-                io.Conditioning.Input("negative", tooltip="What the image should not have."),
-                io.Latent.Input("latent_image", tooltip="The latent image to denoise."),
-                io.Float.Input(
-                    "denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="The amount of denoising applied, as in KSampler."
-                ),
+                *ksampler_inputs(seed="The first of the seeds tried.", denoise="The amount of denoising applied, as in KSampler."),
                 *_inputs(),
             ],
             outputs=_outputs(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.samplers
 from comfy_api.latest import io
 
 from ..comfy_bridge.ksampler import sample as ksample
@@ -13,6 +12,7 @@ from ..comfy_bridge.outcome import plot_of_nothing
 from ..comfy_bridge.sgool_sampler import SGOOLSampler
 from ..comfy_bridge.vae import NO_VAE
 from ..latent_optimization.presets import DEFAULT_PRESET, PRESETS, Preset, preset
+from .ksampler_inputs import ksampler_inputs
 from .settings import OptimizationSettingsNode
 from .sockets import Objective, OptimizationSettings
 
@@ -118,39 +118,9 @@ class SGOOLKSamplerNode(io.ComfyNode):
             "With 0 iterations it is KSampler, bit for bit (with the presets SGOOL and DOODL: their sampler, not optimized).",
             search_aliases=[*ALIASES, "ksampler", "sample", "generate"],
             inputs=[
-                io.Model.Input("model", tooltip="The model used for denoising the input latent."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="The random seed of the noise that the optimization starts from, and of everything random in it.",
-                ),
-                io.Int.Input("steps", default=20, min=1, max=10000, tooltip="The number of steps used in the denoising process."),
-                io.Float.Input(
-                    "cfg",
-                    default=8.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.01,
-                    tooltip="The classifier-free guidance scale, as in KSampler.",
-                ),
-                io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="The algorithm used when sampling."),
-                io.Combo.Input(
-                    "scheduler", options=comfy.samplers.KSampler.SCHEDULERS, tooltip="How noise is gradually removed to form the image."
-                ),
-                io.Conditioning.Input("positive", tooltip="What the image should have."),
-                io.Conditioning.Input("negative", tooltip="What the image should not have."),
-                io.Latent.Input("latent_image", tooltip="The latent image to denoise."),
-                io.Float.Input(
-                    "denoise",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="The amount of denoising applied; lower values keep more of the latent image. The noise is what is optimized.",
+                *ksampler_inputs(
+                    seed="The random seed of the noise that the optimization starts from, and of everything random in it.",
+                    denoise="The amount of denoising applied; lower values keep more of the latent image. The noise is what is optimized.",
                 ),
                 Objective.Input("objective", optional=True, tooltip=OBJECTIVE),
                 io.Vae.Input("vae", optional=True, tooltip=VAE),
