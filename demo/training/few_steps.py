@@ -8,7 +8,6 @@ al., arXiv 2210.03142), then all four steps at once, so that it also mends what 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from ..architecture import LATENT_CHANNELS
 from ..tokens import build_tokenizer
 from ..weights import LORAS
 from .data import cached
-from .generator import Generator, plain_attention
+from .generator import Generator, denoise, plain_attention
 from .loop import Schedule, draw, precision, train
 
 STEPS, BETWEEN, CFG, RANK = 4, 3, 3.0, 16
@@ -69,40 +68,20 @@ def sigmas_of(steps: int) -> tuple[list[float], list[float]]:
     return [float(sampling.sigma(time)) for time in times], times.tolist()
 
 
-class _Denoiser:
-    """The noise that a generator sees, with its own weights or a LoRA's."""
-
-    def __init__(self, generator: Generator) -> None:
-        self.generator = generator.eval().requires_grad_(False)
-
-    def context(self, ids: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.generator.text(input_ids=ids).last_hidden_state  # type: ignore[no-any-return]
-
-    def __call__(self, x: Tensor, sigma: float, time: float, context: Tensor, weights: dict[str, Tensor] | None = None) -> Tensor:
-        options = {"context": context, "transformer_options": {"optimized_attention_override": plain_attention}}
-        arguments = (x / (sigma**2 + 1) ** 0.5, torch.full((len(x),), time, device=x.device))
-        with precision(x.device):
-            return functional_call(self.generator.unet, weights or {}, arguments, options).float()  # type: ignore[no-any-return]
-
-
 def teacher_paths(generator: Generator, ids: Tensor, path: Path) -> np.ndarray:
     """``(n, STEPS + 1, 16, 8, 8)`` float16 on disk: where the teacher stands at the student's sigmas, the noise divided by the first."""
-    denoiser, empty = _Denoiser(generator), build_tokenizer()("", padding="max_length", return_tensors="pt")["input_ids"]
-    sigmas, times = sigmas_of(STEPS * BETWEEN)
+    empty = build_tokenizer()("", padding="max_length", return_tensors="pt")["input_ids"]
+    sigmas = torch.tensor([*sigmas_of(STEPS * BETWEEN)[0], 0.0])
 
-    @torch.no_grad()
     def fill(array: np.ndarray) -> None:
-        without = denoiser.context(empty).expand(BATCH, -1, -1)
         for number, chunk in enumerate(torch.arange(len(ids)).split(BATCH)):
             noise = torch.randn(len(chunk), LATENT_CHANNELS, 8, 8, generator=torch.Generator().manual_seed(number))
-            context = torch.cat([denoiser.context(ids[chunk]), without[: len(chunk)]])
             x, places = noise * sigmas[0], [noise]
-            for step, (sigma, following) in enumerate(pairwise([*sigmas, 0.0]), start=1):
-                with_text, plain = denoiser(x.repeat(2, 1, 1, 1), sigma, times[step - 1], context).chunk(2)
-                x = x + (following - sigma) * (plain + CFG * (with_text - plain))
-                if step % BETWEEN == 0:
-                    places.append(x)
+            for start in range(0, STEPS * BETWEEN, BETWEEN):
+                part = sigmas[start : start + BETWEEN + 1]
+                with precision(x.device):
+                    x = denoise(generator, x, ids=ids[chunk], empty=empty, sigmas=part, cfg=CFG).float()
+                places.append(x)
             array[chunk.numpy()] = torch.stack(places, 1).half().numpy()
 
     return cached(path, (len(ids), STEPS + 1, LATENT_CHANNELS, 8, 8), "float16", fill)
@@ -112,21 +91,31 @@ def train_few_steps(folder: Path, generator: Generator, captions: Sequence[str])
     """Train it, or load what was trained in ``folder``; on the CPU."""
     rows = build_tokenizer()(list(captions), padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
     paths = teacher_paths(generator, rows, folder / f"teacher-paths-{len(rows)}.npy")
-    denoiser, (sigmas, times) = _Denoiser(generator), sigmas_of(STEPS)
+    sigmas, times = sigmas_of(STEPS)
     torch.manual_seed(5)
+    generator = generator.eval().requires_grad_(False)
     lora = LoRA(generator.unet)
     ends = [*sigmas[1:], 0.0]
 
+    def noise_in(x: Tensor, step: int, context: Tensor, weights: dict[str, Tensor]) -> Tensor:
+        """What the student takes for the noise in ``x``, at one of its steps."""
+        options = {"context": context, "transformer_options": {"optimized_attention_override": plain_attention}}
+        arguments = (x / (sigmas[step] ** 2 + 1) ** 0.5, torch.full((len(x),), times[step]))
+        with precision(x.device):
+            return functional_call(generator.unet, weights, arguments, options).float()  # type: ignore[no-any-return]
+
     def drawn(draws: torch.Generator) -> tuple[Tensor, Tensor]:
         chosen = draw(BATCH, len(rows), draws)
-        return torch.from_numpy(paths[chosen.numpy()]).float(), denoiser.context(rows[chosen])
+        with torch.no_grad():
+            context = generator.text(input_ids=rows[chosen]).last_hidden_state
+        return torch.from_numpy(paths[chosen.numpy()]).float(), context
 
     def one_step(draws: torch.Generator) -> Tensor:
         places, context = drawn(draws)
         step = int(draw(1, STEPS, draws))
         start = places[:, step] * (sigmas[0] if step == 0 else 1.0)
         wanted = (places[:, step + 1] - start) / (ends[step] - sigmas[step])
-        error = (denoiser(start, sigmas[step], times[step], context, lora.weights()) - wanted).square().mean()
+        error = (noise_in(start, step, context, lora.weights()) - wanted).square().mean()
         # By what it does to the next place, whose noise and image have this variance together.
         return error * (sigmas[step] - ends[step]) ** 2 / (ends[step] ** 2 + 1)
 
@@ -134,7 +123,7 @@ def train_few_steps(folder: Path, generator: Generator, captions: Sequence[str])
         places, context = drawn(draws)
         weights, x, total = lora.weights(), places[:, 0] * sigmas[0], torch.zeros(())
         for step in range(STEPS):
-            x = x + (ends[step] - sigmas[step]) * denoiser(x, sigmas[step], times[step], context, weights)
+            x = x + (ends[step] - sigmas[step]) * noise_in(x, step, context, weights)
             error = (x - places[:, step + 1]).square().mean() / (ends[step] ** 2 + 1)
             total = total + error * (1.0 if step == STEPS - 1 else 0.25)
         return total
