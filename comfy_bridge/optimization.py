@@ -174,7 +174,7 @@ class Optimization:
             space = self._parts.for_decoder(self._base_model.process_latent_out(latent))
         several = self._parts.frames_are_batch
         if with_grad:
-            self._decoder_bytes = decoding_bytes(self._vae, space)
+            self._decoder_bytes = decoding_bytes(self._vae, space, self._frames, frames_are_batch=several)
         images = decode_with_grad(self._vae, space, self._as_inference, self._fine, self._frames, frames_are_batch=several)
         self._last_decoded = None if with_grad else (latent.clone(), images)
         return images

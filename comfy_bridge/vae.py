@@ -36,10 +36,9 @@ def check_vae(vae: Any, channels: int) -> None:
         raise ValueError(f"This VAE is for latents of {expected} channels, the model's have {channels}. Connect the VAE of this model.")
 
 
-def decoding_bytes(vae: Any, latent: Tensor) -> float:
-    """What decoding ``latent`` with a gradient takes, in bytes; 0 if the VAE gives no estimate."""
-    required = getattr(vae, "memory_used_decode", None)
-    return 0.0 if required is None else float(required(latent.shape, vae.vae_dtype)) * RATIO
+def decoding_bytes(vae: Any, latent: Tensor, frames: Frames | None = None, *, frames_are_batch: bool = False) -> float:
+    """What :func:`decode_with_grad` takes of the same arguments with a gradient, in bytes."""
+    return _estimate(vae, _decodable(vae, latent, frames or Frames(), frames_are_batch)[0]) * RATIO
 
 
 def decode_with_grad(
@@ -69,6 +68,20 @@ def decode_with_grad(
         ValueError: for a VAE that gives something else than images.
     """
     frames = frames or Frames()
+    latent, wanted = _decodable(vae, latent, frames, frames_are_batch)
+    if as_inference is None:
+        as_inference = torch.is_inference_mode_enabled()
+    needed = _estimate(vae, latent)
+    with_grad = latent.requires_grad and torch.is_grad_enabled()
+    memory.load([vae.patcher], needed * (RATIO if with_grad and not fine else 1.0), as_inference)
+    fine = with_grad and (fine or needed * RATIO > vae.patcher.get_free_memory(vae.device))
+    with checkpointed_blocks(vae.first_stage_model) if fine else contextlib.nullcontext():
+        images = _decode(vae, latent, frames, together=wanted is not None)
+    return images if wanted is None else images[wanted]
+
+
+def _decodable(vae: Any, latent: Tensor, frames: Frames, frames_are_batch: bool) -> tuple[Tensor, list[int] | None]:
+    """The latent as the VAE takes it, and which of the decoded images are wanted; ``None`` for all."""
     wanted: list[int] | None = frames.numbers(len(latent)) if frames_are_batch else None
     if wanted is not None and not _mixes_frames(vae):
         latent, wanted = latent[wanted], None
@@ -76,15 +89,12 @@ def decode_with_grad(
         latent = latent[:, :, 0]
     if latent.ndim == 4 and vae.latent_dim == 3:
         latent = latent.unsqueeze(2)
-    if as_inference is None:
-        as_inference = torch.is_inference_mode_enabled()
-    needed = vae.memory_used_decode(latent.shape, vae.vae_dtype) * len(latent)  # core's estimate is for one of a batch
-    with_grad = latent.requires_grad and torch.is_grad_enabled()
-    memory.load([vae.patcher], needed * (RATIO if with_grad and not fine else 1.0), as_inference)
-    fine = with_grad and (fine or needed * RATIO > vae.patcher.get_free_memory(vae.device))
-    with checkpointed_blocks(vae.first_stage_model) if fine else contextlib.nullcontext():
-        images = _decode(vae, latent, frames, together=wanted is not None)
-    return images if wanted is None else images[wanted]
+    return latent, wanted
+
+
+def _estimate(vae: Any, latent: Tensor) -> float:
+    """Core's, of a decode, which is for one of a batch."""
+    return float(vae.memory_used_decode(latent.shape, vae.vae_dtype)) * len(latent)
 
 
 def _mixes_frames(vae: Any) -> bool:

@@ -46,7 +46,7 @@ class StoredCalls:
     def __init__(self, wanted: int | None, room: Callable[[], float]) -> None:
         self._limit, self._room = wanted, room
         self._automatic = wanted is None
-        self.number = 0
+        self.begin()
 
     @property
     def counts_calls_first(self) -> bool:
