@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import uuid
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
@@ -40,7 +41,7 @@ class Lost(Exception):
     """A job whose server went away, or was interrupted by somebody. dask tries it again, elsewhere if it can."""
 
 
-class Owner(WorkerPlugin):
+class Owner(WorkerPlugin, ABC):
     """One on each worker. It owns something, and does jobs with it, one at a time."""
 
     name = NAME
@@ -52,9 +53,9 @@ class Owner(WorkerPlugin):
         Raises SetupProblem where it lacks something, or one of OUTAGE where it is away: both are tried again, after growing pauses.
         """
 
+    @abstractmethod
     def do(self, job: Job) -> Record:
         """Do a job. May raise RunFailed, which is recorded, or one of OUTAGE: what is owned is away, and the job is tried again."""
-        raise NotImplementedError
 
     def release(self) -> None:
         """Let go of everything, in the middle of a job too."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from kornia.color import rgb_to_grayscale
 from torch import Tensor
 
-from ...image_ops.resize import resize
+from ...image_ops.resize import shrink
 
 VISUAL_WEIGHTS = ("saliency", "darkness", "lightness")
 SIDE = 64  # longer side of the copy whose symmetry is measured: mirrored objects need not match to the pixel
@@ -14,8 +15,7 @@ CONTRAST = 1e-4  # variance of lightness below which an image counts as of one l
 
 def luma(images: Tensor) -> Tensor:
     """``(B, H, W)`` luma of ITU-R BT.601, as Pillow's gray images have it, cut to [0, 1]."""
-    weights = images.new_tensor([0.299, 0.587, 0.114])
-    return torch.einsum("bchw,c->bhw", images.clamp(0, 1), weights)
+    return rgb_to_grayscale(images.clamp(0, 1))[:, 0]  # type: ignore[no-any-return]
 
 
 def visual_weight(images: Tensor, mass: Tensor, kind: str) -> Tensor:
@@ -70,10 +70,7 @@ def mirror_asymmetry(images: Tensor, axis: int) -> Tensor:
 
     Unchanged by brightness and contrast. An image of one lightness is symmetric.
     """
-    height, width = images.shape[-2:]
-    scale = min(1.0, SIDE / max(height, width))
-    size = max(1, round(height * scale)), max(1, round(width * scale))
-    light = resize(luma(images)[:, None], size)[:, 0]
+    light = shrink(luma(images)[:, None], SIDE)[:, 0]
     light = light - light.mean(dim=(1, 2), keepdim=True)
     difference = ((light - light.flip(axis)) ** 2).mean(dim=(1, 2))
     return difference / (2 * (light**2).mean(dim=(1, 2)) + CONTRAST)

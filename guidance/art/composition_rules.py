@@ -7,6 +7,7 @@ Rules are wishes: people asked for ratings prefer subjects at the center, and fa
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -52,11 +53,11 @@ def soft_root(square: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Rule(Ranged):
+class Rule(Ranged, ABC):
     """A rule of composition: ``(scene) -> (B,)``, at least 0. ``lines`` and ``places`` are what is drawn."""
 
-    def __call__(self, scene: Scene) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def __call__(self, scene: Scene) -> Tensor: ...
 
     def lines(self) -> list[Line]:
         """Guide lines: x, y of their two ends."""

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.comfyui
 from sgool.guidance.objective import Context, WeightedSum  # noqa: E402
 from sgool.nodes import art  # noqa: E402
 
-from ..guidance.art.pictures import disc  # noqa: E402
+from ..guidance.art.images import disc  # noqa: E402
 from .objectives import Red  # noqa: E402
 
 

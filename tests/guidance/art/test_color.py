@@ -19,7 +19,7 @@ from sgool.guidance.art.view import View, ViewObjective
 from sgool.guidance.objective import Context, Objective
 from torch import Tensor
 
-from .pictures import disc, noise
+from .images import disc, noise
 
 
 def of_hues(*degrees: float, chroma: float = 30.0, lightness: float = 60.0) -> Tensor:

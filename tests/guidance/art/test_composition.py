@@ -18,7 +18,7 @@ from sgool.guidance.drawn import drawing
 from sgool.guidance.objective import Context, Objective, WeightedSum
 from torch import Tensor
 
-from .pictures import box, bright, disc, noise
+from .images import box, bright, disc, noise
 
 GOLDEN = 2 / (3 + math.sqrt(5))
 

@@ -16,7 +16,7 @@ from sgool.guidance.art.view import ViewObjective
 from sgool.guidance.objective import Context
 from torch import Tensor
 
-from .pictures import disc, grid, noise
+from .images import disc, grid, noise
 
 
 def of_lightness(lightness: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from sgool.guidance.art.view import ViewObjective
 from sgool.guidance.objective import Context
 from torch import Tensor
 
-from .pictures import grid, noise
+from .images import grid, noise
 
 
 def strokes(degrees: float, width: float = 0.05, size: int = 120) -> Tensor:
