@@ -43,10 +43,6 @@ class Resumable(comfy.samplers.Sampler):
         self._answers: list[Tensor] = []
         self._random_state: RandomState | None = None
 
-    def max_denoise(self, model_wrap: Any, sigmas: Tensor) -> Any:
-        """As the sampler's own."""
-        return self.sampler.max_denoise(model_wrap, sigmas)  # type: ignore[no-untyped-call]
-
     def sample(  # noqa: PLR0917  (core's signature)
         self,
         model_wrap: Any,
@@ -59,10 +55,6 @@ class Resumable(comfy.samplers.Sampler):
         disable_pbar: bool = False,
     ) -> Tensor:
         """What ComfyUI calls. Raises :class:`LeftOff` after ``until`` steps."""
-        if self._random_state is None:
-            self._random_state = RandomState(sigmas.device)
-        elif self.keep_answers:
-            self._random_state.restore()  # for samplers that draw from the global generators
         done = self.steps
 
         def after(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
@@ -77,6 +69,8 @@ class Resumable(comfy.samplers.Sampler):
         rest = (dict(extra_args), after, noise, latent_image, denoise_mask, disable_pbar)
         if not self.keep_answers:
             return self.sampler.sample(model_wrap, sigmas, *rest)  # type: ignore[call-arg]
+        self._random_state = self._random_state or RandomState(sigmas.device)
+        self._random_state.restore()  # for samplers that draw from the global generators
         state = ModelState(model_wrap, self.sampler, extra_args)
         try:
             return self.sampler.sample(_Recorded(model_wrap, self._answers), sigmas, *rest)  # type: ignore[call-arg]

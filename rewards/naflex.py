@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from .encoder_files import load_tokenizer, model_config, processor_config, read_model
@@ -88,8 +89,7 @@ class NaflexEncoder(TransformersEncoder):
 def patches_of(pixels: Tensor, patch: int) -> tuple[Tensor, tuple[int, int]]:
     """``(B, n, patch * patch * 3)`` row by row, each patch with its channels last, and how many rows and columns there are."""
     down, across = pixels.shape[-2] // patch, pixels.shape[-1] // patch
-    cut = pixels.unflatten(-1, (across, patch)).unflatten(-3, (down, patch))  # (B, 3, down, patch, across, patch)
-    return cut.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2), (down, across)
+    return rearrange(pixels, "b c (h p) (w q) -> b (h w) (p q c)", p=patch, q=patch), (down, across)
 
 
 def load_naflex(path: Path, dtype: torch.dtype = torch.float32) -> NaflexEncoder:
