@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .history import History
+from .history import History, Row
 
 BACKGROUND, INK, FAINT, GRID = (255, 255, 255), (40, 44, 52), (120, 126, 138), (226, 229, 234)
 # Okabe and Ito's colors, told apart by every kind of color vision.
 COLORS = [(0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (110, 110, 110), (153, 79, 0)]
 SCALE = 2  # drawn at twice the size and reduced, since Pillow's lines are not smoothed
 MOST_LINES = 8
+LOSSES, TAKEN_BACK = "loss of each image (ring: the one returned)", "; steps that were taken back are left out"
 TITLES = {
     "loss": "loss of each objective times its weight, mean over images",
     "share": "share of each objective in the gradient in the image",
@@ -44,12 +46,15 @@ class Panel:
 def panels_of(history: History) -> list[Panel]:
     """The diagrams of a run: losses of the images, means of the losses' parts, and norms of the gradient.
 
-    Parts that are named ``"who: what"`` are in a diagram for each ``what``.
+    Parts that are named ``"who: what"`` are in a diagram for each ``what``. Losses and parts leave out the noises that a trust region
+    took back: the run did not go there.
     """
+    taken_back = TAKEN_BACK if any(any(row.rejected) for row in history.rows) else ""
     names = sorted({name for row in history.rows for name in row.parts})
     kinds = dict.fromkeys(name.rpartition(": ")[2] for name in names if ": " in name)
     return [
-        Panel("loss of each image (ring: the one returned)", _losses(history)),
+        Panel(LOSSES + taken_back, _losses(history)),
+        Panel("change of the loss since the start, each step judged under the same augmentations", _falls(history)),
         Panel("parts of the loss, mean over images", _parts(history, {name: name for name in names if ": " not in name})),
         *[Panel(TITLES.get(kind, kind), _parts(history, _of_kind(names, kind))) for kind in kinds],
         Panel("norm of the gradient in the noise", _gradients(history), logarithmic=True),
@@ -86,9 +91,21 @@ def draw(panels: Sequence[Panel], width: int = 960, height: int = 300, heading: 
 def _losses(history: History) -> list[Curve]:
     curves = []
     for image in range(min(history.images, MOST_LINES)):
-        points = [(float(x), y) for x, y in history.losses(image)]
+        taken_back = {row.iteration for row in history.rows if row.rejected[image]}
+        points = [(float(x), y) for x, y in history.losses(image) if x not in taken_back]
         returned = float(history.returned_iteration[image]) if history.returned_iteration else None
         curves.append(Curve(f"image {image + 1}", points, image, returned))
+    return curves
+
+
+def _falls(history: History) -> list[Curve]:
+    """Sums of what the kept steps lowered the loss by: without the noise of augmentations that are drawn anew for each iteration."""
+    curves = []
+    for image in range(min(history.images, MOST_LINES)):
+        kept = [row for row in history.rows if math.isfinite(row.fall[image]) and not row.rejected[image]]
+        sums = accumulate(-row.fall[image] for row in kept)
+        points = [(float(row.iteration), y) for row, y in zip(kept, sums, strict=True)]
+        curves.append(Curve(f"image {image + 1}", [(0.0, 0.0), *points] if points else [], image))
     return curves
 
 
@@ -101,9 +118,15 @@ def _parts(history: History, shown: Mapping[str, str]) -> list[Curve]:
     """Curves of the parts in ``shown``, under the names that it has for them."""
     curves = []
     for index, (part, name) in enumerate(list(shown.items())[:MOST_LINES]):
-        points = [(float(row.iteration), _mean(row.parts.get(part, []))) for row in history.rows]
+        points = [(float(row.iteration), _mean(_kept(row, part))) for row in history.rows]
         curves.append(Curve(name, [(x, y) for x, y in points if math.isfinite(y)], index))
     return curves
+
+
+def _kept(row: Row, part: str) -> list[float]:
+    """The part's values of the images whose step to this row was not taken back."""
+    values = row.parts.get(part)
+    return [] if values is None else [value for value, rejected in zip(values, row.rejected, strict=True) if not rejected]
 
 
 def _gradients(history: History) -> list[Curve]:

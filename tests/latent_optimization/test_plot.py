@@ -43,7 +43,7 @@ def colors(image: object) -> set[tuple[int, int, int]]:
 
 
 def test_every_number_has_its_curve() -> None:
-    losses, parts, gradients, _ = panels_of(history())
+    losses, _, parts, gradients, _ = panels_of(history())
     assert [curve.points for curve in losses.curves] == [
         [(0, 1), (1, 0.5), (2, 1 / 3), (3, 0.25)],
         [(0, 2), (1, 1.5), (2, 4 / 3), (3, 1.25)],
@@ -52,6 +52,26 @@ def test_every_number_has_its_curve() -> None:
     assert [curve.name for curve in parts.curves] == ["global", "salient"]
     assert [len(curve.points) for curve in gradients.curves] == [3, 3]  # the last iterate has no gradient
     assert gradients.logarithmic
+
+
+def test_steps_that_were_taken_back_are_left_out() -> None:
+    made = history()
+    made.rows[2].rejected = [False, True]
+    made.rows[2].parts["salient"] = [0.2, 9.0]
+    made.rows[3].rejected = [True, True]
+    losses, _, parts, _, _ = panels_of(made)
+    assert [[x for x, _ in curve.points] for curve in losses.curves] == [[0, 1, 2], [0, 1]]
+    assert parts.curves[1].points == [(0, 0), (1, 0.1), (2, 0.2)]  # no mean of no image, and none with the 9 that was taken back
+    assert "taken back" in losses.title
+    assert "taken back" not in panels_of(history())[0].title
+
+
+def test_what_kept_steps_lowered_the_loss_by_adds_up() -> None:
+    made = history(images=1)
+    for row, fall, rejected in zip(made.rows, [math.nan, 0.25, -1.0, 0.5], [False, False, True, False], strict=True):
+        row.fall, row.rejected = [fall], [rejected]
+    assert panels_of(made)[1].curves[0].points == [(0, 0), (1, -0.25), (3, -0.75)]
+    assert not panels_of(history())[1].curves[0].points  # no trust region: nothing was measured so
 
 
 def test_curves_are_drawn_in_their_colors() -> None:
