@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import ComfyExtension, io
+import importlib
+import pkgutil
 
-from . import art, best_of, demo, evaluation, guidance, judges, reversible, saliency, sampling
+from comfy_api.latest import ComfyExtension, io
 
 
 class SGOOLExtension(ComfyExtension):
-    """Lists every node of the pack. Each family file ends with its own ``NODES``."""
+    """Lists every node of the pack: the ``NODES`` of each file in this folder that has them."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        families = (saliency, guidance, art, judges, sampling, best_of, reversible, evaluation, demo)
-        return [node for family in families for node in family.NODES]
+        names = sorted(info.name for info in pkgutil.iter_modules(__path__))
+        files = [importlib.import_module(f".{name}", __name__) for name in names]
+        return [node for file in files for node in getattr(file, "NODES", ())]

@@ -46,6 +46,15 @@ def test_a_node_has_a_help_page(node: type[io.ComfyNode]) -> None:
     assert [item.id for item in schema.inputs if item.id not in text and item.id not in known] == []
 
 
+def test_no_node_is_left_out_of_the_list() -> None:
+    written = {
+        f"{path.stem}.{name}"
+        for path in (ROOT / "nodes").glob("*.py")
+        for name in re.findall(r"^class (\w+)\(io\.ComfyNode\)", path.read_text(), re.M)
+    }
+    assert written == {f"{node.__module__.rpartition('.')[2]}.{node.__name__}" for node in NODES}
+
+
 @pytest.mark.server
 def test_the_server_hands_out_the_help_pages(server: Server) -> None:
     for node in NODES:
