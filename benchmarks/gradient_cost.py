@@ -1,6 +1,6 @@
 """What a gradient through sampling costs: model calls, memory and time, in one run. Prints a table.
 
-    python run.py bench gradient_cost [--size 16] [--channels 64] [--steps 6] [--device cuda]
+    python run.py bench gradient_cost [--size 16] [--channels 64] [--steps 6]
 
 Memory is the most bytes of tensors alive at once, weights left out.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -23,39 +22,37 @@ from sgool.tests.comfyui.guided import Probe
 from torch import Tensor
 
 from .common.markdown import table
-from .common.measuring import held_bytes, sampled, seconds
+from .common.measuring import Cost, cost, sampled
 from .common.optimizer import JacobianSchedule
 
-VARIANTS: dict[str, tuple[dict[str, Any], bool]] = {
-    "everything kept": ({"use_checkpoint": False}, False),
-    "last three calls stored": ({"stored": StoredCalls(3, lambda: 0.0)}, False),
-    "each call checkpointed": ({}, False),
-    "each call and each block": ({}, True),
-    "last call only": ({"schedule": JacobianSchedule("last", 1)}, False),
-    "every second call": ({"schedule": JacobianSchedule("every", 2)}, False),
+VARIANTS: dict[str, dict[str, Any]] = {
+    "everything kept": {"use_checkpoint": False},
+    "last three calls stored": {"stored": StoredCalls(3, lambda: 0.0)},
+    "each call checkpointed": {},
+    "each call and each block": {},
+    "last call only": {"schedule": JacobianSchedule("last", 1)},
+    "every second call": {"schedule": JacobianSchedule("every", 2)},
 }
 
 
-def rows(make: Callable[..., NoiseToLatent], noise: Tensor, network: torch.nn.Module, options: argparse.Namespace) -> list[list[object]]:
+def rows(make: Callable[..., NoiseToLatent], noise: Tensor, network: torch.nn.Module, repeats: int) -> list[list[object]]:
     """Plain sampling, then a gradient by each variant."""
 
-    def measured(run: Callable[[NoiseToLatent], Any], **arguments: Any) -> tuple[int, int, float]:
+    def measured(run: Callable[[NoiseToLatent], Any], arguments: dict[str, Any]) -> tuple[int, Cost]:
         calls = itertools.count()
         run(make(before_call=lambda: next(calls), **arguments))
-        forwards = next(calls)
-        most, _ = held_bytes(lambda: run(make(**arguments)), options.device)
-        return forwards, most, statistics.median(seconds(lambda: run(make(**arguments)), options.device) for _ in range(options.repeats))
+        return next(calls), cost(lambda: run(make(**arguments)), noise.device, repeats)
 
     def gradient(run: NoiseToLatent) -> None:
         leaf = noise.clone().requires_grad_()
         torch.autograd.grad(run(leaf).sum(), leaf)
 
-    found = {"plain sampling": measured(lambda run: run(noise))}
-    for name, (arguments, blocks) in VARIANTS.items():
-        with checkpointed_blocks(network) if blocks else contextlib.nullcontext():
-            found[name] = measured(gradient, **arguments)
-    plain = found["plain sampling"][2]
-    return [[name, forwards, f"{most / 1e6:.1f}", f"{time / plain:.2f}"] for name, (forwards, most, time) in found.items()]
+    found = {"plain sampling": measured(lambda run: run(noise), {})}
+    for name, arguments in VARIANTS.items():
+        with checkpointed_blocks(network) if name.endswith("block") else contextlib.nullcontext():
+            found[name] = measured(gradient, arguments)
+    unit = found["plain sampling"][1].seconds
+    return [[name, calls, f"{spent.bytes / 1e6:.1f}", f"{spent.seconds / unit:.2f}"] for name, (calls, spent) in found.items()]
 
 
 def main() -> None:
@@ -70,12 +67,10 @@ def main() -> None:
     tiny_models.UNET["model_channels"] = options.channels
     with torch.inference_mode():
         model = tiny_models.tiny_model("eps")
-        options.device = str(model.load_device)
-        shape = (1, 4, options.size, options.size)
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        noise = torch.randn((1, 4, options.size, options.size), generator=torch.Generator().manual_seed(0))
         parameters = sum(parameter.numel() for parameter in model.model.parameters()) / 1e6
-        print(f"UNet of {parameters:.1f} M weights, latent {shape}, {options.sampler}, {options.steps} steps, CFG, {options.device}\n")
-        probe = Probe(lambda make, noise: rows(make, noise, model.model.diffusion_model, options), options.sampler)
+        print(f"UNet of {parameters:.1f} M weights, latent {(*noise.shape,)}, {options.sampler}, {options.steps} steps, CFG\n")
+        probe = Probe(lambda make, noise: rows(make, noise, model.model.diffusion_model, options.repeats), options.sampler)
         conditions = tiny_models.conditioning(1, 77), tiny_models.conditioning(2, 77)
         sampled(model, probe, noise, conditions, {"steps": options.steps, "cfg": 5.0})
     print(table(["gradient through", "model forwards", "most alive (MB)", "time / plain"], probe.found))

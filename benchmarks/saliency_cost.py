@@ -17,12 +17,10 @@ from sgool.saliency_models import registry
 from sgool.saliency_models.attention import AttentionSaliency
 from sgool.saliency_models.interface import SaliencyModel
 from sgool.tests.saliency_models.networks import NETWORKS, seeded
-from torch import Tensor
 
 from .common.markdown import table
-from .common.measuring import held_bytes, seconds
+from .common.measuring import costs_of_images
 
-MIB = 2**20
 ATTENTION: dict[str, Literal["last", "rollout"]] = {"dinov2-attention": "last", "dinov2-rollout": "rollout"}
 
 
@@ -38,22 +36,11 @@ def make(name: str) -> SaliencyModel:
     return registry.load(name)
 
 
-def cells(model: SaliencyModel, images: Tensor, options: argparse.Namespace) -> list[str]:
+def row(name: str, batch: int, options: argparse.Namespace) -> list[object]:
     """Milliseconds and MiB per image, of maps alone and of maps with the gradient of all pixels."""
-
-    def gradient() -> None:
-        model(images.detach().requires_grad_()).sum().backward()
-
-    def maps() -> Tensor:
-        with torch.no_grad():
-            return model(images)
-
-    found = []
-    for run in (maps, gradient):
-        most, _ = held_bytes(run, options.device)  # first, as the warm-up too
-        best = min(seconds(run, options.device) for _ in range(options.repeats))
-        found += [f"{best / len(images) * 1e3:.0f}", f"{most / len(images) / MIB:.0f}"]
-    return found
+    images = seeded_images(batch, 512, 512).to(options.device)
+    costs = costs_of_images(make(name).to(options.device), images, options.repeats)
+    return [name, batch, *(f"{value / batch:.0f}" for cost in costs for value in (1e3 * cost.seconds, cost.bytes / 2**20))]
 
 
 def main() -> None:
@@ -68,11 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"torch {torch.__version__}, {options.device}, {options.threads} thread(s); per image, best of {options.repeats}\n")
-    rows = []
-    for name in options.only:
-        model = make(name).to(options.device)
-        images = (seeded_images(batch, 512, 512).to(options.device) for batch in options.batches)
-        rows += [[name, len(each), *cells(model, each, options)] for each in images]
+    rows = [row(name, batch, options) for name in options.only for batch in options.batches]
     print(table(["predictor", "batch", "ms, map", "MiB, map", "ms, map and gradient", "MiB, map and gradient"], rows))
 
 

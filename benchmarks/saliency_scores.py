@@ -14,14 +14,18 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
+from scipy.stats import sem
 from sgool.image_ops.resize import shrink
 from sgool.saliency_models import registry
 from sgool.saliency_models.center_prior import CenterPrior
 from sgool.saliency_models.metrics import cc, kld, sim
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
+
+from .common.markdown import table
 
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"CC": cc, "SIM": sim, "KLD": kld}
 Predict = Callable[[Tensor], Tensor]
@@ -37,14 +41,13 @@ def by_name(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".jpg", ".jpeg", ".png")}
 
 
-def scores(predict: Predict, pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """(n, len(METRICS)): the scores of each (image, map)."""
-    rows = []
-    with torch.no_grad():
-        for image, truth in pairs:
-            predicted = predict(image)
-            rows.append(torch.stack([metric(predicted, truth)[0] for metric in METRICS.values()]))
-    return torch.stack(rows)
+@torch.no_grad()
+def cells(predict: Predict, pairs: Iterable[tuple[Tensor, Tensor]]) -> list[str]:
+    """The mean of each metric over pairs of image and map, with its standard error."""
+    maps = [(predict(image), truth) for image, truth in pairs]
+    scores = [np.array([float(metric(*both)) for both in maps]) for metric in METRICS.values()]
+    errors = [sem(found) if len(found) > 1 else 0.0 for found in scores]
+    return [f"{found.mean():.3f} ± {error:.3f}" for found, error in zip(scores, errors, strict=True)]
 
 
 def predictors(weights: Path | None, names: list[str] | None = None) -> Iterator[tuple[str, Predict]]:
@@ -60,32 +63,27 @@ def predictors(weights: Path | None, names: list[str] | None = None) -> Iterator
 
 def main() -> None:
     """Print a table of means, with the standard error of each."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--maps", type=Path, required=True)
     parser.add_argument("--weights", type=Path, help="folder with the weights of learned predictors")
     parser.add_argument("--models", nargs="+", help="names of predictors; all, if left out")
     parser.add_argument("--sigmas", type=float, nargs="+", help="score the center prior alone, with these, where there is no image")
     parser.add_argument("--longest", type=int, default=512, help="of the images and maps, pixels")
-    arguments = parser.parse_args()
-    images, maps = by_name(arguments.images), by_name(arguments.maps)
-    wanted: list[tuple[str, Predict]]
-    if arguments.sigmas:
-        pairs = [(truth, truth) for name, path in maps.items() if name not in images for truth in [read(path, "L", arguments.longest)]]
-        pairs = [(image.expand(-1, 3, -1, -1), truth) for image, truth in pairs]
-        wanted = [(f"center-prior, sigma {sigma}", CenterPrior(sigma)) for sigma in arguments.sigmas]
-    else:
-        both = [name for name in images if name in maps]
-        pairs = [(read(images[name], "RGB", arguments.longest), read(maps[name], "L", arguments.longest)) for name in both]
-        wanted = list(predictors(arguments.weights, arguments.models))
-    if not pairs:
+    options = parser.parse_args()
+    images, maps = by_name(options.images), by_name(options.maps)
+    truths = {name: read(path, "L", options.longest) for name, path in maps.items() if (name in images) != bool(options.sigmas)}
+    if not truths:
         raise SystemExit(f"There is nothing to score: {len(images)} images, {len(maps)} maps, and no names that fit.")
-    print(f"{len(pairs)} images\n\n| predictor | {' | '.join(METRICS)} |\n|---|{'---|' * len(METRICS)}")
-    for name, predict in wanted:
-        found = scores(predict, pairs)
-        error = found.std(0, correction=min(1, len(found) - 1)) / len(found) ** 0.5
-        cells = (f"{mean:.3f} ± {spread:.3f}" for mean, spread in zip(found.mean(0).tolist(), error.tolist(), strict=True))
-        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    wanted: Iterable[tuple[str, Predict]]
+    if options.sigmas:
+        pairs = [(truth.expand(-1, 3, -1, -1), truth) for truth in truths.values()]
+        wanted = [(f"center-prior, sigma {sigma}", CenterPrior(sigma)) for sigma in options.sigmas]
+    else:
+        pairs = [(read(images[name], "RGB", options.longest), truth) for name, truth in truths.items()]
+        wanted = predictors(options.weights, options.models)
+    print(f"{len(pairs)} images\n")
+    print(table(["predictor", *METRICS], [[name, *cells(predict, pairs)] for name, predict in wanted]))
 
 
 if __name__ == "__main__":
