@@ -152,14 +152,40 @@ def test_blocks_are_checkpointed_and_given_back() -> None:
     assert [type(block).__name__ for block in blocks_of(network)] == ["TransformerEncoderLayer"] * 3
     x = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
     (expected,) = torch.autograd.grad(network(x).sum(), x)
-    with checkpointed_blocks(network) as count:
-        assert count == 3
+    with checkpointed_blocks(network) as recomputed:
         (gradient,) = torch.autograd.grad(network(x).sum(), x)
         with torch.no_grad():
             assert not network(x.detach()).requires_grad
+    assert recomputed == set(blocks_of(network))
     assert torch.allclose(gradient, expected, rtol=1e-12, atol=1e-12)
     with pytest.raises(RuntimeError, match="stop"), checkpointed_blocks(network):
         raise RuntimeError("stop")
+    assert all("forward" not in module.__dict__ for module in network.modules())
+
+
+class GoesPast(nn.Module):
+    """Calls what is in its language model, and never that itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.language_model = Network()
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.language_model.blocks:
+            x = block(x)
+        return x
+
+
+def test_blocks_in_a_block_that_is_never_called_are_recomputed() -> None:
+    torch.manual_seed(0)
+    network = GoesPast().double().train()
+    assert blocks_of(network) == [network.language_model]
+    x = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
+    (expected,) = torch.autograd.grad(network(x).sum(), x)
+    with checkpointed_blocks(network) as recomputed:
+        (gradient,) = torch.autograd.grad(network(x).sum(), x)
+    assert recomputed == set(network.language_model.blocks)
+    assert torch.allclose(gradient, expected, rtol=1e-12, atol=1e-12)
     assert all("forward" not in module.__dict__ for module in network.modules())
 
 

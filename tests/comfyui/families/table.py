@@ -33,8 +33,8 @@ def relative(found: Tensor, expected: Tensor) -> float:
 
 
 def block_by_block(run: NoiseToLatent, noise: Tensor) -> tuple[Tensor, int]:
-    with checkpointed_blocks(run.model.inner_model.diffusion_model) as count:
-        return gradient(run, noise), count
+    with checkpointed_blocks(run.model.inner_model.diffusion_model) as recomputed:
+        return gradient(run, noise), len(recomputed)
 
 
 def small(run: NoiseToLatent, noise: Tensor) -> list[str]:
