@@ -10,6 +10,7 @@
     python run.py python SCRIPT     any script, with the pack as `sgool` and ComfyUI importable
     python run.py lint              the style and type checks
     python run.py template NAME     workflows/NAME.json, for the page, from workflows/api/NAME.json (needs Chromium)
+    python run.py locales           locales/, for the page in other languages, from harness/translations/
     python run.py setup             only make the environment
 
 The first start makes a virtual environment in .venv and finds a ComfyUI (COMFYUI_PATH, then a folder around this one, then the package
@@ -46,6 +47,8 @@ def command_line(command: str, arguments: list[str]) -> list[str]:
         return ["-m", "pytest", *(["-m", ""] if "--all" in arguments else []), *rest]
     if command in ("demo", "lint", "serve", "template", "workflow"):
         return ["-m", f"harness.{command}", *arguments]
+    if command == "locales":
+        return ["-m", "harness.script", "sgool.harness.locales", *arguments]
     if command == "train":
         return ["-m", "harness.script", "sgool.demo.train", *arguments]
     if command == "python" and arguments:

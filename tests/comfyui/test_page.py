@@ -51,3 +51,20 @@ def test_a_template_opens_as_the_graph_that_scripts_run(page: Page, template: Pa
         if opened[name]["inputs"].get(key) != value
     }
     assert differing == {}
+
+
+def test_the_page_shows_a_node_in_its_language(page: Page, server: Server) -> None:
+    server.post("/settings", {"Comfy.Locale": "ko"})
+    try:
+        page.open()
+        page.wait_until("return window.LiteGraph.registered_node_types.SGOOL_Settings?.title === 'SGOOL 설정'")
+        labels = """
+            const node = window.LiteGraph.createNode('SGOOL_Settings');
+            return node.widgets.map(widget => [widget.name, widget.label]);
+        """
+        shown_labels = dict(page.run(labels))
+        assert shown_labels["iterations"] == "반복 수"
+        assert shown_labels["rule.step_size"] == "걸음 크기"
+        assert shown_labels["rule.momentum"] == "모멘텀"
+    finally:
+        server.post("/settings", {"Comfy.Locale": "en"})
