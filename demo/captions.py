@@ -40,7 +40,8 @@ SIMILAR = {
     "purple": ("blue", "pink"),
     "pink": ("red", "purple"),
 }
-MAX_OBJECTS = 3
+MAX_OBJECTS = 3  # of the scenes that everything is trained on
+MOST_READ = 4  # objects of a prompt, for the judge
 PLURALS = {shape: shape + ("es" if shape == "cross" else "s") for shape in SHAPES}
 WORDS = (  # in the order of the tokenizer's numbers, which the weights know: never change it
     *("a", "an", "two", "and", "small", "large"),
@@ -132,9 +133,9 @@ def parse(text: str) -> Caption:
     pieces = [piece.strip() for piece in re.split(rf" and (?=an? |two )| (?:{'|'.join(RELATIONS)}) ", cleaned) if piece.strip()]
     matches = [_PHRASE.match(piece) for piece in pieces]
     phrases = tuple(Phrase(m["color"], m["shape"], m["size"], 2 if m["count"] == "two" else 1) for m in matches if m is not None)
-    if not phrases or len(phrases) != len(matches) or sum(p.count for p in phrases) > MAX_OBJECTS:
+    if not phrases or len(phrases) != len(matches) or sum(p.count for p in phrases) > MOST_READ:
         raise ValueError(
-            f"The demo model's judge cannot read the prompt {text!r}. It knows one to three objects, such as "
+            f"The demo model's judge cannot read the prompt {text!r}. It reads one to four objects, such as "
             f"'a small red circle left of a large blue ring'; colors: {', '.join(COLOR_NAMES)}; shapes: {', '.join(SHAPES)}."
         )
     return Caption(phrases, relation if len(phrases) > 1 else None)

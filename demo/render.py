@@ -110,10 +110,12 @@ def _add_object(canvas: Tensor, obj: Placed, rng: np.random.Generator) -> Tensor
     return _blend(canvas, _shape_distance(obj.shape, u, v, obj.radius), color)
 
 
-def render(scene: Scene) -> Tensor:
-    """The image of a scene: (3, 64, 64) float32 in [0, 1]."""
+def render(scene: Scene, *, clutter: int = 1) -> Tensor:
+    """The image of a scene: (3, 64, 64) float32 in [0, 1]. ``clutter``: how often things that no caption names are strewn on the ground."""
     rng = np.random.default_rng(scene.ground_seed)
-    canvas = _add_clutter(_ground(rng), rng)
+    canvas = _ground(rng)
+    for _ in range(clutter):
+        canvas = _add_clutter(canvas, rng)
     for obj in scene.objects:
         canvas = _add_object(canvas, obj, rng)
     return canvas.clamp(0, 1)

@@ -32,6 +32,7 @@ class Method:
         loss: of the objective; its saliency is ``saliency``.
         saliency: a name of the registry, or ``"segmenter"``, ``"random"``, ``"none"``.
         steps, cfg, sampler, scheduler: as KSampler has them; ``"EDICT"`` is the reversible sampler.
+        few_steps: on the demo model with its LoRA for 4 steps at CFG 1.
     """
 
     preset: Preset = field(default_factory=lambda: Preset(Settings(iterations=0)))
@@ -41,6 +42,7 @@ class Method:
     cfg: float = CFG
     sampler: str = "euler"
     scheduler: str = "normal"
+    few_steps: bool = False
 
     def fingerprint(self) -> str:
         """Changes with anything that changes the result."""
@@ -155,4 +157,40 @@ ABLATIONS: dict[str, Method] = {
     **{name: replace(rescored(), sampler=name) for name in ("dpmpp_2m", "euler_ancestral")},
 }
 
-GROUPS = {"contenders": CONTENDERS, "saliency": SALIENCY, "ablations": ABLATIONS, "procedures": PROCEDURES}
+
+def in_four_steps(method: Method) -> Method:
+    """The same on the few-step model, with the settings that it was made for."""
+    return replace(method, few_steps=True, steps=4, cfg=1.0, scheduler="sgm_uniform")
+
+
+def whole(settings: Settings) -> Method:
+    """Optimization for the image as it is, as ReNO does."""
+    return Method(Preset(settings), replace(GLOBAL, augmentations=Augmentations("whole")))
+
+
+def search_first(best: int, iterations: int) -> Method:
+    """The default preset with another search and number of iterations."""
+    settings = replace(optimizer.SEARCH_FIRST.settings, best_of=best, iterations=iterations)
+    return Method(replace(optimizer.SEARCH_FIRST, settings=settings))
+
+
+RENO = optimizer.preset("ReNO").settings
+WHITE = Settings(precondition="white", renormalize="white", rule=AdamUpdate(step_size=0.02), returned="best")
+# In pairs of equal cost: 32 runs of 4 calls are 128, and so are 10 iterations, which cost three runs each, and one run more or one search.
+FEW_STEPS: dict[str, Method] = {
+    name: in_four_steps(method)
+    for name, method in {
+        "4 steps, plain": Method(),
+        "4 steps, best of 8": best_of(8),
+        "4 steps, best of 32": best_of(32),
+        "4 steps, best of 128": best_of(128),
+        "4 steps, trust region, 10 iterations": search_first(1, 10),
+        "4 steps, best of 16, then 5 iterations": search_first(16, 5),
+        "4 steps, best of 64, then 21 iterations": search_first(64, 21),
+        "4 steps, ReNO, 10 iterations": whole(replace(RENO, iterations=10)),
+        "4 steps, white projection, 10 iterations": whole(replace(WHITE, iterations=10)),
+        "4 steps, best of 8, then white projection, 8 iterations": whole(replace(WHITE, best_of=8, iterations=8)),
+    }.items()
+}
+
+GROUPS = {"contenders": CONTENDERS, "saliency": SALIENCY, "ablations": ABLATIONS, "procedures": PROCEDURES, "few steps": FEW_STEPS}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 from sgool.demo.captions import MAX_OBJECTS, SIMILAR, Caption, parse
@@ -17,18 +19,32 @@ CHUNK = 10  # prompts that are sampled together; always whole, so that an image 
 def kind_of(caption: Caption) -> str | None:
     """What is hard about a caption, the first of: everything small, a relation, a pair beside something else, three objects whose
     attributes are easily mixed up, three objects. ``None`` for what is easier, which leaves little to improve."""
+    if caption.count > MAX_OBJECTS:
+        return hard_kind_of(caption)
     if caption.count < 2:
         return None
     if all(phrase.size == "small" for phrase in caption.phrases):
         return "small"
     if caption.relation is not None:
         return "relations"
-    if caption.count < MAX_OBJECTS:
-        return None
+    return _kind_of_three(caption) if caption.count == MAX_OBJECTS else None
+
+
+def _kind_of_three(caption: Caption) -> str:
     if any(phrase.count > 1 for phrase in caption.phrases):
         return "counts"
     colors = [phrase.color for phrase in caption.phrases]
     return "attributes" if any(b in SIMILAR[a] for a in colors for b in colors) else "objects"
+
+
+def hard_kind_of(caption: Caption) -> str:
+    """The same of four objects, the first of: a relation, a pair, each color similar to the one before it, none of these."""
+    if caption.relation is not None:
+        return "related"
+    if len(caption.phrases) < caption.count:
+        return "a pair"
+    colors = [phrase.color for phrase in caption.phrases]
+    return "similar" if all(b in SIMILAR[a] for a, b in pairwise(colors)) else "four"
 
 
 def half_of(text: str) -> str:
@@ -49,9 +65,9 @@ def draw_prompts(half: str, count: int) -> list[str]:
     return [list(found[kind])[i] for i in range(share) for kind in KINDS][:count]
 
 
-def chunks(half: str, count: int) -> list[tuple[str, ...]]:
+def chunks(half: str, count: int, draw: Callable[[str, int], list[str]] = draw_prompts) -> list[tuple[str, ...]]:
     """At least the first ``count`` prompts, in whole chunks."""
-    prompts = draw_prompts(half, -(-count // CHUNK) * CHUNK)
+    prompts = draw(half, -(-count // CHUNK) * CHUNK)
     return [tuple(prompts[start : start + CHUNK]) for start in range(0, len(prompts), CHUNK)]
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from ..common.jobs import Job, Record, Store
 from ..common.markdown import table
 from ..common.statistics import holm, paired, wilson
-from .prompts import CHUNK, KINDS
+from .prompts import CHUNK
 
 Outcomes = Mapping[str, Sequence[Record]]
 HEAD = ("method", "right, % (95 %)", "evaluations", "CPU s", "points (95 %)", "gained / lost", "p", "p, Holm", "reward")
@@ -52,12 +52,14 @@ def comparison_table(outcomes: Outcomes, base: str) -> str:
 def kinds_table(outcomes: Outcomes) -> str:
     """Per cent right by kind of prompt, and what is wrong with the others."""
 
+    kinds = list(dict.fromkeys(row["kind"] for rows in outcomes.values() for row in rows))
+
     def cells(rows: Sequence[Record]) -> list[str]:
-        by_kind = ([row for row in rows if row["kind"] == kind] for kind in KINDS)
+        by_kind = ([row for row in rows if row["kind"] == kind] for kind in kinds)
         shares = [mean(of_kind, "right") for of_kind in by_kind] + [mean(rows, part) for part in ("objects", "count", "relation")]
         return [f"{100 * share:.0f}" for share in shares]
 
-    return table(["method", *KINDS, "objects there", "count", "relation"], [[name, *cells(rows)] for name, rows in outcomes.items()])
+    return table(["method", *kinds, "objects there", "count", "relation"], [[name, *cells(rows)] for name, rows in outcomes.items()])
 
 
 def gained_and_lost(rows: Sequence[Record], base: Sequence[Record]) -> dict[str, list[tuple[Record, Record]]]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import comfy.samplers
+import comfy.sd
+import comfy.utils
 import numpy as np
 import torch
 from PIL import Image
@@ -21,6 +23,7 @@ from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.demo import loader
 from sgool.demo.captions import parse
 from sgool.demo.judging import judge_images
+from sgool.demo.weights import LORAS
 from sgool.guidance.augmentations import Augmentations
 from sgool.guidance.objective import Context, Objective, Scored
 from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss
@@ -37,19 +40,20 @@ from .prompts import kind_of, noise_seed
 from .segmenter import load_segmenter
 
 SHAPE = 16, 8, 8  # of a latent
+FEW_STEPS_LORA = str(LORAS / "sgool_demo_4_steps.safetensors")
 EDICTS_CALLS = 2  # for each step
 
 
 class DemoOwner(Owner):
-    """Runs ``methods``, by fingerprint, on the prompts of a job. ``folder`` is where the segmenter is kept."""
+    """Runs ``methods``, by fingerprint, on the prompts of a job, with the reward of a folder. ``folder`` is where the segmenter is kept."""
 
-    def __init__(self, methods: Mapping[str, Method], folder: Path) -> None:
-        self.methods, self.folder = dict(methods), folder
+    def __init__(self, methods: Mapping[str, Method], folder: Path, reward: Path | None = None) -> None:
+        self.methods, self.folder, self.reward = dict(methods), folder, reward
 
     def bring(self, place: str) -> None:
         torch.set_num_threads(1)
         logging.disable(logging.INFO)
-        self.demo = Demo(self.folder)
+        self.demo = Demo(self.folder, self.reward)
 
     def do(self, job: Job) -> Record:
         rows, images = self.demo.run(self.methods[job.method], job.prompts, job.seed, job.seed_number)
@@ -82,10 +86,11 @@ class Recording:
 class Demo:
     """The demo model, its judge, and the saliency maps that methods ask for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, reward: Path | None = None) -> None:
         self.folder = folder
         self.model, self.clip, self.vae = loader.load_model(), loader.load_clip(), loader.load_vae()
-        self.reward = load_reward(loader.reward_folder())
+        self.few_steps, _ = comfy.sd.load_lora_for_models(self.model, None, comfy.utils.load_torch_file(FEW_STEPS_LORA), 1.0, 0.0)
+        self.reward = load_reward(reward or loader.reward_folder())
         self.judge = loader.load_judge()
         self.negative = self._encode([""])
 
@@ -123,7 +128,7 @@ class Demo:
         return ReversibleSampler(EDICT()) if method.sampler == "EDICT" else comfy.samplers.sampler_object(method.sampler)
 
     def _images(self, method: Method, sampler: Any, prompts: Sequence[str], noise: Tensor, seed: int) -> Tensor:
-        guider = comfy.samplers.CFGGuider(self.model)
+        guider = comfy.samplers.CFGGuider(self.few_steps if method.few_steps else self.model)
         guider.set_conds(self._encode(prompts), self.negative)
         guider.set_cfg(method.cfg)
         sigmas = comfy.samplers.calculate_sigmas(self.model.get_model_object("model_sampling"), method.scheduler, method.steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -39,11 +40,10 @@ def export(parts: Parts, latents: np.ndarray) -> None:
     export_reward(parts.reward)
 
 
-def export_reward(reward: RewardWithHead) -> None:
+def export_reward(reward: RewardWithHead, folder: Path = WEIGHTS / "reward") -> None:
     """The reward as a transformers folder: weights, configuration, tokenizer and preprocessing."""
     from transformers import CLIPImageProcessor
 
-    folder = WEIGHTS / "reward"
     reward.clip.half().save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     config = folder / "tokenizer_config.json"

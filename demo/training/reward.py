@@ -64,6 +64,10 @@ class RewardWithHead(nn.Module):
         out = self.clip.text_model(input_ids=ids, attention_mask=mask)
         return nn.functional.normalize(self.clip.text_projection(out.pooler_output).float(), dim=-1)
 
+    def temperature(self) -> Tensor:
+        """What cosines are multiplied by, a number."""
+        return torch.as_tensor(self.clip.logit_scale).exp().clamp(max=100)
+
 
 class Places(nn.Module):
     """One linear map from embeddings to where each kind of object stands, the same for images and for captions.
@@ -141,7 +145,7 @@ def train_reward(leg: str, folder: Path, sources: Sequence[Source], *, start: nn
             embedded, guesses = model.look(spoil(images, generator).to(device))
             read = model.read(tokens["input_ids"], tokens["attention_mask"])
         texts_of = rearrange(read, "(b n) d -> b n d", n=NEGATIVES + 1)
-        value = contrast(embedded, texts_of, model.clip.logit_scale.exp().clamp(max=100)) + 0.5 * detection_loss(guesses, targets)
+        value = contrast(embedded, texts_of, model.temperature()) + 0.5 * detection_loss(guesses, targets)
         return value if places is None else value + PLACES * places.loss(embedded, texts_of[:, 0], scenes)
 
     train(leg, places or model, loss, LEGS[leg], folder, seed=30 + list(LEGS).index(leg))

@@ -71,7 +71,7 @@ def test_prompts_may_be_written_freely() -> None:
     assert parse("An orange circle,  two small RED crosses") == expected
 
 
-@pytest.mark.parametrize("text", ["", "a dog", "a red circle and a dog", "two red circles and two blue rings", "red circle"])
+@pytest.mark.parametrize("text", ["", "a dog", "a red circle and a dog", "two red circles and two blue rings and a red ring", "red circle"])
 def test_other_prompts_are_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="a small red circle"):
         parse(text)

@@ -1,0 +1,145 @@
+"""How often a reward of few pixels ranks right above wrong: by the whole image, and by windows of it at full resolution as well.
+
+Nothing is sampled: scenes whose subject is small on a busy ground are painted twice, once with an attribute of one object changed or two
+exchanged. The better the reward sees, the more often the caption fits the right image better, and the image the right caption.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from sgool.demo.captions import Caption, hard_negatives
+from sgool.demo.render import foreground, render
+from sgool.demo.scenes import SIDE, Scene
+from sgool.demo.tokens import build_tokenizer
+from sgool.image_ops.resize import sample_window
+from sgool.saliency_models import registry
+from torch import Tensor, nn
+
+from ..common.statistics import paired, wilson
+from .low_resolution import draw_subjects, load_low_resolution, reduced
+
+RADII = {"7 to 9": (3.5, 4.5), "11 to 14": (5.5, 7.0)}  # by how wide the subjects are, in pixels
+READS = (16, 24)
+CLUTTER, CHUNK = 2, 50
+PREDICTED = ("default", "default-without-center")
+HEAD = ("subjects", "wide, px", "reads, px", "seen", "image right, %", "caption right, %", "points (95 %)", "gained / lost", "p")
+
+
+def peak_windows(maps: Tensor, side: int, count: int) -> list[Tensor]:
+    """``count`` windows ``(B, 4)`` of maps ``(B, 1, H, W)``: that of the most mass, then the same of what is left outside of it."""
+    left, found = maps.clone(), []
+    rows, columns = (torch.arange(length, device=maps.device) for length in maps.shape[-2:])
+    for _ in range(count):
+        mass = nn.functional.avg_pool2d(left, side, stride=1)
+        best = mass.flatten(1).argmax(1)
+        top, start = best // mass.shape[-1], best % mass.shape[-1]
+        found.append(torch.stack([top, start, top + side, start + side], dim=1).float())
+        inside = _between(rows, top, side)[:, :, None] & _between(columns, start, side)[:, None, :]
+        left = left.masked_fill(inside[:, None], 0)
+    return found
+
+
+def _between(places: Tensor, start: Tensor, side: int) -> Tensor:
+    return (places >= start[:, None]) & (places < start[:, None] + side)
+
+
+def altered(scene: Scene, wrong: Caption) -> Scene:
+    """The scene as a caption of as many objects tells it."""
+    pairs = zip(scene.objects, wrong.objects(), strict=True)
+    return replace(scene, objects=tuple(replace(o, color=color, shape=shape) for o, (color, shape, _) in pairs))
+
+
+class Looks:
+    """Ways to look at images, by name: each a list of windows ``(B, 4)`` beside the whole image."""
+
+    def __init__(self) -> None:
+        self.predictors = {name: registry.load(name) for name in PREDICTED}
+
+    def maps(self, images: Tensor, scenes: Sequence[Scene]) -> dict[str, Tensor]:
+        """Where each of them looks."""
+        found = {f"windows: {name}": predictor(images) for name, predictor in self.predictors.items()}
+        return found | {"windows: true mask": torch.stack([foreground(scene) for scene in scenes])}
+
+
+def scores(embed: Callable[[Tensor], Tensor], images: Tensor, maps: dict[str, Tensor], texts: Tensor, reads: int) -> dict[str, Tensor]:
+    """By way of looking: the cosine ``(B, t)`` of images with texts ``(B, t, d)``, the mean of the whole image's and the windows'."""
+
+    def cosine(seen: Tensor) -> Tensor:
+        return torch.einsum("bd,btd->bt", embed(seen), texts)
+
+    def windows(places: list[Tensor]) -> list[Tensor]:
+        return [cosine(reduced(sample_window(images, place, (reads, reads)), reads)) for place in places]
+
+    whole = cosine(reduced(images, reads))
+    found = {"whole": whole}
+    corners = torch.randint(0, SIDE - reads + 1, (3, len(images), 2), generator=torch.Generator().manual_seed(reads))
+    seen = {"windows: random": windows([torch.cat([corner, corner + reads], dim=1).float() for corner in corners])}
+    seen |= {name: windows(peak_windows(map_, reads, 3)) for name, map_ in maps.items()}
+    for name, each in seen.items():
+        found[f"whole, 1 {name}"] = (whole + each[0]) / 2
+        found[f"whole, 3 {name}"] = (whole + torch.stack(each).mean(0)) / 2
+    return found
+
+
+@torch.no_grad()
+def rank(folder: Path, pairs: int, out: Path) -> list[list[object]]:
+    """Rank ``pairs`` pairs for each size and number of subjects; the table as rows, written to ``out`` as CSV as well."""
+    model, tokenizer, looks = load_low_resolution(folder), build_tokenizer(), Looks()
+    rows: list[list[object]] = []
+    for count in (1, 2):
+        for width, radii in RADII.items():
+            rng = np.random.default_rng([count, int(10 * radii[0])])
+            hits: dict[tuple[int, str], list[np.ndarray]] = {}
+            for start in range(0, pairs, CHUNK):
+                scenes = [draw_subjects(rng, count, radii, keep_held_out=True) for _ in range(min(CHUNK, pairs - start))]
+                wrong = [hard_negatives(scene.caption, 1, rng, attributes_only=True)[0] for scene in scenes]
+                texts = [c.text() for scene, other in zip(scenes, wrong, strict=True) for c in (scene.caption, other)]
+                tokens = tokenizer(texts, padding=True, return_tensors="pt")
+                both = rearrange(model.read(tokens["input_ids"], tokens["attention_mask"]), "(b t) d -> b t d", t=2)
+                others = [altered(scene, other) for scene, other in zip(scenes, wrong, strict=True)]
+                shown = [torch.stack([render(scene, clutter=CLUTTER) for scene in each]) for each in (scenes, others)]
+                maps = [looks.maps(images, each) for images, each in zip(shown, (scenes, others), strict=True)]
+                for reads in READS:
+                    right, false = (
+                        scores(lambda seen: model.look(seen)[0], images, map_, both, reads)
+                        for images, map_ in zip(shown, maps, strict=True)
+                    )
+                    for name, value in right.items():
+                        ranked = [value[:, 0] > false[name][:, 0], value[:, 0] > value[:, 1]]
+                        hits.setdefault((reads, name), []).append(torch.stack(ranked).numpy())
+            rows += table(count, width, {key: np.concatenate(each, axis=1) for key, each in hits.items()})
+            write_rows(rows, out)
+    return rows
+
+
+def table(count: int, width: str, hits: dict[tuple[int, str], np.ndarray]) -> list[list[object]]:
+    """Rows of one size and number; points, interval and McNemar's p are for images, against the whole."""
+    rows = []
+    for (reads, name), (images, captions) in hits.items():
+        low, high = wilson(int(images.sum()), len(images))
+        against = ["", "", ""]
+        if name != "whole":
+            pair = paired(images.tolist(), hits[reads, "whole"][0].tolist())
+            below, above = pair.interval
+            against = [
+                f"{100 * pair.difference:+.1f} ({100 * below:+.0f} to {100 * above:+.0f})",
+                f"{pair.gained} / {pair.lost}",
+                f"{pair.p:.1g}",
+            ]
+        share = f"{100 * images.mean():.1f} ({100 * low:.0f} to {100 * high:.0f})"
+        rows.append([count, width, reads, name, share, f"{100 * captions.mean():.1f}", *against])
+    return rows
+
+
+def write_rows(rows: Sequence[Sequence[object]], out: Path) -> None:
+    """The table so far."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([HEAD, *rows])

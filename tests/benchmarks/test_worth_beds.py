@@ -1,0 +1,55 @@
+"""The harder prompts, and the windows that a reward of few pixels is shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sgool.benchmarks.worth.hard import HARD_KINDS, draw_hard_prompts, draw_hard_scenes
+from sgool.benchmarks.worth.low_resolution import caption_of, draw_subjects
+from sgool.benchmarks.worth.prompts import kind_of
+from sgool.benchmarks.worth.windows import altered, peak_windows
+from sgool.demo.captions import hard_negatives, held_out, parse
+from sgool.demo.judging import compare, detect
+from sgool.demo.loader import load_judge
+from sgool.demo.render import render
+from sgool.demo.scenes import relation_between
+
+
+def test_hard_prompts_are_held_out_ask_for_four_and_come_by_kind() -> None:
+    few, many = draw_hard_prompts("report", 6), draw_hard_prompts("report", 24)
+    captions = [parse(text) for text in many]
+    assert many[:6] == few
+    assert [kind_of(caption) for caption in captions[:4]] == ["four", "related", "similar", "a pair"] == list(HARD_KINDS)
+    assert all(caption.count == 4 and held_out(caption.text()) for caption in captions)
+    assert not set(many) & set(draw_hard_prompts("tune", 24))
+    assert max(len(text.split()) for text in many) <= 22  # words that the text encoders read
+
+
+def test_the_judge_holds_on_four_objects() -> None:
+    scenes = draw_hard_scenes("tune", 20)
+    seen = detect(load_judge(), torch.stack([render(scene) for scene in scenes]))
+    assert sum(compare(scene.caption, found).right for scene, found in zip(scenes, seen, strict=True)) >= 19
+    related = [scene for scene in scenes if scene.caption.relation]
+    assert all(relation_between(*scene.objects[:2]) == scene.caption.relation for scene in related)
+
+
+def test_windows_lie_where_the_mass_is_and_never_twice_in_one_place() -> None:
+    maps = torch.zeros(2, 1, 20, 30)
+    maps[0, 0, 3:5, 20:22], maps[0, 0, 15:17, 2:4] = 1.0, 0.5
+    maps[1, 0, 10, 10] = 1.0
+    first, second = peak_windows(maps, 6, 2)
+    for window, (row, column) in zip([*first, second[0]], [(4, 21), (10, 10), (16, 3)], strict=True):
+        top, left, bottom, right = window.tolist()
+        assert top <= row < bottom
+        assert left <= column < right
+        assert (bottom - top, right - left) == (6, 6)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_altered_scene_is_what_the_wrong_caption_says(count: int) -> None:
+    rng = np.random.default_rng(3)
+    scene = draw_subjects(rng, count, (5.5, 7.0), keep_held_out=True)
+    wrong = hard_negatives(scene.caption, 1, rng, attributes_only=True)[0]
+    assert caption_of(altered(scene, wrong).objects, scene.caption.relation) == wrong != scene.caption
+    assert (render(scene) != render(altered(scene, wrong))).any(0).float().mean() < 0.2  # the ground is the same
