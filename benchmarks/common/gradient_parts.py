@@ -1,0 +1,241 @@
+"""What a gradient through a real-size model costs, part by part, as ``bench gpu`` runs them: each in a process of its own.
+
+F is one forward of the model for one call, of the same batch. "everything kept" and so on are the steps of docs/memory.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import statistics
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import comfy.model_management
+import torch
+import transformers
+from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
+from sgool.comfy_bridge.vae import decode_with_grad
+from sgool.latent_optimization.autograd_mode import _OrdinaryTensors
+from sgool.latent_optimization.checkpointed_calls import checkpointed_blocks
+from sgool.tests.comfyui.families.building import conditioning
+from sgool.tests.comfyui.guided import Probe
+from torch import Tensor, nn
+
+from .measuring import held_bytes, sampled, seconds
+from .real_sizes import as_float32, family_of, noise_for, real_model, real_vae
+
+GIB = 2**30
+STEPS = 2
+VARIANTS: dict[str, tuple[dict[str, Any], bool]] = {
+    "everything kept": ({"use_checkpoint": False}, False),
+    "each call checkpointed": ({}, False),
+    "each block as well": ({}, True),
+}
+Found = dict[str, Any]
+Runs = dict[str, Callable[[], Any]]
+
+
+def gradient(run: Callable[[Tensor], Tensor], noise: Tensor, weights: Tensor) -> Tensor:
+    """Of a weighted sum of the latent, in the noise."""
+    leaf = noise.clone().requires_grad_()
+    return torch.autograd.grad(run(leaf), leaf, weights)[0]
+
+
+class Within(Probe):
+    """A probe that also knows the guider."""
+
+    wrap: Any = None
+
+    def sample(self, model_wrap: Any, *rest: Any) -> Tensor:  # type: ignore[override]
+        self.wrap = model_wrap
+        return super().sample(model_wrap, *rest)
+
+
+def through_guider(model: Any, title: str, noise: Tensor, action: Callable[..., Found], *, small: bool, steps: int = STEPS) -> Found:
+    """``action(make, noise, wrap)`` within core's guider ``wrap``, one conditioning, Euler."""
+    probe: Within = Within(lambda make, noise: action(make, noise, probe.wrap))
+    conditions = conditioning(family_of(title, small=small), 1)
+    sampled(model, probe, noise, (conditions, conditions), {"steps": steps, "scheduler": "simple"})
+    return probe.found  # type: ignore[no-any-return]
+
+
+def ways(make: Callable[..., NoiseToLatent], noise: Tensor, network: nn.Module) -> Runs:
+    """Sampling, and each way to a gradient."""
+
+    def with_gradient(options: dict[str, Any], blocks: bool) -> None:
+        with checkpointed_blocks(network) if blocks else contextlib.nullcontext():
+            gradient(make(**options), noise, torch.ones_like(noise))
+
+    return {"forward": partial(make().plain, noise), **{name: partial(with_gradient, *way) for name, way in VARIANTS.items()}}
+
+
+def measured(runs: Runs, device: torch.device, repeats: int) -> Found:
+    """Time of each run in F a step (taken in turns, the median) and its peak; ``None`` where memory does not suffice."""
+    peaks = {name: _peak(run, device) for name, run in runs.items()}  # and warms up
+    fitting = {name: runs[name] for name, peak in peaks.items() if peak is not None}
+    rounds = [{name: seconds(run, device) / STEPS for name, run in fitting.items()} for _ in range(repeats)]
+    if "forward" not in fitting:
+        return {"forward": None}
+    found: Found = {"seconds of F": round(statistics.median(taken["forward"] for taken in rounds), 4)}
+    for name, peak in peaks.items():
+        ratio = [taken[name] / taken["forward"] for taken in rounds if name in fitting]
+        found[name] = None if peak is None else {"F": round(statistics.median(ratio), 3), "GiB": round(peak / GIB, 6)}
+    return found
+
+
+def _peak(run: Callable[[], Any], device: torch.device) -> int | None:
+    try:
+        return held_bytes(run, device)[0]
+    except Exception as error:
+        if not comfy.model_management.is_oom(error):
+            raise
+    comfy.model_management.soft_empty_cache()
+    return None
+
+
+def costs(title: str, precision: str, *, batch: int = 1, small: bool, repeats: int, latent: int = 0, offload: bool = False) -> Found:
+    """Time, peak, and the cosine of the gradient with float32's, of the same weights and of as many as fit."""
+    device = comfy.model_management.get_torch_device()
+    model = real_model(title, precision, device, small=small, offload=offload)
+    noise = noise_for(title, model, batch, small=small, latent=latent)
+    network = model.model.diffusion_model
+    bytes_of_weights = sum(each.numel() * each.element_size() for each in network.parameters())
+    found = {"weights GiB": round(bytes_of_weights / GIB, 2)}
+    found |= through_guider(model, title, noise, lambda make, x, _: measured(ways(make, x, network), device, repeats), small=small)
+    if batch > 1 or offload or precision == "fp32":
+        return found
+
+    def exact(make: Callable[..., NoiseToLatent], x: Tensor, _: Any) -> Found:
+        return {"gradient": gradient(make(), x, torch.ones_like(x)).double().flatten()}
+
+    own = through_guider(model, title, noise, exact, small=small)["gradient"]
+    with contextlib.suppress(torch.OutOfMemoryError):
+        as_float32(model)
+        other = through_guider(model, title, noise, exact, small=small)["gradient"]
+        found["cosine to fp32"] = round(float(torch.nn.functional.cosine_similarity(own, other, dim=0)), 5)
+    return found
+
+
+def iteration(title: str, precision: str, *, small: bool, repeats: int, steps: int = 4) -> Found:
+    """One whole iteration split by part, in seconds: sampler, decoder, reward (CLIP ViT-L/14's image tower), and all backwards."""
+    device = comfy.model_management.get_torch_device()
+    model = real_model(title, precision, device, small=small)
+    noise = noise_for(title, model, 1, small=small)
+    vae = real_vae(noise.shape[1], "fp32" if device.type == "cpu" else "bf16", small=small)
+    large = {} if small else {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+    with torch.inference_mode(False):
+        tower = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**large, patch_size=14)).to(device).eval().requires_grad_(False)
+
+    def once(make: Callable[..., NoiseToLatent], x: Tensor) -> Found:
+        leaf, taken, kept = x.clone().requires_grad_(), dict[str, float](), list[Any]()
+
+        def timed(name: str, run: Callable[[], Any]) -> Any:
+            taken[name] = round(seconds(lambda: kept.append(run()), device), 4)
+            return kept.pop()
+
+        latent = timed("sampler", lambda: make()(leaf))
+        own = latent.detach().requires_grad_()
+        images = timed("decoder", lambda: decode_with_grad(vae, own, True))
+        seen = torch.nn.functional.interpolate(images.to(device), (224, 224), mode="bicubic", antialias=True)
+        loss = timed("reward", lambda: tower(pixel_values=seen).pooler_output.pow(2).mean())
+        (incoming,) = timed("backward of reward and decoder", lambda: torch.autograd.grad(loss, own))
+        timed("backward of the sampler", lambda: torch.autograd.grad(latent, leaf, incoming))
+        return taken
+
+    def action(make: Callable[..., NoiseToLatent], x: Tensor, _: Any) -> Found:
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        rounds = [once(make, x) for _ in range(repeats + 1)][1:]
+        found: Found = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
+        if device.type == "cuda":
+            found["peak GiB, weights included"] = round(torch.cuda.max_memory_allocated(device) / GIB, 2)
+        return {"steps": steps, **found}
+
+    return through_guider(model, title, noise, action, small=small, steps=steps)
+
+
+@contextlib.contextmanager
+def ordinary_weights(network: nn.Module) -> Iterator[None]:
+    """Within the context, the network's parameters are ordinary tensors on the same memory, as plain autograd needs them."""
+    ordinary, before = _OrdinaryTensors(), list[tuple[dict[str, Any], str, Any]]()
+    try:
+        for module in network.modules():
+            holders: list[dict[str, Any]] = [module._parameters, module._buffers]  # type: ignore[list-item]
+            for held in holders:
+                for name, tensor in list(held.items()):
+                    if tensor is not None and tensor.is_inference():
+                        before.append((held, name, tensor))
+                        own = ordinary.of(tensor)
+                        held[name] = nn.Parameter(own, requires_grad=False) if isinstance(tensor, nn.Parameter) else own
+        yield
+    finally:
+        for held, name, tensor in before:
+            held[name] = tensor
+
+
+def beside_doodl(title: str, precision: str, *, small: bool, repeats: int, latent: int = 0) -> Found:
+    """Ours in F a step, beside plain autograd with ordinary weights and the published procedure, transcribed; in turns, in one run."""
+    device = comfy.model_management.get_torch_device()
+    model = real_model(title, precision, device, small=small)
+    noise = noise_for(title, model, 1, small=small, latent=latent)
+    network = model.model.diffusion_model
+
+    def action(make: Callable[..., NoiseToLatent], x: Tensor, wrap: Any) -> Found:
+        weights, run = torch.ones_like(x), make()
+        sigmas, options = run.sigmas.clone(), run.arguments(True)
+
+        def euler(start: Tensor) -> Tensor:
+            state = start
+            for now, following in itertools.pairwise(sigmas):
+                denoised = wrap(state, now.expand(len(state)), **options)
+                state = state + (state - denoised) / now * (following - now)
+            return state
+
+        def plainly(sampler: Callable[[Tensor], Tensor]) -> None:
+            with ordinary_weights(network), torch.enable_grad():
+                gradient(sampler, x, weights)
+
+        def doodl(start: Tensor) -> Tensor:
+            return edict(start, sigmas, lambda y, sigma: wrap(y, sigma.expand(len(y)), **options))
+
+        beside: Runs = {"plain autograd": partial(plainly, euler), "DOODL's procedure": partial(plainly, doodl)}
+        found = measured({**ways(make, x, network), **beside}, device, repeats)
+        ours, plain = found["everything kept"], found["plain autograd"]
+        return found | ({"the mode's own, %": round(100 * (ours["F"] / plain["F"] - 1), 1)} if ours and plain else {})
+
+    return through_guider(model, title, noise, action, small=small)
+
+
+class _EdictStep(torch.autograd.Function):
+    """One step of EDICT as DOODL's released code differentiates it: its inputs kept, its two calls made again in backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, step: Callable[..., tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        ctx.step = step
+        ctx.save_for_backward(x, y)
+        with torch.no_grad():
+            return step(x, y)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        leaves = [each.detach().requires_grad_() for each in ctx.saved_tensors]
+        with torch.enable_grad():
+            ends = ctx.step(*leaves)
+        return (*torch.autograd.grad(ends, leaves, gradients), None)
+
+
+def edict(noise: Tensor, sigmas: Tensor, denoised: Callable[[Tensor, Tensor], Tensor], p: float = 0.93) -> Tensor:
+    """The mean of the coupled pair that EDICT (arXiv 2211.12446, eq. 12 to 15) ends with; in sigmas its steps are Euler's."""
+    x = y = noise
+    for now, following in itertools.pairwise(sigmas):
+
+        def step(x: Tensor, y: Tensor, now: Tensor = now, following: Tensor = following) -> tuple[Tensor, Tensor]:
+            x = x + (y - denoised(y, now)) / now * (following - now)
+            y = y + (x - denoised(x, now)) / now * (following - now)
+            x = p * x + (1 - p) * y
+            return x, p * y + (1 - p) * x
+
+        x, y = _EdictStep.apply(x, y, step)
+    return (x + y) / 2
