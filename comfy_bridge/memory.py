@@ -11,9 +11,9 @@ import torch
 
 from . import differentiable_kernels, quantized  # noqa: F401  (gradients need what the first one registers)
 
-# Core estimates the memory of a forward pass. A checkpointed call also keeps activations until its backward is done; these factors times core's
-# estimate is what that takes. Measured on SD 1.5's UNet at 64 x 64 latents in float32, where core estimates 0.17 GB: 1.6 GB of activations, and
-# 0.4 GB with each block checkpointed as well.
+# Core estimates the memory of a forward pass. A checkpointed call also keeps activations until its backward is done; these factors times
+# core's estimate is what that takes. Measured on SD 1.5's UNet at 64 x 64 latents in float32, where core estimates 0.17 GB: 1.6 GB of
+# activations, and 0.4 GB with each block checkpointed as well.
 CALL_RATIO = 10.0
 BLOCK_RATIO = 3.0
 # What stored activations may take of the free memory: fragments of it can not be used, and other programs share the processor's.

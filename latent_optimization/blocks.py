@@ -32,8 +32,9 @@ def blocks_of(module: nn.Module) -> list[nn.Module]:
 
 @contextlib.contextmanager
 def checkpointed_blocks(module: nn.Module) -> Iterator[set[nn.Module]]:
-    """Within the context, recompute each block of ``module`` in backward, besides what is recomputed around it; yields a set that gets those
-    that were.
+    """Within the context, recompute each block of ``module`` in backward, besides what is recomputed around it.
+
+    Yields a set that gets those that were.
 
     Of a model call that is being recomputed, only one block's activations live at a time. A block may write into its own arguments and into
     lists and dicts among them. Where a network goes past a block's ``forward`` and calls what is in it (HiDream-O1 calls the layers of
