@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,8 @@ class Store:
 
     def missing(self, jobs: Sequence[Job], *, retry_failed: bool = False) -> list[Job]:
         """The jobs that have no result yet."""
-
-        def done(job: Job) -> bool:
-            record = self.records.get(job.key)
-            return record is not None and not (retry_failed and "failed" in record)
-
-        return [job for job in jobs if not done(job)]
+        there = {key for key, record in self.records.items() if not (retry_failed and "failed" in record)}
+        return [job for job in jobs if job.key not in there]
 
     def add(self, job: Job, record: Record) -> None:
         """Keep what came of a job. ``record["files"]``, path in the folder -> contents, are written before the line that names them."""
@@ -86,7 +82,10 @@ class Store:
             write(self.folder / name, contents)
         own = {"key": job.key, "place": job.place, "seed_number": job.seed_number, "prompts": job.prompts, "method": job.method}
         line = {**own, **{name: value for name, value in record.items() if name != "files"}}
-        self._append(json.dumps(line, ensure_ascii=False))
+        with (self.folder / LINES).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         self.records[job.key] = line
 
     def of(self, jobs: Iterable[Job]) -> list[Record]:
@@ -94,57 +93,45 @@ class Store:
         found = (self.records.get(job.key, {"failed": ""}) for job in jobs)
         return [record for record in found if "failed" not in record]
 
-    def _append(self, line: str) -> None:
-        with (self.folder / LINES).open("a+b") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # a run was stopped in the middle of a line
-                    file.write(b"\n")
-            file.write(line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
     def _read(self) -> dict[str, Record]:
         path = self.folder / LINES
-        records: dict[str, Record] = {}
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
-            try:
-                record = json.loads(line)
-            except ValueError:
-                continue  # the line in which a run was stopped; its job is done again
-            if isinstance(record, dict) and "key" in record:
-                records[record["key"]] = record
-        return records
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        if text and not text.endswith("\n"):  # a run was stopped in the middle of a line; its job is done again
+            path.write_bytes(path.read_bytes() + b"\n")
+        records = [record for line in text.splitlines() if isinstance(record := parsed(line), dict) and "key" in record]
+        return {record["key"]: record for record in records}
 
     def _agree_on(self, settings: dict[str, Any]) -> None:
         path = self.folder / SETTINGS
         if path.exists():
-            try:
-                before = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
-                raise SetupProblem(f"{path} is damaged. Take another --folder, or remove this one.") from None
-            if differences := what_differs(before, settings):
-                reasons = "\n  ".join(differences)
+            before = parsed(path.read_text(encoding="utf-8"))
+            if before is None:
+                raise SetupProblem(f"{path} is damaged. Take another --folder, or remove this one.")
+            if reasons := "".join(f"\n  {name} was {old!r} and is {new!r}" for name, old, new in differences(before, settings)):
                 raise SetupProblem(
-                    f"{self.folder} holds a run with other settings. Take another --folder, or the same settings:\n  {reasons}"
+                    f"{self.folder} holds a run with other settings. Take another --folder, or the same settings:{reasons}"
                 )
         elif (self.folder / LINES).exists():
             raise SetupProblem(f"{self.folder} has a {LINES}, but no {SETTINGS}, so nobody knows what was run. Take another --folder.")
         write(path, json.dumps(settings, indent=1, ensure_ascii=False).encode())
 
 
-def what_differs(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Why a folder that was begun with the settings ``old`` cannot go on with ``new``: a sentence each."""
-    sentences = []
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Why a folder that was begun with the settings ``old`` cannot go on with ``new``: name and both values."""
     for name in sorted({*old, *new}):
-        if name not in MAY_GROW:
-            if old.get(name) != new.get(name):
-                sentences.append(f"{name} was {old.get(name)!r} and is {new.get(name)!r}")
-            continue
-        pairs = enumerate(zip(old.get(name, ()), new.get(name, ()), strict=False), start=1)
-        changed = ((number, before, now) for number, (before, now) in pairs if before != now)
-        sentences += [f"{name.removesuffix('s')} {number} was {before!r} and is {now!r}" for number, before, now in list(changed)[:1]]
-    return sentences
+        if name in MAY_GROW:
+            numbered = enumerate(zip(old.get(name, ()), new.get(name, ()), strict=False), start=1)
+            yield from [(f"{name.removesuffix('s')} {number}", *both) for number, both in numbered if both[0] != both[1]][:1]
+        elif old.get(name) != new.get(name):
+            yield name, old.get(name), new.get(name)
+
+
+def parsed(text: str) -> Any:
+    """A JSON document; None for one that was cut off."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
 
 
 def write(path: Path, contents: bytes) -> None:

@@ -1,14 +1,13 @@
 """Jobs spread over dask's workers, each of which owns what it works with: a ComfyUI server, or a loaded model.
 
 dask restarts workers that die, gives their jobs to others and tries again what was lost. Here is only what it cannot know: that a worker
-whose server is away shall get no jobs meanwhile, and when to give up.
+whose server is away gives its job back, and when to give up.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import queue
 import sys
 import threading
 import time
@@ -16,12 +15,14 @@ import uuid
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from types import ModuleType
 from typing import Any
 from unittest import mock
 
 import dask
-from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, Status, Worker, get_worker
+import distributed
+from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, Worker, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 from sgool.harness.client import OUTAGE, RunFailed, describe_outage
 from sgool.harness.pack import ROOT
@@ -34,7 +35,7 @@ NAME = "sgool-bench"
 PRELOAD = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import harness.script; harness.script.prepare()"
 MOST_ATTEMPTS = 5
 MOST_FAILURES = 10
-FIRST_PAUSE, LONGEST_PAUSE, TICK = 1.0, 60.0, 0.5
+PAUSE, TICK = 2.0, 0.5
 
 
 class Lost(Exception):
@@ -48,9 +49,9 @@ class Owner(WorkerPlugin, ABC):
     leaving: threading.Event
 
     def bring(self, place: str) -> None:
-        """Get what is owned, in the worker called ``place`` (its number on this machine). Called again after an outage.
+        """Get what is owned, in the worker called ``place`` (its number on this machine), before its first job and after an outage.
 
-        Raises SetupProblem where it lacks something, or one of OUTAGE where it is away: both are tried again, after growing pauses.
+        Raises SetupProblem where it lacks something, or one of OUTAGE where it is away: both are tried again, until ``patience`` ends.
         """
 
     @abstractmethod
@@ -60,11 +61,13 @@ class Owner(WorkerPlugin, ABC):
     def release(self) -> None:
         """Let go of everything, in the middle of a job too."""
 
+    def label(self) -> str:
+        """What messages call it."""
+        return f"worker {self._worker.name}"
+
     def setup(self, worker: Worker) -> None:
-        """By dask, when the worker has started. The worker waits for nothing: it gets jobs when ``bring`` is through."""
-        self._worker, self._lock, self._ready = worker, threading.Lock(), False
-        self.leaving = threading.Event()
-        self._start_bringing()
+        """By dask, when the worker has started."""
+        self._worker, self._ready, self.leaving = worker, False, threading.Event()
 
     def teardown(self, worker: Worker) -> None:
         """By dask, when the worker ends or the run does."""
@@ -74,8 +77,7 @@ class Owner(WorkerPlugin, ABC):
     def attempt(self, *plain: Any) -> Record:
         """``do`` the job of these values, with what that raises as dask is to understand it."""
         if not self._ready:
-            self._get_jobs(False)
-            raise Reschedule
+            self._get_ready()
         try:
             return self.do(Job(*plain))
         except RunFailed as failure:
@@ -83,44 +85,24 @@ class Owner(WorkerPlugin, ABC):
                 raise Lost("it was interrupted") from None
             return {"failed": str(failure), "node": failure.node_type}
         except OUTAGE as error:
-            why = describe_outage(error)
+            self._ready, why = False, describe_outage(error)
             self._tell(why)
-            self._get_jobs(False, away=True)
-            self._start_bringing()
             raise Lost(f"its server went away ({why})") from None
 
-    def _start_bringing(self) -> None:
-        threading.Thread(target=self._bring, daemon=True).start()
-
-    def _bring(self) -> None:
-        pause = FIRST_PAUSE
-        while not self.leaving.is_set():
-            try:
-                self.bring(str(self._worker.name))
-            except SetupProblem as problem:
-                self._tell(str(problem), unfit=True)
-            except OUTAGE as error:
-                self._tell(describe_outage(error))
-            else:
-                self._tell("")
-                self._get_jobs(True)
-                return
-            self.leaving.wait(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
-
-    def _get_jobs(self, yes: bool, *, away: bool = False) -> None:
-        """Whether dask gives this worker jobs: one that is paused gets none."""
-        with self._lock:  # so that the last call is the one that counts
-            self._ready = yes or (self._ready and not away)
-            status = Status.running if self._ready else Status.paused
-            self._worker.loop.add_callback(setattr, self._worker, "status", status)
+    def _get_ready(self) -> None:
+        """Or keep the job for a moment, so as not to be given it at once again, and hand it back."""
+        try:
+            self.bring(str(self._worker.name))
+        except (SetupProblem, *OUTAGE) as error:
+            unfit = isinstance(error, SetupProblem)
+            self._tell(str(error) if unfit else describe_outage(error), unfit=unfit)
+            self.leaving.wait(PAUSE)
+            raise Reschedule from None
+        self._ready = True
+        self._tell("")
 
     def _tell(self, trouble: str, *, unfit: bool = False) -> None:
         self._worker.log_event(NAME, {"place": self.label(), "trouble": trouble, "unfit": unfit})
-
-    def label(self) -> str:
-        """What messages call it."""
-        return f"worker {self._worker.name}"
 
 
 def spread(
@@ -146,16 +128,83 @@ def spread(
     Raises:
         SetupProblem: no worker can work, none could in time, or one job after the other failed.
     """
+    left, under_way, failures = deque(jobs), dict[Future, Job](), 0
     with _connected(workers, scheduler) as client:
-        board = _Board(client, jobs, keep, say, patience)
-        client.subscribe_topic(NAME, lambda event: board.news.put(event[1]))
+        watch = _Watch(say, patience)
+        client.subscribe_topic(NAME, lambda event: watch.told(**event[1]))
         client.register_plugin(owner)
         try:
-            board.run()
+            while left or under_way:
+                there = len(client.nthreads())
+                while left and len(under_way) < max(1, there):  # no more, so that none waits behind one whose server is away
+                    job = left.popleft()
+                    under_way[_submitted(client, job)] = job
+                with contextlib.suppress(distributed.TimeoutError, CancelledError):
+                    distributed.wait(list(under_way), timeout=TICK, return_when="FIRST_COMPLETED")
+                for future in [each for each in under_way if each.done()]:
+                    record = _record_of(future)
+                    keep(under_way.pop(future), record)
+                    failures = failures + 1 if "failed" in record else 0
+                    if failures >= MOST_FAILURES:
+                        raise SetupProblem(f"{MOST_FAILURES} jobs failed one after the other, the last with: {record['failed']}")
+                watch.check(there)
         finally:
             with contextlib.suppress(Exception):  # the scheduler may be what went away
-                client.cancel([future for _, future in board.under_way.values()])
+                client.cancel(list(under_way))
                 client.unregister_worker_plugin(NAME)
+
+
+def _submitted(client: Client, job: Job) -> Future:
+    # A local function and plain values travel whole: the scheduler, which unpacks them, need not have this pack.
+    def do(*plain: Any) -> Record:
+        return get_worker().plugins[NAME].attempt(*plain)
+
+    plain = job.place, job.seed_number, job.prompts, job.method
+    key = f"{job.key}-{uuid.uuid4().hex[:8]}"  # a scheduler that others use too may have seen the job
+    return client.submit(do, *plain, key=key, pure=False, retries=MOST_ATTEMPTS - 1)
+
+
+def _record_of(future: Future) -> Record:
+    if future.cancelled():
+        raise SetupProblem("the dask scheduler went away. What was done is kept; the same command goes on from there.")
+    error = future.exception()
+    if isinstance(error, (Lost, KilledWorker)):
+        why = str(error) if isinstance(error, Lost) else "its worker died"
+        return {"failed": f"given up after {MOST_ATTEMPTS} attempts; the last time {why}"}
+    record: Record = future.result()  # an error of ours is raised as it is
+    return record
+
+
+class _Watch:
+    """Which workers are in trouble, as they tell, and how long all of them have been."""
+
+    def __init__(self, say: Callable[[str], None], patience: float) -> None:
+        self.say, self.patience, self.since = say, patience, 0.0
+        self.troubles: dict[str, tuple[str, bool]] = {}
+
+    def told(self, place: str, trouble: str, unfit: bool, **_: Any) -> None:
+        before = self.troubles.pop(place, None)
+        if trouble:
+            self.troubles[place] = trouble, unfit
+        if trouble and (before is None or before[0] != trouble):
+            self.say(f"{place} is set aside: {trouble}")
+        elif before and not trouble:
+            self.say(f"{place} is back.")
+
+    def check(self, workers: int) -> None:
+        troubles = dict(self.troubles)  # another thread hears of more
+        if workers > len(troubles):
+            self.since = 0.0
+            return
+        reasons = "".join(f"\n  {place}: {why}" for place, (why, _) in troubles.items())
+        if workers and all(unfit for _, unfit in troubles.values()):
+            raise SetupProblem(f"no server can be used.{reasons}")
+        minutes = f"{self.patience / 60:.0f} minutes"
+        if not self.since:
+            self.since = time.monotonic()
+            self.say(f"Nobody can work; waiting up to {minutes} (--patience).{reasons}")
+        elif time.monotonic() - self.since > self.patience:
+            raise SetupProblem(f"nobody could work for {minutes}. What was done is kept; the same command goes on from there.{reasons}")
 
 
 @contextlib.contextmanager
@@ -179,82 +228,3 @@ def _connected(workers: int, scheduler: str) -> Iterator[Client]:
         except OSError as error:
             raise SetupProblem(f"there is no dask scheduler at {scheduler}: {error}") from None
         yield client
-
-
-class _Board:
-    """Jobs that are left and those under way: never more than there are workers, so that none waits behind one that is paused."""
-
-    def __init__(
-        self, client: Client, jobs: Sequence[Job], keep: Callable[[Job, Record], None], say: Callable[[str], None], patience: float
-    ) -> None:
-        self.client, self.keep, self.say, self.patience = client, keep, say, patience
-        self.left = deque(jobs)
-        self.under_way: dict[str, tuple[Job, Future]] = {}
-        self.news: queue.SimpleQueue[Any] = queue.SimpleQueue()  # futures that are done, and what owners tell
-        self.troubles: dict[str, tuple[str, bool]] = {}
-        self._failures, self._waiting_since = 0, 0.0
-
-    def run(self) -> None:
-        while self.left or self.under_way:
-            workers = len(self.client.nthreads())
-            while self.left and len(self.under_way) < max(1, workers - len(self.troubles)):
-                self._submit(self.left.popleft())
-            try:
-                news = self.news.get(timeout=TICK)
-            except queue.Empty:
-                self._watch(workers)
-            else:
-                self._done(news) if isinstance(news, Future) else self._told(**news)
-
-    def _submit(self, job: Job) -> None:
-        # A local function and plain values travel whole: the scheduler, which unpacks them, need not have this pack.
-        def do(*plain: Any) -> Record:
-            return get_worker().plugins[NAME].attempt(*plain)
-
-        plain = job.place, job.seed_number, job.prompts, job.method
-        key = f"{job.key}-{uuid.uuid4().hex[:8]}"  # a scheduler that others use too may have seen the job
-        future = self.client.submit(do, *plain, key=key, pure=False, retries=MOST_ATTEMPTS - 1)
-        self.under_way[future.key] = job, future
-        future.add_done_callback(self.news.put)
-
-    def _done(self, future: Future) -> None:
-        job, _ = self.under_way.pop(future.key)
-        if future.cancelled():
-            raise SetupProblem("the dask scheduler went away. What was done is kept; the same command goes on from there.")
-        error = future.exception()
-        if isinstance(error, (Lost, KilledWorker)):
-            why = str(error) if isinstance(error, Lost) else "its worker died"
-            record: Record = {"failed": f"given up after {MOST_ATTEMPTS} attempts; the last time {why}"}
-        elif error is not None:
-            raise error
-        else:
-            record = future.result()
-        self.keep(job, record)
-        self._failures = self._failures + 1 if "failed" in record else 0
-        if self._failures >= MOST_FAILURES:
-            raise SetupProblem(f"{MOST_FAILURES} jobs failed one after the other, the last with: {record['failed']}")
-
-    def _told(self, place: str, trouble: str, unfit: bool, **_: Any) -> None:
-        before = self.troubles.pop(place, None)
-        if trouble:
-            self.troubles[place] = trouble, unfit
-        if trouble and (before is None or before[0] != trouble):
-            self.say(f"{place} is set aside: {trouble}")
-        elif before and not trouble:
-            self.say(f"{place} is back.")
-
-    def _watch(self, workers: int) -> None:
-        if workers > len(self.troubles):
-            self._waiting_since = 0.0
-            return
-        reasons = "\n".join(f"  {place}: {why}" for place, (why, _) in self.troubles.items())
-        if workers and all(unfit for _, unfit in self.troubles.values()):
-            raise SetupProblem(f"no server can be used.\n{reasons}")
-        if not self._waiting_since:
-            self._waiting_since = time.monotonic()
-            self.say(f"Nobody can work; waiting up to {self.patience / 60:.0f} minutes (--patience).\n{reasons}")
-        elif time.monotonic() - self._waiting_since > self.patience:
-            raise SetupProblem(
-                f"nobody could work for {self.patience / 60:.0f} minutes. What was done is kept; the same command goes on from there.\n"
-                f"{reasons}"
-            )

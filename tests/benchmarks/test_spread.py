@@ -46,7 +46,7 @@ class Toy(Owner):
         return {"worker": self.place, "pid": os.getpid()}
 
     def release(self) -> None:
-        (self.folder / f"released {self.place}").touch()
+        (self.folder / f"released {self._worker.name}").touch()  # one that got no job too
 
     def _look(self) -> None:
         file = self.folder / self.place
