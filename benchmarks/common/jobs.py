@@ -108,9 +108,7 @@ class Store:
             if before is None:
                 raise SetupProblem(f"{path} is damaged. Take another --folder, or remove this one.")
             if reasons := "".join(f"\n  {name} was {old!r} and is {new!r}" for name, old, new in differences(before, settings)):
-                raise SetupProblem(
-                    f"{self.folder} holds a run with other settings. Take another --folder, or the same settings:{reasons}"
-                )
+                raise SetupProblem(f"{self.folder} holds a run with other settings. Take another --folder, or the same settings:{reasons}")
         elif (self.folder / LINES).exists():
             raise SetupProblem(f"{self.folder} has a {LINES}, but no {SETTINGS}, so nobody knows what was run. Take another --folder.")
         write(path, json.dumps(settings, indent=1, ensure_ascii=False).encode())

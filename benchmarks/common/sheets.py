@@ -6,19 +6,23 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
 
 from .jobs import write
 
-TILE, GAP, LINE = 224, 8, 18
 ROWS_A_SHEET = 6
-INK, FAINT, PAPER, RIGHT, WRONG = (32, 34, 38), (130, 132, 136), (250, 250, 248), (36, 140, 84), (200, 70, 50)
+TILE = 2.3  # inches, of 100 pixels each
+BORDER = {True: "#248c54", False: "#c84632", None: "none"}  # right, wrong, not judged
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one column of a row: images below each other, with a label, lines of text below them and a judge's verdict."""
+    """What stands in one column of a row: images of one size below each other, a label, lines of text and a judge's verdict."""
 
     label: str
     images: Sequence[Image.Image]
@@ -31,7 +35,7 @@ def write_sheets(folder: Path, rows: Sequence[tuple[str, Sequence[Cell]]]) -> li
     written = []
     for number, start in enumerate(range(0, len(rows), ROWS_A_SHEET), start=1):
         contents = io.BytesIO()
-        draw(rows[start : start + ROWS_A_SHEET]).save(contents, "JPEG", quality=90)
+        draw(rows[start : start + ROWS_A_SHEET]).savefig(contents, format="jpeg")
         written.append(folder / f"sheet-{number:02d}.jpg")
         write(written[-1], contents.getvalue())
     for old in set(folder.glob("sheet-*.jpg")) - set(written):
@@ -39,46 +43,25 @@ def write_sheets(folder: Path, rows: Sequence[tuple[str, Sequence[Cell]]]) -> li
     return written
 
 
-def draw(rows: Sequence[tuple[str, Sequence[Cell]]]) -> Image.Image:
+def draw(rows: Sequence[tuple[str, Sequence[Cell]]]) -> Figure:
     """One sheet."""
-    cells = [cell for _, row in rows for cell in row]
-    height = LINE + GAP + TILE * max(len(cell.images) for cell in cells) + LINE * max(len(cell.lines) for cell in cells) + GAP
-    sheet = Image.new("RGB", (GAP + max(len(row) for _, row in rows) * (TILE + GAP), len(rows) * height + GAP), PAPER)
-    pen = ImageDraw.Draw(sheet)
-    for number, (heading, row) in enumerate(rows):
-        top = GAP + number * height
-        pen.text((GAP, top), _shortened(pen, heading, sheet.width - 2 * GAP, 14), INK, ImageFont.load_default(14))
-        for column, cell in enumerate(row):
-            _draw_cell(sheet, GAP + column * (TILE + GAP), top + LINE + 2, cell)
-    return sheet
+    columns, cells = max(len(row) for _, row in rows), [cell for _, row in rows for cell in row]
+    tallest = max(sum(image.height / image.width for image in cell.images) for cell in cells)
+    height = 0.6 + TILE * tallest + 0.17 * max(len(cell.lines) for cell in cells)
+    figure = Figure(figsize=(TILE * columns, height * len(rows)), layout="constrained")
+    parts = figure.subfigures(len(rows), squeeze=False)[:, 0]
+    for part, (heading, row) in zip(parts, rows, strict=True):
+        part.suptitle(shorten(heading, int(14 * TILE * columns), placeholder=" ..."), fontsize=9)
+        for axes, cell in zip(part.subplots(1, columns, squeeze=False)[0], row, strict=False):
+            _draw_cell(axes, cell)
+    return figure
 
 
-def _draw_cell(sheet: Image.Image, left: int, top: int, cell: Cell) -> None:
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for number, image in enumerate(cell.images):
-        sheet.paste(_tile(image), (left, top + number * TILE))
-    if cell.right is not None:
-        pen.rectangle((left, top, left + TILE - 1, top + TILE - 1), outline=RIGHT if cell.right else WRONG, width=3)
-    pen.rectangle((left + 3, top + 3, left + 11 + pen.textlength(cell.label, font), top + 20), fill=PAPER)
-    pen.text((left + 7, top + 4), cell.label, INK if cell.images else FAINT, font)
-    for number, line in enumerate(cell.lines):
-        below = top + len(cell.images) * TILE + 2 + number * LINE
-        pen.text((left, below), _shortened(pen, line, TILE, 12), FAINT if line.endswith("optimized") else INK, font)
-
-
-def _tile(image: Image.Image) -> Image.Image:
-    """An image fitted into a tile; small ones enlarged so that their pixels are seen."""
-    tile = Image.new("RGB", (TILE, TILE), PAPER)
-    scale = TILE / max(image.size)
-    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    image = image.convert("RGB").resize(size, Image.Resampling.NEAREST if scale > 2 else Image.Resampling.LANCZOS)
-    tile.paste(image, ((TILE - size[0]) // 2, (TILE - size[1]) // 2))
-    return tile
-
-
-def _shortened(pen: ImageDraw.ImageDraw, text: str, width: int, size: int) -> str:
-    shown = text
-    while text and pen.textlength(shown, ImageFont.load_default(size)) > width:
-        text = text[:-1]
-        shown = f"{text} ..."
-    return shown
+def _draw_cell(axes: Axes, cell: Cell) -> None:
+    axes.set_title(cell.label, fontsize=8, loc="left")
+    axes.set(xticks=[], yticks=[])
+    axes.set_xlabel("\n".join(shorten(line, 36, placeholder=" ...") for line in cell.lines), fontsize=7, loc="left")
+    for side in axes.spines.values():
+        side.set(color=BORDER[cell.right], linewidth=2)
+    if cell.images:
+        axes.imshow(np.concatenate([np.asarray(image.convert("RGB")) for image in cell.images]))

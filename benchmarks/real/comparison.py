@@ -19,46 +19,56 @@ METHODS = (PLAIN, BEST_OF, EDICT, *PUBLISHED, WINNER)  # EDICT: the published me
 CALLS_A_STEP = 2  # of EDICT
 
 
+def option(default: Any, words: str, **more: Any) -> Any:
+    """A field that is an option of the command line too, as argparse has it."""
+    return field(default=default, metadata={"help": words, "type": type(default), **more})
+
+
 @dataclass(frozen=True)
 class Comparison:
     """All that decides what the images become.
 
-    Args:
-        checkpoint: as CheckpointLoaderSimple names it, or ``"demo"`` for the demo model.
-        prompts, seeds, methods: the jobs are all their combinations.
-        iterations: of the methods that optimize; -1 is each preset's own number.
-        best_of: N of best-of-N; 0: as many as cost what the default preset costs.
-        optimized_reward: folder in models/rewards, or ``hub:NAME``; not used by the demo model, which has its own.
-        judging_rewards: the same, any number.
-        saliency_model: as SGOOL_LoadSaliencyModel names it, or empty for the default predictor.
+    Raises:
+        SetupProblem: for what cannot be run.
     """
 
     checkpoint: str
     prompts: tuple[str, ...]
-    best_of: int = 0
-    seeds: int = 1
-    methods: tuple[str, ...] = METHODS
-    negative: str = ""
-    steps: int = 20
-    cfg: float = 7.5
-    sampler: str = "euler"
+    best_of: int = option(0, "N of best of N (default: as many as cost what the pack's default preset costs)", metavar="N")
+    seeds: int = option(1, "seeds for each prompt (default: 1)", metavar="N")
+    methods: tuple[str, ...] = option(METHODS, "default: all", nargs="+", choices=METHODS, type=str)
+    negative: str = option("", "negative prompt")
+    steps: int = option(20, "as in KSampler (default: 20)")
+    cfg: float = option(7.5, "as in KSampler (default: 7.5)")
+    sampler: str = option("euler", "as in KSampler (default: euler)")
     scheduler: str = "normal"
-    width: int = 512
-    height: int = 512
-    iterations: int = -1
-    optimized_reward: str = ""
-    judging_rewards: tuple[str, ...] = ()
-    saliency_model: str = ""
+    width: int = option(0, "default: 512, and 64 for the demo model; SDXL wants 1024")
+    height: int = option(0, "the same")
+    iterations: int = option(-1, "of all methods that optimize (default: each preset's own number)")
+    optimized_reward: str = option("", "folder in models/rewards of the servers, or hub:NAME; the demo model has its own", metavar="NAME")
+    judging_rewards: tuple[str, ...] = option((), "others that judge, the same way", nargs="*", metavar="NAME", type=str)
+    saliency_model: str = option("", "as Load Saliency Model names it (default: the pack's own)", metavar="NAME")
     default: dict[str, Any] = field(default_factory=default_settings)
 
     def __post_init__(self) -> None:
-        """Fill in what follows from the rest."""
-        if not self.best_of:
-            object.__setattr__(self, "best_of", math.ceil(self._samples(WINNER)))
+        """Check, and fill in what follows from the rest."""
+        if not self.demo and not self.optimized_reward:
+            raise SetupProblem("--optimized-reward is missing: the folder in models/rewards that DOODL, SGOOL and the others optimize for.")
+        if self.demo and self.optimized_reward:
+            raise SetupProblem("the demo model is optimized for its own reward; leave --optimized-reward out.")
+        if self.seeds < 1 or not self.prompts:
+            raise SetupProblem("--seeds and --most-prompts have to be at least 1.")
+        size = 64 if self.demo else 512
+        follows: dict[str, Any] = {"width": self.width or size, "height": self.height or size}
+        follows["methods"] = tuple(method for method in METHODS if method in self.methods)
+        follows["judging_rewards"] = tuple(dict.fromkeys(self.judging_rewards))
+        follows["best_of"] = self.best_of or math.ceil(self._samples(WINNER))
+        for name, value in follows.items():
+            object.__setattr__(self, name, value)
 
     @property
     def demo(self) -> bool:
-        """Whether it is the demo model, which has a judge."""
+        """Whether it is the demo model, which has a reward of its own."""
         return self.checkpoint == DEMO
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from ..common.jobs import Job, Record
 from .comparison import BEST_OF, EDICT, PLAIN, PUBLISHED, WINNER, Comparison
 
 HUB = "hub:"
+COST = re.compile(r"(\d+) sampler runs, (\d+) of them differentiated, .*?(\d+) model calls")
 
 
 class Builder:
@@ -32,9 +34,8 @@ class Builder:
         """The workflow of one job. :func:`read_outputs` reads what it gives."""
         own, node, prompt = self.comparison, self._node, job.prompts[0]
         rewards = {"optimized": ["model", 3] if own.demo else ["reward", 0]}
-        if own.demo:
-            graph = {"model": node("SGOOL_LoadDemoModel"), "judge": node("SGOOL_DemoJudge", images=["image", 0], prompt=prompt)}
-        else:
+        graph = {"model": node("SGOOL_LoadDemoModel")}
+        if not own.demo:
             graph = {"model": node("CheckpointLoaderSimple", ckpt_name=own.checkpoint), "reward": self._reward(own.optimized_reward)}
         saliency = {"saliency_model": ["saliency_model", 0]} if own.saliency_model else {}
         if saliency:
@@ -118,14 +119,16 @@ def widget_defaults(inputs: Mapping[str, Any], chosen: Mapping[str, Any]) -> dic
 
 
 def read_outputs(comparison: Comparison, outputs: Mapping[str, dict[str, Any]]) -> Record:
-    """The numbers and texts of a finished job: ``scores`` by reward, ``optimized``, ``history`` and, with a judge, ``verdict``.
-
-    Raises RunFailed for a score that is not finite.
-    """
+    """The numbers of a finished job: ``scores`` by reward, ``optimized`` and ``cost``. Raises RunFailed for a score that is not finite."""
     texts = {name: str(output["text"][0]) for name, output in outputs.items() if "text" in output}
     judging = {name: float(texts[f"judging_{number}"]) for number, name in enumerate(comparison.judging_rewards)}
     optimized = float(texts["optimized"])
     if not all(map(math.isfinite, (optimized, *judging.values()))):
         raise RunFailed("a score is not a number; the image has NaN in it, or the reward's precision does not suffice")
-    told = {"verdict": texts["judge"]} if "judge" in texts else {}
-    return {"optimized": optimized, "scores": judging, "history": texts.get("history", ""), **told}
+    return {"optimized": optimized, "scores": judging, "cost": cost_of(texts.get("history", ""))}
+
+
+def cost_of(history: str) -> dict[str, int] | None:
+    """What SGOOL KSampler says it spent: ``runs`` of the sampler, ``backwards`` through it, ``calls`` of the model in the runs."""
+    found = COST.search(history)
+    return dict(zip(("runs", "backwards", "calls"), map(int, found.groups()), strict=True)) if found else None

@@ -6,7 +6,6 @@ import functools
 import io
 import json
 import os
-import re
 import shutil
 import tempfile
 import time
@@ -27,8 +26,7 @@ from ..common.spread import Owner
 from .comparison import Comparison
 from .graphs import Builder, read_outputs
 
-COST = re.compile(r"(\d+) sampler runs, (\d+) of them differentiated, .*?(\d+) model calls")
-GRACE = 15.0  # seconds for which a server may fail to answer before its run is given up
+GRACE, POLL = 15.0, 0.1  # seconds for which a server may fail to answer before its run is given up, and between two questions
 URL = "SGOOL_SERVER"
 
 
@@ -74,42 +72,37 @@ class OwnServer(Owner):
 
     def do(self, job: Job) -> Record:
         """Run the job's graph and fetch what it made."""
-        started = time.monotonic()
         assert self.client is not None
-        graph = self.builder.graph(job)
+        started, graph = time.monotonic(), self.builder.graph(job)
         outputs = self.run(graph)
-        seconds = time.monotonic() - started
-        record = read_outputs(self.comparison, outputs)
+        seconds = round(time.monotonic() - started, 2)
         names = {"image": f"images/{job.key}.png", "saliency": f"saliency/{job.key}.png"}
         contents = [self.client.fetch(outputs[node]["images"][0]) for node in ("preview", "saliency")]
         for each in contents:
             Image.open(io.BytesIO(each)).verify()
         workflow = json.dumps(graph, indent=1, ensure_ascii=False).encode()
         files = {**dict(zip(names.values(), contents, strict=True)), f"workflows/{job.method}.json": workflow}
-        cost = cost_of(record.pop("history"))
-        about = {"seconds": round(seconds, 2), "device": self.device, "software": self.software}
-        return {**record, **about, **names, "cost": cost, "files": files}
+        about = {"seconds": seconds, "device": self.device, "software": self.software}
+        return {**read_outputs(self.comparison, outputs), **about, **names, "files": files}
 
     def run(self, graph: Graph) -> dict[str, dict[str, Any]]:
         """Run a graph and return its outputs. Raises RunFailed, also after ``timeout`` or in leaving, or one of OUTAGE."""
         assert self.client is not None
         self.run_under_way = run = self.client.submit(graph)
-        end, silent_since, pause = time.monotonic() + self.timeout, 0.0, 0.05
+        answered, end = time.monotonic(), time.monotonic() + self.timeout
         while time.monotonic() < end:
             try:
                 outputs = self.client.outcome(run)
-                silent_since = 0.0
+                answered = time.monotonic()
             except OUTAGE as error:
-                silent_since = silent_since or time.monotonic()
-                if is_final(error) or time.monotonic() - silent_since > GRACE:
-                    raise
                 outputs = None
+                if is_final(error) or time.monotonic() - answered > GRACE:
+                    raise
             if outputs is not None:
                 self.run_under_way = ""
                 return outputs
-            if self.leaving.wait(pause):
+            if self.leaving.wait(POLL):
                 raise RunFailed("stopped", interrupted=True)
-            pause = min(1.2 * pause, 1.0)
         self._cancel()
         raise RunFailed(f"it did not end within {self.timeout / 60:.0f} minutes (--timeout)")
 
@@ -161,12 +154,6 @@ def prepare(comparison: Comparison, client: Client) -> Builder:
     for job in comparison.jobs()[: len(comparison.methods)]:
         builder.graph(job)
     return builder
-
-
-def cost_of(history: str) -> dict[str, int] | None:
-    """What SGOOL KSampler says it spent: ``runs`` of the sampler, ``backwards`` through it, ``calls`` of the model in the runs."""
-    found = COST.search(history)
-    return dict(zip(("runs", "backwards", "calls"), map(int, found.groups()), strict=True)) if found else None
 
 
 def is_final(error: BaseException) -> bool:

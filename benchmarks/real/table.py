@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
 
 from ..common.jobs import Record, Store
 from ..common.markdown import table
 from ..common.optimizer import DEFAULT_PRESET, evaluations, preset
-from ..common.statistics import holm, mean_interval, paired, wilson
+from ..common.statistics import mean_interval
 from .comparison import BEST_OF, EDICT, METHODS, PLAIN, PUBLISHED, WINNER, Comparison
 
-Key = tuple[int, int]
-Records = Mapping[Key, Record]
+IMAGE = ["place", "seed_number"]
+SAME_SAMPLER = {PLAIN: [BEST_OF], EDICT: [*PUBLISHED]}  # of those that do not tell what they cost
+COMPARED = {PLAIN: METHODS[1:], BEST_OF: (*PUBLISHED, WINNER), EDICT: PUBLISHED}
 READING = (
     "Scores are 100 times the cosine of image and prompt; only numbers of one column can be compared. "
     "In brackets: 95 % bootstrap intervals over prompts (the mean of a prompt's seeds is one sample). "
@@ -23,17 +26,22 @@ READING = (
 
 def write_table(comparison: Comparison, store: Store) -> str:
     """Everything in one text: what was run, the means, the differences from plain sampling, what failed, how to read it."""
-    methods = {method: by_key(comparison, store, method) for method in METHODS if method in comparison.methods}
+    images = frame(comparison, store)
     few = f" {len(comparison.prompts)} prompts are few: such a table finds large effects only." if len(comparison.prompts) < 50 else ""
-    blocks = [_heading(comparison, store), *_warnings(comparison), _means(comparison, methods), *_differences(comparison, methods)]
-    blocks += [*(_judged(comparison, methods) if comparison.demo else []), *_failures(comparison, store), READING + few]
-    return "\n\n".join(blocks) + "\n"
+    blocks = [_heading(comparison, store), *_warnings(comparison), _means(comparison, images), *_differences(comparison, images)]
+    return "\n\n".join([*blocks, *_failures(comparison, store), READING + few]) + "\n"
 
 
-def by_key(comparison: Comparison, store: Store, method: str) -> dict[Key, Record]:
-    """The results of a method that did not fail, by prompt and seed number."""
-    records = store.of(job for job in comparison.jobs() if job.method == method)
-    return {(record["place"], record["seed_number"]): record for record in records}
+def frame(comparison: Comparison, store: Store) -> pd.DataFrame:
+    """A row for each image that did not fail: its scores (100 times the cosine), seconds, model calls in all and in a run."""
+    rows = [
+        {name: record[name] for name in ("method", *IMAGE, "seconds")}
+        | {reward: score(record, reward) for reward in comparison.rewards}
+        | {"calls": calls(record), "calls of a run": record["cost"]["calls"] / record["cost"]["runs"] if record["cost"] else None}
+        for record in store.of(comparison.jobs())
+    ]
+    columns = ["method", *IMAGE, "seconds", *comparison.rewards, "calls", "calls of a run"]
+    return pd.DataFrame(rows, columns=columns).astype({"calls": float, "calls of a run": float})
 
 
 def score(record: Record, reward: str) -> float:
@@ -41,21 +49,17 @@ def score(record: Record, reward: str) -> float:
     return 100 * float(record["optimized"] if reward == "optimized" else record["scores"][reward])
 
 
-def right(record: Record) -> bool:
-    """Whether the demo model's judge finds the image wholly right."""
-    return str(record["verdict"]).startswith("right")
-
-
-def by_prompt(values: Mapping[Key, float]) -> list[float]:
-    """The mean of each prompt's seeds: images of one prompt are no independent samples, prompts are."""
-    prompts = sorted({prompt for prompt, _ in values})
-    return [statistics.fmean(value for (prompt, _), value in values.items() if prompt == each) for each in prompts]
-
-
 def calls(record: Record) -> float | None:
     """Model evaluations of one image, a backward counted as two; None where the method does not tell."""
     cost, method = record.get("cost"), record["method"]
     return evaluations(preset(method if method in PUBLISHED else DEFAULT_PRESET), cost) if cost else None
+
+
+def mean(images: pd.DataFrame, column: str, form: str = ".2f") -> str:
+    """With its interval. The mean of each prompt's seeds counts once: images of one prompt are no independent samples, prompts are."""
+    samples = images.groupby("place")[column].mean()
+    low, high = mean_interval(samples.tolist())
+    return f"{samples.mean():{form}} [{low:{form}}, {high:{form}}]"
 
 
 def _heading(comparison: Comparison, store: Store) -> str:
@@ -79,74 +83,41 @@ def _warnings(comparison: Comparison) -> Iterator[str]:
             "not whether images became better. Read the other columns, or run again with another reward."
         )
     if not comparison.judging_rewards:
-        tells = (
-            "the judge, which is, is the figure to read."
-            if comparison.demo
-            else "this table cannot tell a better image from a fooled reward."
+        yield (
+            "**There is no reward here but the one that was optimized**, so its column is no independent figure; this table cannot tell a "
+            "better image from a fooled reward." + " `bench is_it_worth_it` has a judge for the demo model." * comparison.demo
         )
-        yield f"**There is no reward here but the one that was optimized**, so its column is no independent figure; {tells}"
 
 
-def _means(comparison: Comparison, methods: Mapping[str, Records]) -> str:
-    head = ["method", "images", *map(comparison.column, comparison.rewards), *(["wholly right by the judge"] if comparison.demo else [])]
-    head += ["model calls", "seconds (median)"]
-    # KSampler and a sampler that is not optimized do not tell: as counted where the same sampler runs in another method.
-    per_run = {PLAIN: _calls_of_a_run(methods, (BEST_OF,)), EDICT: _calls_of_a_run(methods, PUBLISHED)}
+def _means(comparison: Comparison, images: pd.DataFrame) -> str:
+    head = ["method", "images", *map(comparison.column, comparison.rewards), "model calls", "seconds (median)"]
     rows = []
-    for method, records in methods.items():
-        row = [comparison.title(method), str(len(records))]
-        if not records:
-            rows.append([*row, *["-"] * (len(head) - 2)])
+    for method in comparison.methods:
+        own, row = images[images.method == method], [comparison.title(method)]
+        if own.empty:
+            rows.append([*row, "0", *["-"] * (len(head) - 2)])
             continue
-        row += [_mean({key: score(record, reward) for key, record in records.items()}) for reward in comparison.rewards]
-        if comparison.demo:
-            hits = sum(right(record) for record in records.values())
-            low, high = wilson(hits, len(records))
-            row.append(f"{100 * hits / len(records):.1f} % [{100 * low:.1f}, {100 * high:.1f}]")
-        spent = [value for record in records.values() if (value := calls(record)) is not None]
-        made = statistics.fmean(spent) if spent else per_run.get(method)
-        seconds = statistics.median(record["seconds"] for record in records.values())
-        rows.append([*row, "-" if made is None else f"{made:.0f}", f"{seconds:.1f}"])
+        made = own.calls.mean()
+        if np.isnan(made):  # counted where the same sampler runs in another method
+            made = images[images.method.isin(SAME_SAMPLER.get(method, []))]["calls of a run"].mean()
+        row += [str(len(own)), *(mean(own, reward) for reward in comparison.rewards)]
+        rows.append([*row, "-" if np.isnan(made) else f"{made:.0f}", f"{own.seconds.median():.1f}"])
     return "## Means\n\n" + table(head, rows)
 
 
-def _calls_of_a_run(methods: Mapping[str, Records], of: Sequence[str]) -> float | None:
-    """Model calls of one run of the sampler, forwards only, in some methods."""
-    costs = [record["cost"] for method in of for record in methods.get(method, {}).values() if record.get("cost")]
-    return statistics.fmean(cost["calls"] / cost["runs"] for cost in costs) if costs else None
-
-
-def _differences(comparison: Comparison, methods: Mapping[str, Records]) -> Iterator[str]:
+def _differences(comparison: Comparison, images: pd.DataFrame) -> Iterator[str]:
     """Against each reference: plain sampling, the search that costs as much as the default, and the published methods' own sampler."""
-    compared = {PLAIN: METHODS[1:], BEST_OF: (*PUBLISHED, WINNER), EDICT: PUBLISHED}
-    for reference, others in compared.items():
+    scores = {method: own.set_index(IMAGE)[comparison.rewards] for method, own in images.groupby("method")}
+    for reference, others in COMPARED.items():
         rows = []
         for method in others:
-            pairs = _pairs(methods, method, reference)
-            gains = [{key: score(new, reward) - score(old, reward) for key, (new, old) in pairs.items()} for reward in comparison.rewards]
-            cells = [f"{_mean(gain, sign=True)}, better in {sum(value > 0 for value in gain.values())}" for gain in gains if gain]
-            rows += [[comparison.title(method), str(len(pairs)), *cells]] if pairs else []
+            if method in scores and reference in scores:
+                gain = (scores[method] - scores[reference]).dropna()
+                cells = [f"{mean(gain, reward, '+.2f')}, better in {(gain[reward] > 0).sum()}" for reward in gain if len(gain)]
+                rows += [[comparison.title(method), str(len(gain)), *cells]] if cells else []
         if rows:
             head = ["method", "pairs", *map(comparison.column, comparison.rewards)]
             yield f"## Differences from {comparison.title(reference)}, same prompt and seed\n\n" + table(head, rows)
-
-
-def _pairs(methods: Mapping[str, Records], method: str, reference: str) -> dict[Key, tuple[Record, Record]]:
-    """The records of the same prompt and seed under both."""
-    new, old = methods.get(method, {}), methods.get(reference, {})
-    return {key: (new[key], old[key]) for key in sorted(set(new) & set(old))}
-
-
-def _judged(comparison: Comparison, methods: Mapping[str, Records]) -> Iterator[str]:
-    compared = {method: both for method in methods if method != PLAIN and (both := list(_pairs(methods, method, PLAIN).values()))}
-    pairs = [paired([right(new) for new, _ in both], [right(old) for _, old in both]) for both in compared.values()]
-    rows = [
-        [comparison.title(method), pair.n, pair.gained, pair.lost, f"{pair.p:.3f}", f"{p:.3f}"]
-        for method, pair, p in zip(compared, pairs, holm([pair.p for pair in pairs]), strict=True)
-    ]
-    if rows:
-        head = ["method", "pairs", "gained", "lost", "p (McNemar)", "p corrected (Holm)"]
-        yield "## Wholly right, against plain\n\n" + table(head, rows)
 
 
 def _failures(comparison: Comparison, store: Store) -> Iterator[str]:
@@ -158,10 +129,3 @@ def _failures(comparison: Comparison, store: Store) -> Iterator[str]:
     if sentences:
         lines = (f"- {sentence} ({len(keys)} images, the first {keys[0]})" for sentence, keys in sentences.items())
         yield "## What failed\n\n" + "\n".join(lines)
-
-
-def _mean(values: Mapping[Key, float], *, sign: bool = False) -> str:
-    samples = by_prompt(values)
-    form = "+.2f" if sign else ".2f"
-    low, high = mean_interval(samples)
-    return f"{statistics.fmean(samples):{form}} [{low:{form}}, {high:{form}}]"
