@@ -1,11 +1,13 @@
-"""Score the saliency predictors against where people looked, on images and fixation maps of your own.
+"""Score the saliency predictors against where people looked, or draw them side by side, on images of your own.
 
     python run.py bench saliency_scores --images DIR --maps DIR [--weights DIR] [--models NAME...] [--longest 512]
     python run.py bench saliency_scores --images DIR --maps DIR --sigmas 0.16 0.18 0.2
+    python run.py bench saliency_scores --images DIR --draw DIR [--weights DIR] [--longest 2048]
 
 DIR hold images and blurred fixation maps under the same names, whatever their endings: MIT1003's ALLSTIMULI and ALLFIXATIONMAPS, or the
 100 images of MIT1003 that lie in the repository cvzoya/saliency with all 1003 maps. With ``--sigmas`` the center prior alone is scored, on
-the maps that have *no* image in ``--images``: a choice made there can be tested on those that have one.
+the maps that have *no* image in ``--images``: a choice made there can be tested on those that have one. Learned predictors are among them
+where their file or folder lies in ``--weights`` under the name that the registry gives.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from scipy.stats import sem
 from sgool.image_ops.resize import shrink
 from sgool.saliency_models import registry
 from sgool.saliency_models.center_prior import CenterPrior
+from sgool.saliency_models.drawing import contours, fit, overlay, titled, to_pil
 from sgool.saliency_models.metrics import cc, kld, sim
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
@@ -29,6 +32,7 @@ from .common.markdown import table
 
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"CC": cc, "SIM": sim, "KLD": kld}
 Predict = Callable[[Tensor], Tensor]
+WIDTH = 300  # of a panel that is drawn, pixels
 
 
 def read(path: Path, mode: str, longest: int) -> Tensor:
@@ -41,13 +45,25 @@ def by_name(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in (".jpg", ".jpeg", ".png")}
 
 
-@torch.no_grad()
 def cells(predict: Predict, pairs: Iterable[tuple[Tensor, Tensor]]) -> list[str]:
     """The mean of each metric over pairs of image and map, with its standard error."""
     maps = [(predict(image), truth) for image, truth in pairs]
     scores = [np.array([float(metric(*both)) for both in maps]) for metric in METRICS.values()]
     errors = [sem(found) if len(found) > 1 else 0.0 for found in scores]
     return [f"{found.mean():.3f} ± {error:.3f}" for found, error in zip(scores, errors, strict=True)]
+
+
+def sheet(name: str, image: Tensor, models: Iterable[tuple[str, Predict]], columns: int = 4) -> Image.Image:
+    """One image and every predictor's overlay under its name. Each map is stretched to its own maximum, as one would look at it."""
+    small = shrink(image, WIDTH)
+    panels = [(name, small)]
+    for predictor, model in models:
+        maps = fit(model(image), small)
+        maps = maps / maps.amax().clamp(min=1e-6)
+        panels.append((predictor, contours(overlay(small, maps, opacity=0.75), maps, 1)))
+    panels += [("", torch.ones_like(small))] * (-len(panels) % columns)
+    rows = (titled(panels[start : start + columns])[0] for start in range(0, len(panels), columns))
+    return to_pil(torch.cat([*rows], dim=1))
 
 
 def predictors(weights: Path | None, names: list[str] | None = None) -> Iterator[tuple[str, Predict]]:
@@ -61,17 +77,25 @@ def predictors(weights: Path | None, names: list[str] | None = None) -> Iterator
             yield entry.name, registry.load(entry.name, weights / entry.weights.filename)
 
 
+@torch.no_grad()
 def main() -> None:
-    """Print a table of means, with the standard error of each."""
+    """Print a table of means, with the standard error of each, or draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--maps", type=Path, required=True)
+    parser.add_argument("--maps", type=Path, help="of where people looked")
+    parser.add_argument("--draw", type=Path, help="write a JPEG for each image here instead of scoring")
     parser.add_argument("--weights", type=Path, help="folder with the weights of learned predictors")
     parser.add_argument("--models", nargs="+", help="names of predictors; all, if left out")
     parser.add_argument("--sigmas", type=float, nargs="+", help="score the center prior alone, with these, where there is no image")
     parser.add_argument("--longest", type=int, default=512, help="of the images and maps, pixels")
     options = parser.parse_args()
-    images, maps = by_name(options.images), by_name(options.maps)
+    images = by_name(options.images)
+    if options.draw:
+        for name, path in images.items():
+            drawn = sheet(name, read(path, "RGB", options.longest), predictors(options.weights, options.models))
+            drawn.save(options.draw / f"saliency_{name}.jpg", quality=85, optimize=True)
+        return
+    maps = by_name(options.maps) if options.maps else {}
     truths = {name: read(path, "L", options.longest) for name, path in maps.items() if (name in images) != bool(options.sigmas)}
     if not truths:
         raise SystemExit(f"There is nothing to score: {len(images)} images, {len(maps)} maps, and no names that fit.")

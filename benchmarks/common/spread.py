@@ -1,7 +1,7 @@
 """Jobs spread over dask's workers, each of which owns what it works with: a ComfyUI server, or a loaded model.
 
 dask restarts workers that die, gives their jobs to others and tries again what was lost. Here is only what it cannot know: that a worker
-whose server is away gives its job back, and when to give up.
+whose server is away gives its job back and steps aside, and when to give up.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from unittest import mock
 
 import dask
 import distributed
-from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, Worker, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, Status, Worker, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 from sgool.harness.client import OUTAGE, RunFailed, describe_outage
 from sgool.harness.pack import ROOT
@@ -90,16 +90,26 @@ class Owner(WorkerPlugin, ABC):
             raise Lost(f"its server went away ({why})") from None
 
     def _get_ready(self) -> None:
-        """Or keep the job for a moment, so as not to be given it at once again, and hand it back."""
+        """Or hand the job back, and take another in a moment."""
         try:
             self.bring(str(self._worker.name))
         except (SetupProblem, *OUTAGE) as error:
             unfit = isinstance(error, SetupProblem)
             self._tell(str(error) if unfit else describe_outage(error), unfit=unfit)
-            self.leaving.wait(PAUSE)
+            self._worker.loop.add_callback(self._step_aside)
             raise Reschedule from None
         self._ready = True
         self._tell("")
+
+    def _step_aside(self) -> None:
+        """In dask's thread: a worker that is paused gets no jobs."""
+
+        def step_back() -> None:
+            if self._worker.status == Status.paused:  # and not about to end
+                self._worker.status = Status.running
+
+        self._worker.status = Status.paused
+        self._worker.loop.call_later(PAUSE, step_back)
 
     def _tell(self, trouble: str, *, unfit: bool = False) -> None:
         self._worker.log_event(NAME, {"place": self.label(), "trouble": trouble, "unfit": unfit})
@@ -136,7 +146,7 @@ def spread(
         try:
             while left or under_way:
                 there = len(client.nthreads())
-                while left and len(under_way) < max(1, there):  # no more, so that none waits behind one whose server is away
+                while left and len(under_way) < max(1, there):  # no more, so that none waits for one that is busy
                     job = left.popleft()
                     under_way[_submitted(client, job)] = job
                 with contextlib.suppress(distributed.TimeoutError, CancelledError):

@@ -106,12 +106,12 @@ def test_a_folder_of_models_judges_and_a_server_that_is_not_there_is_a_sentence(
     copied = server.base / "models" / "rewards" / "copied"
     shutil.copytree(ROOT / "demo" / "weights" / "reward", copied)
     try:
-        more = ("--methods", "plain", "--most-prompts", "1", "--judging-rewards", "copied", "--server", "http://127.0.0.1:9")
+        more = ("--methods", "plain", "--judging-rewards", "copied", "--server", "http://127.0.0.1:9")
         assert real_models.main(arguments(server, tmp_path / "out", *more)) == 0
         output = capsys.readouterr().out
         assert "http://127.0.0.1:9 is set aside: nobody listens there" in output
-        assert "1 of 1 images are there" in output
-        line = json.loads((tmp_path / "out" / "results.jsonl").read_text())
+        assert "2 of 2 images are there" in output
+        line, _ = map(json.loads, (tmp_path / "out" / "results.jsonl").read_text().splitlines())
         assert line["scores"] == {"copied": line["optimized"]}
         assert "| copied | the demo model's reward (optimized) |" in (tmp_path / "out" / "table.md").read_text()
         # The graph for a real checkpoint: all of it is fine but the checkpoint, which is not there.
