@@ -16,6 +16,14 @@ WEB_DIRECTORY = "./web"
 
 async def comfy_entrypoint() -> ComfyExtension:
     """Return the extension that lists the nodes of the pack (ComfyUI's V3 node API)."""
+    import logging
+
+    from comfyui_version import __version__ as version
+
+    from .comfy_bridge.oldest import why_too_old
+
+    if complaint := why_too_old(version):
+        logging.warning(complaint)  # before the import that may fail for it
     from .nodes import SGOOLExtension
 
     return SGOOLExtension()

@@ -68,3 +68,32 @@ def test_the_page_shows_a_node_in_its_language(page: Page, server: Server) -> No
         assert shown_labels["rule.momentum"] == "모멘텀"
     finally:
         server.post("/settings", {"Comfy.Locale": "en"})
+
+
+# Of what somebody types: how far down one of the pack's nodes may stand in the page's own order (by names first, then by search aliases).
+SEARCHES = {
+    "attention": ("SGOOL_PredictSaliency", 3),
+    "saliency": ("SGOOL_PredictSaliency", 3),
+    "improve prompt": ("SGOOL_KSampler", 2),
+    "prompt alignment": ("SGOOL_KSampler", 2),
+    "better image": ("SGOOL_KSampler", 2),
+    "aesthetic": ("SGOOL_LoadReward", 5),
+    "best of n": ("SGOOL_BestOfN", 1),
+    "rule of thirds": ("SGOOL_Composition", 1),
+    "relight": ("SGOOL_Light", 3),
+    "style": ("SGOOL_Texture", 6),
+    "palette": ("SGOOL_Color", 5),
+    "invert image": ("SGOOL_InvertImage", 3),
+}
+FIND = """
+    const stores = document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s
+    const search = stores.get('nodeDef').nodeSearchService
+    return arguments[0].map(text => search.searchNode(text, [], {limit: 8}).map(node => node.name))
+"""
+
+
+def test_the_pages_search_finds_the_node_that_is_meant(page: Page) -> None:
+    page.open()
+    page.wait_until("return 'SGOOL_KSampler' in window.LiteGraph.registered_node_types")
+    found = dict(zip(SEARCHES, page.run(FIND, list(SEARCHES)), strict=True))
+    assert {text: found[text] for text, (node, place) in SEARCHES.items() if node not in found[text][:place]} == {}

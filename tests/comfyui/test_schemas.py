@@ -46,6 +46,25 @@ def test_a_node_has_a_help_page(node: type[io.ComfyNode]) -> None:
     assert [item.id for item in schema.inputs if item.id not in text and item.id not in known] == []
 
 
+def test_readme_calls_the_nodes_as_the_page_does() -> None:
+    rows = re.findall(r"^\| ([^|]+) \|[^|]*\| (?:\[|$)", ROOT.joinpath("README.md").read_text(encoding="utf-8"), re.M)
+    named = [name.strip() for row in rows for name in row.split(", ")]
+    assert sorted(named) == sorted(node.define_schema().display_name for node in NODES)
+
+
+@pytest.mark.parametrize("language", ["", "ko"])
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.define_schema().node_id)
+def test_a_help_page_names_every_input_and_output_and_its_tables_fit_the_panel(node: type[io.ComfyNode], language: str) -> None:
+    schema = node.define_schema()
+    folder = ROOT / "web" / "docs"
+    text = (folder / schema.node_id / f"{language}.md" if language else folder / f"{schema.node_id}.md").read_text(encoding="utf-8")
+    if language:
+        assert [item.id for item in schema.inputs if f"`{item.id}`" not in text] == []
+        assert [item.display_name for item in schema.outputs if f"`{item.display_name or item.get_io_type()}`" not in text] == []
+    # The panel is about 400 pixels wide: more columns than three do not fit beside each other.
+    assert [line for line in text.splitlines() if line.startswith("|") and line.count("|") > 4] == []
+
+
 def test_no_node_is_left_out_of_the_list() -> None:
     written = {
         f"{path.stem}.{name}"

@@ -122,12 +122,9 @@ def test_cores_controlnet_is_not_checked() -> None:
 
 def read_from(file: str) -> Callable[..., Any]:
     """A function as if it had been read from ``file``."""
-    code: CodeType = compile("def hook(args): return args['denoised']", file, "exec")
-    scope: dict[str, Any] = {"__name__": "elsewhere"}
-    exec(code, scope)
-    function = scope["hook"]
-    assert isinstance(function, FunctionType)
-    return function
+    module = compile("def hook(args): return args['denoised']", file, "exec")
+    code = next(constant for constant in module.co_consts if isinstance(constant, CodeType))
+    return FunctionType(code, {"__name__": "elsewhere"}, "hook")
 
 
 @pytest.mark.parametrize(
