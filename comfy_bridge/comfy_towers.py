@@ -71,12 +71,13 @@ class ComfyTowers:
         vision = self.clip_vision.model.vision_model
         x = vision.pre_layrnorm(vision.embeddings(pixel_values))
         for layer in vision.encoder.layers:
-            x = checkpoint(_layer, layer, x, use_reentrant=False) if x.requires_grad else _layer(layer, x)
+            x = checkpoint(clip_layer, layer, x, use_reentrant=False) if x.requires_grad else clip_layer(layer, x)
         pooled = vision.post_layernorm(x[:, 0])
         return functional.normalize(self.clip_vision.model.visual_projection(pooled).float(), dim=-1)
 
 
-def _layer(layer: Any, x: Tensor) -> Tensor:
+def clip_layer(layer: Any, x: Tensor) -> Tensor:
+    """One layer of ComfyUI's CLIP, without writing in place to what backward needs."""
     if not x.requires_grad:
         return _layer_forward(layer, x)
     # Backward calls this again, perhaps on another thread: it may not count on anything that surrounds it.

@@ -9,10 +9,12 @@ from comfy_api.latest import io
 from ..comfy_bridge.layout import from_image, from_mask, to_image
 from ..comfy_bridge.objective_scores import objective_scores, score_table
 from ..comfy_bridge.saliency import load_predictor
+from ..comfy_bridge.vision_features import VisionFeatures
 from ..guidance.art.charts import draw_color, draw_light, draw_texture
 from ..guidance.art.color_rules import COLOR_RULES, Harmony, Palette, colors_of, hex_colors
 from ..guidance.art.composition import Composition
 from ..guidance.art.composition_rules import RULES, RuleOfThirds
+from ..guidance.art.learned_texture import LearnedTexture
 from ..guidance.art.light_rules import LIGHT_RULES, KeyDirection
 from ..guidance.art.texture_rules import SIDE as TEXTURE_SIDE
 from ..guidance.art.texture_rules import STROKE_RULES, TextureStatistics
@@ -214,7 +216,7 @@ class TextureNode(io.ComfyNode):
             display_name="Texture",
             category=CATEGORY,
             description="Brushwork: the image is to have the texture of reference images, on the subject and on the ground by weights of "
-            f"their own, or strokes of a direction or a width. Needs no model. {WISH}",
+            f"their own, or strokes of a direction or a width. Needs no model, and can take one. {WISH}",
             search_aliases=[*ALIASES, "style", "style transfer", "brush stroke", "brushwork", "texture", "gram matrix", "painting"],
             inputs=[
                 io.DynamicCombo.Input("rule", options=options, tooltip="What is wished for."),
@@ -223,24 +225,37 @@ class TextureNode(io.ComfyNode):
                     optional=True,
                     tooltip="For reference: one image or several whose texture is wanted. Any size.",
                 ),
+                io.ClipVision.Input(
+                    "clip_vision",
+                    optional=True,
+                    tooltip="For reference: measures texture by what this encoder sees (CLIP, SigLIP, DINOv2; from Load CLIP Vision), in the "
+                    "middle square of each image. Without it by random filters, which need no model.",
+                ),
                 *subject_inputs("The subject, in the place of a prediction. One, or one for each image."),
             ],
             outputs=[Objective.Output(display_name="objective", tooltip=FOR_SAMPLERS)],
         )
 
     @classmethod
-    def execute(cls, rule: dict[str, Any], reference: Any = None, saliency_model: Any = None, mask: Any = None) -> io.NodeOutput:
+    def execute(
+        cls, rule: dict[str, Any], reference: Any = None, clip_vision: Any = None, saliency_model: Any = None, mask: Any = None
+    ) -> io.NodeOutput:
         wish: Any
+        side = TEXTURE_SIDE
         if rule["rule"] != REFERENCE:
             wish = chosen(rule, "rule", STROKE_RULES)
         elif reference is None:
             raise ValueError("There is no reference whose texture is wanted; connect an image to reference, or choose another rule.")
+        elif clip_vision is not None:
+            features = VisionFeatures(clip_vision)
+            side = 2 * features.side
+            wish = LearnedTexture(features, from_image(reference), rule["subject_weight"], rule["ground_weight"])
         else:
             wish = TextureStatistics(from_image(reference), rule["subject_weight"], rule["ground_weight"])
         # With one weight for both the whole image counts, and nobody has to say where the subject is.
         apart = rule.get("subject_weight") != rule.get("ground_weight")
         subject = subject_of(saliency_model, mask) if apart else subject_for(wish, saliency_model, mask)
-        return io.NodeOutput(ViewObjective(rule["rule"], wish, subject, draw_texture, TEXTURE_SIDE))
+        return io.NodeOutput(ViewObjective(rule["rule"], wish, subject, draw_texture, side))
 
 
 class ObjectiveScore(io.ComfyNode):

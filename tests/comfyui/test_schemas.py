@@ -79,3 +79,20 @@ def test_the_server_hands_out_the_help_pages(server: Server) -> None:
     for node in NODES:
         name = node.define_schema().node_id
         assert server.text(f"/extensions/sgool/docs/{name}.md") == Path(ROOT, "web", "docs", f"{name}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("rule of thirds", "SGOOL_Composition"),
+        ("golden ratio", "SGOOL_Composition"),
+        ("color harmony", "SGOOL_Color"),
+        ("palette", "SGOOL_Color"),
+        ("style", "SGOOL_Texture"),
+        ("rim light", "SGOOL_Light"),
+        ("backlight", "SGOOL_Light"),
+    ],
+)
+def test_what_painters_and_photographers_search_for_is_found(words: str, name: str) -> None:
+    found = [schema.node_id for schema in (node.define_schema() for node in NODES) if words in schema.search_aliases]
+    assert name in found
