@@ -129,4 +129,4 @@ def read_prompts(path: Path, most: int | None = None) -> tuple[str, ...]:
     prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not prompts:
         raise SetupProblem(f"{path} has no prompts in it; write one a line.")
-    return tuple(prompts[:most])
+    return tuple(prompts if most is None else prompts[: max(0, most)])

@@ -43,6 +43,11 @@ def test_prompts_are_lines_without_comments(tmp_path: Path) -> None:
     path.write_text("# mine\n\n a cat \n\ufeffa dog\n", encoding="utf-8")
     assert read_prompts(path) == ("a cat", "\ufeffa dog")
     assert read_prompts(path, 1) == ("a cat",)
+    for changes in ({"prompts": read_prompts(path, -1)}, {"seeds": 0}):
+        with pytest.raises(SetupProblem, match="have to be at least 1"):
+            replace(REAL, **changes)
+    with pytest.raises(SetupProblem, match="--optimized-reward is missing"):
+        replace(REAL, optimized_reward="")
     path.write_text("# nothing\n")
     with pytest.raises(SetupProblem, match="no prompts in it"):
         read_prompts(path)
