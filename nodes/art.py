@@ -228,8 +228,8 @@ class TextureNode(io.ComfyNode):
                 io.ClipVision.Input(
                     "clip_vision",
                     optional=True,
-                    tooltip="For reference: measures texture by what this encoder sees (CLIP, SigLIP, DINOv2; from Load CLIP Vision), in the "
-                    "middle square of each image. Without it by random filters, which need no model.",
+                    tooltip="For reference: measures texture by what this encoder sees (CLIP, SigLIP, DINOv2; from Load CLIP Vision), in "
+                    "the middle square of each image. Without it by random filters, which need no model.",
                 ),
                 *subject_inputs("The subject, in the place of a prediction. One, or one for each image."),
             ],
