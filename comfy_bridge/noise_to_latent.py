@@ -48,7 +48,7 @@ class NoiseToLatent:
     Attributes:
         sampler, model, sigmas, extra_args, latent_image, denoise_mask: as given.
         model_state: as given, or as it was when this was made.
-        calls: model calls of all runs so far, without recomputations.
+        calls: model calls of all runs so far, without recomputations. One for several noises of each image counts as several.
     """
 
     def __init__(  # noqa: PLR0917  (in the order of core's Sampler.sample)
@@ -107,7 +107,7 @@ class NoiseToLatent:
             counted = _Counted(self.model, self._before_call)
             with torch.no_grad():
                 latent = self._sample(counted, noise)
-            self._finished(counted.calls)
+            self._finished(counted.calls, 1 if self.latent_image is None else max(1, len(noise) // len(self.latent_image)))
             return latent.clone() if latent.is_inference() else latent
         if self._stored is not None:
             self._stored.begin()
@@ -132,8 +132,8 @@ class NoiseToLatent:
         self._random_state.restore()
         self.model_state.restore()
 
-    def _finished(self, calls: int) -> None:
-        self.calls += calls
+    def _finished(self, calls: int, noises: int = 1) -> None:
+        self.calls += calls * noises
         self._calls_per_run = calls
 
     def _expected_calls(self, noise: Tensor) -> int:
@@ -177,14 +177,21 @@ class NoiseToLatent:
 
     def _sample(self, model: Any, noise: Tensor) -> Tensor:
         extra_args, noise = self.arguments(noise.requires_grad), self._arranged(noise)
+        latent_image, denoise_mask = _as_often(self.latent_image, noise), _as_often(self.denoise_mask, noise)
         if self._both:
             return self.sampler.sample_both(  # type: ignore[attr-defined]
-                model, self.sigmas.clone(), extra_args, noise, self.latent_image, self.denoise_mask
+                model, self.sigmas.clone(), extra_args, noise, latent_image, denoise_mask
             )
         # uni_pc writes into its sigmas: each run has its own.
         return self.sampler.sample(  # type: ignore[call-arg]
-            model, self.sigmas.clone(), extra_args, None, noise, self.latent_image, self.denoise_mask, True
+            model, self.sigmas.clone(), extra_args, None, noise, latent_image, denoise_mask, True
         )
+
+
+def _as_often(given: Tensor | None, noise: Tensor) -> Tensor | None:
+    """``given``, which is of one batch, for a batch of several noises of each image."""
+    several = 1 if given is None else len(noise) // len(given)
+    return given if given is None or several <= 1 else given.repeat(several, *[1] * (given.ndim - 1))
 
 
 class _Counted:

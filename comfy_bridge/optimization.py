@@ -30,6 +30,7 @@ from .frame_scores import mean_over_frames
 from .latent_parts import Parts
 from .model_state import ModelState
 from .noise_to_latent import NoiseToLatent
+from .noises_at_once import noises_at_once
 from .preview import to_preview, to_shown
 from .vae import decode_with_grad, decoding_bytes
 
@@ -85,7 +86,7 @@ class Optimization:
         self._stored = StoredCalls(stored_calls, self._room)
         self._run = run(before_call=self._before_call, copy_constants=copy_constants, stored=self._stored)
         self._repeated = RepeatedRun(self._run, self._as_memory_allows)
-        self._decoder_bytes = 0.0
+        self._decoder_bytes, self._one_by_one = 0.0, False
         self._within = contextlib.ExitStack()
         self._as_inference = torch.is_inference_mode_enabled()
         self._models_may_be_elsewhere = True  # loaded for a forward pass: ask again, with what backward needs
@@ -108,7 +109,7 @@ class Optimization:
             with memory.gradient_settings(self._patcher), self._within, torch.inference_mode(False):
                 own = noise.clone() if noise.is_inference() else noise
                 held_out = None if self._held_out is None else partial(self._evaluate, objective=self._held_out)
-                told: dict[str, Any] = {"seed": self._run.seed, "recorder": recorder, "held_out": held_out}
+                told: dict[str, Any] = {"seed": self._run.seed, "recorder": recorder, "held_out": held_out, "at_once": self._at_once}
                 return optimize(own, self._generate, self._evaluate, settings, **told)
         finally:
             self._forget()
@@ -124,7 +125,26 @@ class Optimization:
 
     def _generate(self, noise: Tensor) -> Tensor:
         self._calls_now = 0
+        if len(noise) > self._batch_size:
+            return self._several(noise)
         return self._parts.latents(self._repeated(self._parts.whole_noise(noise)))
+
+    def _several(self, noise: Tensor) -> Tensor:
+        """Of several noises of each image at once; one after another from where memory does not suffice."""
+        try:
+            return self._run(noise)
+        except Exception as error:
+            if not comfy.model_management.is_oom(error):
+                raise
+        logging.warning("SGOOL: out of memory; the search samples one noise after another from here on.")
+        self._one_by_one = True
+        gc.collect()
+        comfy.model_management.soft_empty_cache()
+        return torch.cat([self._generate(each) for each in noise.split(self._batch_size)])
+
+    def _at_once(self) -> int:
+        """How many noises of each image a search samples together."""
+        return 1 if self._one_by_one else noises_at_once(self._run, self._parts, self._sampled_shape)
 
     def _evaluate(
         self, latent: Tensor, index: int, iteration: int, generator: torch.Generator | None, objective: Objective | None = None

@@ -52,6 +52,7 @@ def optimize(
     seed: int = 0,
     recorder: Recorder | None = None,
     held_out: Evaluate | None = None,
+    at_once: Callable[[], int] | None = None,
 ) -> Result:
     """Optimize the noise of each image so that what is generated from it has a low loss.
 
@@ -88,6 +89,9 @@ def optimize(
         recorder: keeps the history and tells of progress; one of its own where ``None``.
         held_out: as ``evaluate``, but only asked, before and after (held_out.py): nothing is optimized for it or chosen by it.
 
+        at_once: how many noises of each image ``generate`` may be given together in a search, a whole batch after another; asked anew
+            each time. ``None`` for one.
+
     Returns:
         The chosen iterates, the history, and messages for the user.
 
@@ -105,7 +109,13 @@ def optimize(
     x = noise.detach().to(torch.promote_types(noise.dtype, torch.float32))
     start, messages = None, list[str]()
     if settings.best_of > 1:
-        asked: dict[str, Any] = {"scorer": scorer, "streams": streams, "recorder": recorder, "on_given": partial(watcher.look, GIVEN)}
+        asked: dict[str, Any] = {
+            "scorer": scorer,
+            "streams": streams,
+            "recorder": recorder,
+            "on_given": partial(watcher.look, GIVEN),
+            "at_once": at_once,
+        }
         start, messages = search(x, sample, settings=settings, **asked)
         x, latent, scores = start.noise, start.latent, start.scores
     steps, verdict = Steps(x, settings, streams), Verdict.none(len(x))

@@ -66,9 +66,9 @@ class Recorder:
 
         def sample(noise: Tensor) -> Tensor:
             latent = generate(noise.to(dtype, copy=True))
-            self._cost.sampler_runs += 1
-            if latent.ndim < 1 or len(latent) != self._batch:
-                raise ValueError(f"The sampler returned a latent of shape {tuple(latent.shape)} for a batch of {self._batch}.")
+            self._cost.sampler_runs += len(noise) // self._batch  # several where a search samples several noises of each image at once
+            if latent.ndim < 1 or len(latent) != len(noise):
+                raise ValueError(f"The sampler returned a latent of shape {tuple(latent.shape)} for a batch of {len(noise)}.")
             return latent
 
         return sample

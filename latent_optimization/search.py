@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,6 +51,7 @@ def search(
     streams: Sequence[Streams],
     recorder: Recorder,
     on_given: Callable[[Tensor], None] | None = None,
+    at_once: Callable[[], int] | None = None,
 ) -> tuple[Start, list[str]]:
     """The noise of the lowest loss for each image, among the given ``noise (B, ...)`` and ``best_of - 1`` fresh ones of its scale.
 
@@ -57,12 +59,13 @@ def search(
 
     Args:
         noise: candidate 0.
-        sample: noise to latent, for the whole batch.
+        sample: noise to latent, for the whole batch, or for ``at_once()`` times as many, one candidate of the whole batch after another.
         scorer: scores each image's latent.
         settings: how many candidates, and how they are scored.
         streams: of each image; candidates after the first are drawn from ``candidates`` in order.
         recorder: told of each candidate.
         on_given: told of the latent of the given noise.
+        at_once: how many of the next candidates are sampled together; ``None`` for one.
 
     Returns:
         The start (the earliest of equals; a loss that is not finite never wins over one that is), and sentences for the user.
@@ -70,22 +73,23 @@ def search(
     reasons = [_why_not(each) for each in noise]
     searched = [reason is None for reason in reasons]
 
-    def attempt(number: int, candidate: Tensor, wanted: list[bool]) -> tuple[Tensor, list[Score]]:
-        with torch.no_grad():
-            latent = sample(candidate)
+    def scored(number: int, latent: Tensor, wanted: list[bool]) -> list[Score]:
         scores = scorer.score_candidate(latent, wanted, settings.search_augmented)
         recorder.candidate(number, scores)
-        return latent, scores
+        return scores
 
-    latent, scores = attempt(0, noise, [True] * len(noise))
-    best = Start(noise, latent, scores, [0] * len(noise))
+    def drawn() -> Tensor:
+        fresh = scale * draw_normal([each.candidates for each in streams], noise)
+        return torch.where(spread(searched, noise), fresh, noise)
+
+    with torch.no_grad():
+        latent = sample(noise)
+    best = Start(noise, latent, scored(0, latent, [True] * len(noise)), [0] * len(noise))
     if on_given is not None:
         on_given(latent)
     scale = _scale(noise)
-    for number in range(1, settings.best_of) if any(searched) else ():
-        fresh = scale * draw_normal([each.candidates for each in streams], noise)
-        candidate = torch.where(spread(searched, noise), fresh, noise)
-        latent, scores = attempt(number, candidate, searched)
+    for number, candidate, latent in _sampled(settings.best_of if any(searched) else 1, drawn, sample, at_once or (lambda: 1)):
+        scores = scored(number, latent, searched)
         wins = [wanted and _rank(new) < _rank(old) for wanted, new, old in zip(searched, scores, best.scores, strict=True)]
         best = Start(
             torch.where(spread(wins, noise), candidate, best.noise),
@@ -96,6 +100,19 @@ def search(
     recorder.history.started_from = best.candidate
     said = [f"Image {index}: {reason}, so no other noises were tried." for index, reason in enumerate(reasons, start=1) if reason]
     return best, said
+
+
+def _sampled(
+    end: int, drawn: Callable[[], Tensor], sample: Callable[[Tensor], Tensor], at_once: Callable[[], int]
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Candidates from number 1 on, each with its noise and its latent."""
+    number = 1
+    while number < end:
+        candidates = [drawn() for _ in range(min(end - number, max(1, at_once())))]
+        with torch.no_grad():
+            latents = sample(torch.cat(candidates)).split(len(candidates[0]))
+        yield from zip(itertools.count(number), candidates, latents, strict=False)
+        number += len(candidates)
 
 
 def _rank(score: Score) -> float:
