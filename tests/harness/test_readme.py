@@ -22,4 +22,6 @@ def test_every_picture_names_the_command_that_makes_it() -> None:
     pictures = re.findall(r"^!\[[^]]*\]\(([^)]*)\)\n\n(.*)$", README, re.M)
     assert len(pictures) == README.count("![") > 0
     assert [path for path, below in pictures if not below.startswith("`python run.py ")] == []
+    benches = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert set(re.findall(r"python run\.py bench (\w+)", README)) - {"NAME"} <= benches
     assert [path for path, _ in pictures if not (ROOT / path).is_file()] == []
