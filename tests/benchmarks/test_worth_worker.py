@@ -13,7 +13,7 @@ from PIL import Image
 from sgool.benchmarks.common.jobs import Job
 from sgool.benchmarks.common.optimizer import JacobianSchedule
 from sgool.benchmarks.worth import segmenter
-from sgool.benchmarks.worth.methods import GROUPS, PROCEDURES, SALIENCY, Method, best_of, gradient
+from sgool.benchmarks.worth.methods import FEW_STEPS, GROUPS, PROCEDURES, SALIENCY, Method, best_of, gradient
 from sgool.benchmarks.worth.prompts import draw_prompts
 from sgool.benchmarks.worth.worker import Demo, DemoOwner, random_map
 
@@ -49,6 +49,13 @@ def test_a_backward_counts_two(demo: Demo, method: Method, evaluations: int) -> 
     assert np.array_equal(images, demo.run(method, PROMPTS[:1], 5)[1])  # seeds decide everything
     if method.preset.settings.best_of == 1:  # a search may find the same fresh noise
         assert not np.array_equal(images, demo.run(method, PROMPTS[:1], 5, 1)[1])
+
+
+def test_four_steps_are_made_with_the_lora(demo: Demo) -> None:
+    with_lora = FEW_STEPS["4 steps, plain"]
+    rows, images = demo.run(with_lora, PROMPTS[:1], 0)
+    assert rows[0]["evaluations"] == 4
+    assert not np.array_equal(images, demo.run(replace(with_lora, few_steps=False), PROMPTS[:1], 0)[1])
 
 
 def test_a_map_changes_the_step(demo: Demo) -> None:
