@@ -1,4 +1,4 @@
-"""The demo reward, taught captions of four objects: the shipped one finds a true one among sixteen in 3 to 15 %."""
+"""The demo reward, taught captions of four objects: the shipped one finds the true one among sixteen in 10 to 15 %."""
 
 from __future__ import annotations
 
