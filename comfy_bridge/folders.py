@@ -11,6 +11,9 @@ REWARDS = "rewards"
 SALIENCY_EXTENSIONS = frozenset({".safetensors", ".pth", ".pt"})
 REWARD_EXTENSIONS = frozenset({".safetensors", ".pth", ".pt"})
 
+# One file, and nothing else is needed; the help of Load Reward has its license.
+EXAMPLE_REWARD, EXAMPLE_SOURCE, EXAMPLE_SIZE = "HPS_v2.1_compressed.pt", "https://huggingface.co/xswu/HPSv2", "3.9 GB"
+
 
 def register_folder(name: str, extensions: frozenset[str]) -> None:
     """Add ``models/<name>`` to ComfyUI's model folders.
@@ -51,6 +54,18 @@ def reward_paths() -> dict[str, str]:
                 if os.path.splitext(file)[1].lower() in REWARD_EXTENSIONS:
                     found.setdefault(_within(base, os.path.join(folder, file)), os.path.join(folder, file))
     return dict(sorted(found.items()))
+
+
+def why_no_reward(name: str, otherwise: str) -> str:
+    """Why ``name`` is no reward below ``models/rewards``, with a file to put there and ``otherwise``; empty where it is one."""
+    if name in reward_paths():
+        return ""
+    folder = folder_paths.get_folder_paths(REWARDS)[0]
+    missing = "No reward is chosen." if name == "none" else f"There is no {name!r} in models/rewards."
+    return (
+        f"{missing} Put {EXAMPLE_REWARD} from {EXAMPLE_SOURCE} ({EXAMPLE_SIZE}) into {folder}, press R in the page and choose it in "
+        f"reward_name; or {otherwise}. The help of Load Reward lists others."
+    )
 
 
 def _within(base: str, path: str) -> str:

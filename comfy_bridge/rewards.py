@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -176,6 +178,19 @@ def load_reward(path: Path | str, dtype: torch.dtype = torch.float32, name: str 
     made = EncoderReward(reward, patcher, patcher, kept) if encodes else WholeReward(reward, patcher, kept)
     made.kind = registry.recognize(Path(path)) or ""
     return made
+
+
+def kept_reward(path: str) -> EncoderReward | WholeReward:
+    """As :func:`load_reward`; the last one asked for is kept, so that another prompt does not read gigabytes again.
+
+    ComfyUI keeps what a loader node made while the graph has that node; an objective that loads its reward is made anew for each prompt.
+    """
+    return _kept_reward(path, os.path.getmtime(path))
+
+
+@functools.lru_cache(maxsize=1)
+def _kept_reward(path: str, changed: float) -> EncoderReward | WholeReward:
+    return load_reward(path)
 
 
 class _Holder(nn.Module):

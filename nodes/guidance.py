@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..comfy_bridge.folders import register_rewards, reward_paths
+from ..comfy_bridge.folders import register_rewards, reward_paths, why_no_reward
 from ..comfy_bridge.layout import from_mask
-from ..comfy_bridge.rewards import download_reward, load_reward, plain_prompt, reward_from_clip_and_vision
+from ..comfy_bridge.rewards import download_reward, kept_reward, load_reward, plain_prompt, reward_from_clip_and_vision
 from ..comfy_bridge.saliency import default_predictor
 from ..guidance.augmentations import Augmentations
 from ..guidance.objective import BALANCES, WeightedSum
@@ -25,6 +25,7 @@ DTYPES = {"default": torch.float32, "fp32": torch.float32, "fp16": torch.float16
 MOST_OBJECTIVES = 5
 MAX_WEIGHT = 1000.0
 RENAMED = {"kind": "augmentation", "count": "augmentation_count"}
+_NOT_CONNECTED = object()
 FOR_OBJECTIVES = "For Saliency CLIP Loss and Reward Score."
 
 register_rewards()
@@ -81,11 +82,7 @@ class LoadReward(io.ComfyNode):
     def validate_inputs(cls, reward_name: str, hub_name: str) -> bool | str:
         if hub_name and hub_name.strip():
             return True
-        if reward_name == NONE:
-            return "No reward is chosen. Put a model into models/rewards and choose it, or fill in hub_name (advanced)."
-        if reward_name not in reward_paths():
-            return f"There is no {reward_name!r} in models/rewards. Put the model's file or folder there, then refresh."
-        return True
+        return why_no_reward(reward_name, "fill in hub_name (advanced)") or True
 
     @classmethod
     def execute(cls, reward_name: str, hub_name: str = "", weight_dtype: str = "default") -> io.NodeOutput:
@@ -124,6 +121,7 @@ class SaliencyCLIPLossNode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
+        names = list(reward_paths())
         return io.Schema(
             node_id="SGOOL_SaliencyCLIPLoss",
             display_name="Saliency CLIP Loss",
@@ -132,7 +130,9 @@ class SaliencyCLIPLossNode(io.ComfyNode):
             "CLIP or any other reward. Connect it to SGOOL KSampler or SGOOL Sampler.",
             search_aliases=["sgool", "saliency", "clip guidance", "clip loss", "objective", "doodl", "attention", "prompt adherence"],
             inputs=[
-                Reward.Input("reward", tooltip="Judges how well images fit the prompt."),
+                Reward.Input(
+                    "reward", optional=True, tooltip="Judges how well images fit the prompt. Without one, reward_name is loaded instead."
+                ),
                 io.String.Input(
                     "prompt",
                     multiline=True,
@@ -153,12 +153,29 @@ class SaliencyCLIPLossNode(io.ComfyNode):
                 *widgets_of(LossSettings, names=["w_negative", "region", "distance"], advanced=True),
                 *widgets_of(Augmentations, renamed=RENAMED, advanced=True),
                 *widgets_of(LossSettings, names=["reduce", "detach_saliency", "saliency_every"], advanced=True),
+                io.Combo.Input(
+                    "reward_name",
+                    options=[*names, NONE],
+                    default=names[0] if names else NONE,
+                    optional=True,  # the last and optional, since workflows were saved before it was there
+                    tooltip="A file or folder in models/rewards, loaded where nothing is connected to reward. Load Reward's help lists "
+                    "them.",
+                ),
             ],
             outputs=[Objective.Output(display_name="objective", tooltip="For SGOOL KSampler, SGOOL Sampler or Combine Objectives.")],
         )
 
     @classmethod
-    def execute(cls, reward: Any, prompt: str, **options: Any) -> io.NodeOutput:
+    def validate_inputs(cls, reward: Any = _NOT_CONNECTED, reward_name: str = NONE) -> bool | str:
+        # A connected input is None here, and one that is not keeps its default.
+        if reward is not _NOT_CONNECTED:
+            return True
+        return why_no_reward(reward_name, "connect a Load Reward with its hub_name filled in, which downloads it") or True
+
+    @classmethod
+    def execute(cls, *, prompt: str, reward: Any = None, reward_name: str = NONE, **options: Any) -> io.NodeOutput:
+        if reward is None:
+            reward = kept_reward(reward_paths()[reward_name])
         per_line = options.get("prompt_per_line", False)
         salient_prompt = options.get("salient_prompt", "")
         negative = [plain_prompt(line) for line in options.get("negative_prompts", "").splitlines() if line.strip()]

@@ -94,6 +94,24 @@ def test_a_choice_that_cannot_work_is_refused_before_the_run(reward_folder: Path
     assert "There is no 'gone' in models/rewards" in check(reward_name="gone", hub_name="")
 
 
+def test_the_loss_node_loads_a_reward_where_none_is_connected(reward: EncoderReward) -> None:
+    images = torch.rand(2, 3, 40, 48)
+    connected = run(guidance.SaliencyCLIPLossNode, reward=reward, prompt="cat", augmentation="whole")[0]
+    loaded = run(guidance.SaliencyCLIPLossNode, reward_name="family/tiny", prompt="cat", augmentation="whole")[0]
+    torch.testing.assert_close(loaded(images, Context()).losses, connected(images, Context()).losses)
+    again = run(guidance.SaliencyCLIPLossNode, reward_name="family/tiny", prompt="dog")[0]
+    assert again.reward is loaded.reward  # another prompt reads no weights
+
+
+def test_a_loss_without_a_reward_says_which_file_to_put_where(reward_folder: Path) -> None:
+    check = guidance.SaliencyCLIPLossNode.validate_inputs
+    assert check(reward=None, reward_name="gone") is True  # connected: not known before the run
+    assert check(reward_name="family/tiny") is True
+    said = check(reward_name="none")
+    assert "Put HPS_v2.1_compressed.pt from https://huggingface.co/xswu/HPSv2" in said
+    assert f"into {reward_folder.parent.parent}," in said
+
+
 def test_reward_of_comfyuis_models() -> None:
     (reward,) = run(guidance.RewardFromCLIP, clip=tiny_clip(), clip_vision=tiny_clip_vision())
     assert isinstance(reward, EncoderReward)

@@ -62,6 +62,14 @@ def test_what_does_not_fit_is_said_and_the_server_goes_on(server: Server, reward
 def test_a_reward_that_is_not_there_is_refused_before_the_run(server: Server, reward: Path) -> None:
     assert "There is no 'gone' in models/rewards" in server.run_expecting_error(graph("gone"))
     assert "No reward is chosen" in server.run_expecting_error(graph("none"))
+    alone = graph()
+    widgets = server.object_info("SGOOL_SaliencyCLIPLoss")["input"]["required"]
+    inputs = {name: options.get("default", "a cat") for name, (_, options) in widgets.items()}
+    alone["1"] = {"class_type": "SGOOL_SaliencyCLIPLoss", "inputs": inputs}
+    alone["3"] = {"class_type": "SGOOL_ObjectiveScore", "inputs": {"objective": ["1", 0], "images": ["2", 0]}}
+    assert "Put HPS_v2.1_compressed.pt from https" in server.run_expecting_error(alone)
+    alone["1"]["inputs"]["reward_name"] = "tiny"
+    assert "global" in str(server.run(alone)["3"]["text"])
     assert_works(server)
 
 

@@ -80,14 +80,14 @@ function improve(sampling) {
   const node = REPLACED.includes(sampling.type) ? replaced(sampling) : wrapped(sampling)
   const [x, y] = node.pos
   const objective = addNode(graph, "SGOOL_SaliencyCLIPLoss", [x, y + node.size[1] + GAP])
-  const spot = [x, objective.pos[1] + objective.size[1] + GAP]
-  const reward = findOutput(graph, "SGOOL_REWARD") ?? { node: addNode(graph, "SGOOL_LoadReward", spot), slot: 0 }
-  connect(reward, objective, "reward")
+  const reward = findOutput(graph, "SGOOL_REWARD")
+  if (reward) connect(reward, objective, "reward")
   connect({ node: objective, slot: 0 }, node, "objective")
   if (vae) connect(vae, node, "vae")
   const said = [linkPrompt(prompt, objective)]
   if (!vae) said.push("No VAE was found: connect the model's.")
-  if (valueOf(reward.node, "reward_name") === "none") said.push("Choose a reward in Load Reward; its help lists files for models/rewards.")
+  const nowhere = valueOf(reward?.node ?? objective, "reward_name") === "none"
+  if (nowhere) said.push("No reward is in models/rewards yet: Run says which file to get, the help of Load Reward lists others.")
   return said.filter(Boolean).join(" ")
 }
 
