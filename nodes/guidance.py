@@ -166,8 +166,9 @@ class SaliencyCLIPLossNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, reward: Any = _NOT_CONNECTED, reward_name: str = NONE) -> bool | str:
-        # A connected input is None here, and one that is not keeps its default.
+    def validate_inputs(cls, prompt: Any = None, reward: Any = _NOT_CONNECTED, reward_name: str = NONE) -> bool | str:
+        # A connected input is None here, and one that is not keeps its default. Core asks only where one of these is in the graph, and
+        # of these only the prompt always is.
         if reward is not _NOT_CONNECTED:
             return True
         return why_no_reward(reward_name, "connect a Load Reward with its hub_name filled in, which downloads it") or True
