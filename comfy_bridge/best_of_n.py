@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import comfy.model_management
-import comfy.utils
 import torch
 from torch import Tensor
 
@@ -16,10 +15,12 @@ from ..guidance.objective import Context, Objective
 from ..image_ops.contact_sheet import contact_sheet
 from ..latent_optimization.candidates import Candidate, Ranking, halving_plan, steps_of, thumbnail
 from ..latent_optimization.frames import Frames
+from ..latent_optimization.status import duration, time_left
 from .frame_scores import mean_over_frames
 from .layout import from_image
 from .plain_runs import PlainRun
 from .preview import to_preview
+from .progress import Bar, Text
 from .resumable import LeftOff, Resumable
 from .sgool_sampler import SGOOLSampler
 from .vae import NO_VAE
@@ -102,15 +103,16 @@ class _Search:
     def __init__(self, run: PlainRun, objective: Objective, vae: Any, keep: int) -> None:
         self._run, self._objective, self._vae, self._keep = run, objective, vae, keep
         self._best: tuple[float, Tensor] | None = None
-        self._done = 0
+        self._done, self._whole, self._from = 0, 1, 0.0
+        self._text, self._doing = Text(), ""
 
     def search(self, seeds: list[int], halving: bool) -> Best:
         steps, made, messages = self._run.steps, 0, list[str]()
         plan = halving_plan(len(seeds), steps, -(-self._keep // self._run.batch)) if halving else []
         if plan and isinstance(self._run.sampler, SGOOLSampler):
             plan, messages = [], [OPTIMIZES]
-        self._total = steps_of(len(seeds), steps, plan)
-        self._bar = comfy.utils.ProgressBar(self._total)
+        self._bar = Bar(steps_of(len(seeds), steps, plan))
+        self._expect(len(seeds), plan)
         runs = self._runs(seeds, bool(plan))
         if plan:
             first = runs[seeds[0]]
@@ -118,7 +120,7 @@ class _Search:
             if first.remembering:
                 messages = [REMEMBERS.format(names=", ".join(sorted(first.remembering)))]
                 made, plan, runs = first.steps, [], self._runs(seeds, False)
-                self._total = made + len(seeds) * steps
+                self._expect(len(seeds), plan)
         left, dropped = self._halved(runs, plan)
         finished = [each for seed in left for each in self._finished(seed, runs[seed])]
         made += sum(run.steps for run in runs.values())
@@ -146,17 +148,42 @@ class _Search:
         """What the model takes for the clean latent after some steps, as a LATENT has it."""
         run.until = until
         try:
-            return self._run.sample(seed, run, self._callback)
+            return self._sampled(seed, run)
         except LeftOff:
             assert run.estimate is not None
             return self._run.decodable(run.estimate)
 
     def _finished(self, seed: int, run: Resumable) -> list[Candidate]:
         run.until = None
-        samples = self._run.sample(seed, run, self._callback)
+        samples = self._sampled(seed, run)
         run.forget()
         candidates = zip(self._scored(seed, samples), self._run.entries(samples), strict=True)
         return [replace(each, samples=entry) for each, entry in candidates]
+
+    def _sampled(self, seed: int, run: Resumable) -> Tensor:
+        """The run's samples. A bar that the sampler makes for itself is its part of this one's."""
+        self._doing = f"Seed {seed}"
+        left = (run.until or self._run.steps) - run.steps
+        with self._bar.part(self._share(self._done), self._share(self._done + left)):
+            return self._run.sample(seed, run, self._callback)
+
+    def _expect(self, seeds: int, plan: list[tuple[int, int]]) -> None:
+        """From here to the bar's end there are so many seeds. A look, which is a decode and a score, counts as a step."""
+        self._from = self._share(self._done)
+        looks = sum([seeds, *(kept for _, kept in plan)]) * self._run.batch + self._keep  # those kept are decoded once more
+        self._done, self._whole = 0, steps_of(seeds, self._run.steps, plan) + looks
+
+    def _share(self, done: int) -> float:
+        return self._from + (1 - self._from) * done / self._whole
+
+    def _moved(self, done: int, preview: Any = None) -> None:
+        self._done += done
+        self._bar.to(self._share(self._done), preview)
+        self._text.say(lambda: self._said(time_left(self._share(self._done), self._text.seconds)))
+
+    def _said(self, time: str) -> str:
+        best = [] if self._best is None else [f"best score {self._best[0]:.4g}"]
+        return "\n".join([self._doing, *best, time])
 
     def _scored(self, seed: int, samples: Tensor) -> list[Candidate]:
         entries = self._run.entries(samples)
@@ -167,9 +194,12 @@ class _Search:
             context = Context(index=place, batch_size=len(entries))
             with torch.no_grad():
                 score = -float(mean_over_frames(self._objective, images, context).losses[0])
+            preview = None
             found.append(Candidate(seed, place, score, thumbnail(images[len(images) // 2])))
             if math.isfinite(score) and (self._best is None or score > self._best[0]):
                 self._best = score, found[-1].thumbnail
+                preview = to_preview([[self._best[1]]])
+            self._moved(1, preview)
         return found
 
     def _images(self, samples: Tensor) -> Tensor:
@@ -179,15 +209,15 @@ class _Search:
 
     def _callback(self, _step: int, _denoised: Tensor, _x: Tensor, _steps: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        self._done += 1
-        preview = None if self._best is None else to_preview([self._best[1]])
-        self._bar.update_absolute(self._done, self._total, preview)
+        self._moved(1)
 
     def _gathered(self, ranking: Ranking) -> Best:
         kept = ranking.candidates[: self._keep]
         latent = self._run.joined([(each.place, each.samples) for each in kept])
         images = torch.cat([_decoded(self._vae, each.samples) for each in kept])[..., :3]
-        self._bar.update_absolute(self._total, self._total)
+        self._bar.to(1.0)
+        self._doing = "Done"
+        self._text.say(lambda: self._said(f"took {duration(self._text.seconds)}"), now=True)
         return Best(latent, images, ranking, self._keep)
 
 

@@ -41,6 +41,7 @@ class NoiseToLatent:
         stored: which calls keep them all the same.
         copy_constants: see :class:`GradientMode`.
         before_call: run before each model call and each recomputation of one.
+        in_backward: run in backward as it comes to each model call.
         both: return both latents of a sampler with a coupled pair, ``(B, 2, ...)``; only for samplers with ``sample_both``.
         random_state: what the global generators are set to before each run; as they are now where ``None``.
         model_state: what the model remembers is set to before each run; as it is now where ``None``.
@@ -65,6 +66,7 @@ class NoiseToLatent:
         stored: StoredCalls | None = None,
         copy_constants: bool = False,
         before_call: Callable[[], None] | None = None,
+        in_backward: Callable[[], None] | None = None,
         both: bool = False,
         random_state: RandomState | None = None,
         model_state: ModelState | None = None,
@@ -73,7 +75,7 @@ class NoiseToLatent:
         self.latent_image, self.denoise_mask = latent_image, denoise_mask
         self._schedule = schedule or JacobianSchedule()
         self._use_checkpoint, self._copy_constants = use_checkpoint, copy_constants
-        self._before_call, self._stored = before_call, stored
+        self._before_call, self._in_backward, self._stored = before_call, in_backward, stored
         self._both = both
         self._random_state = random_state or RandomState(sigmas.device)
         self.model_state = model_state or ModelState(model, sampler, extra_args)
@@ -118,6 +120,7 @@ class NoiseToLatent:
             self._expected_calls(noise),
             mode,
             before_call=self._before_call,
+            in_backward=self._in_backward,
             use_checkpoint=self._use_checkpoint,
             stored=self._stored,
             state=self.model_state.note,
@@ -144,12 +147,20 @@ class NoiseToLatent:
         if self._schedule.choice == "all" and (self._stored is None or not self._stored.counts_calls_first):
             return 0 if self._stored is None else self._calls_per_run or 0
         if self._calls_per_run is None:
-            silent = _Counted(self.model, None, answer=torch.zeros_like)
-            with torch.no_grad():
-                self._sample(silent, noise.detach())
-            self._random_state.restore()
-            self._calls_per_run = silent.calls
+            self._calls_per_run = self.tried_calls(noise)
         return self._calls_per_run
+
+    def tried_calls(self, noise: Tensor) -> int:
+        """How many calls the sampler makes of a model that answers zero, in a run that costs next to nothing."""
+        silent = _Counted(self.model, None, answer=torch.zeros_like)
+        with torch.no_grad():
+            self._sample(silent, noise.detach())
+        self._random_state.restore()
+        return silent.calls
+
+    def carried(self, calls: int) -> int:
+        """How many of so many calls of a run carry their Jacobian."""
+        return sum(self._schedule.carries(index, calls) for index in range(calls))
 
     def arguments(self, with_grad: bool) -> dict[str, Any]:
         """A copy of ``extra_args`` for one run, to be written into.

@@ -10,11 +10,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 import comfy.model_management
-import comfy.utils
 import torch
 from torch import Tensor
 
-from ..guidance.objective import Context, Objective
+from ..guidance.objective import Context, Objective, salient_maps_of
 from ..latent_optimization.autograd_mode import GradientMode
 from ..latent_optimization.checkpointed_calls import checkpointed_blocks
 from ..latent_optimization.frames import Frames
@@ -24,6 +23,7 @@ from ..latent_optimization.repeated_run import RepeatedRun
 from ..latent_optimization.saved_tensors import WrittenLater
 from ..latent_optimization.settings import Settings
 from ..latent_optimization.stored_calls import StoredCalls
+from ..latent_optimization.work import Work
 from ..numerics.given_gradient import with_gradient
 from . import memory
 from .frame_scores import mean_over_frames
@@ -31,7 +31,7 @@ from .latent_parts import Parts
 from .model_state import ModelState
 from .noise_to_latent import NoiseToLatent
 from .noises_at_once import noises_at_once
-from .preview import to_preview, to_shown
+from .run_progress import RunProgress
 from .vae import decode_with_grad, decoding_bytes
 
 T = TypeVar("T")
@@ -54,6 +54,8 @@ class Optimization:
         scores_both: the run returns coupled pairs ``(B, 2, ...)``, whose losses are averaged.
         parts: what of the run's noise and latents is one image or video.
         frames: which of a video's frames are scored.
+        progress: told of what is done.
+        afterwards: model calls that come after this.
 
     Attributes:
         frames_scored: how many of each video; 1 for images.
@@ -72,6 +74,8 @@ class Optimization:
         scores_both: bool,
         parts: Parts,
         frames: Frames,
+        progress: RunProgress,
+        afterwards: bool,
     ) -> None:
         self._base_model = model_wrap.inner_model
         self._patcher = model_wrap.model_patcher
@@ -84,18 +88,16 @@ class Optimization:
         self._state = state
         copy_constants = state.changes_weights or bool(is_dynamic is not None and is_dynamic())
         self._stored = StoredCalls(stored_calls, self._room)
-        self._run = run(before_call=self._before_call, copy_constants=copy_constants, stored=self._stored)
+        self._progress, self._afterwards = progress, afterwards
+        in_turn = {"before_call": self._before_call, "in_backward": progress.in_backward}
+        self._run = run(copy_constants=copy_constants, stored=self._stored, **in_turn)
         self._repeated = RepeatedRun(self._run, self._as_memory_allows)
         self._decoder_bytes, self._one_by_one = 0.0, False
         self._within = contextlib.ExitStack()
         self._as_inference = torch.is_inference_mode_enabled()
         self._models_may_be_elsewhere = True  # loaded for a forward pass: ask again, with what backward needs
         self._loaded = 0
-        self._images: dict[int, Tensor] = {}
         self._last_decoded: tuple[Tensor, Tensor] | None = None
-        self._steps = self._run.steps
-        self._bar = comfy.utils.ProgressBar(self._steps)
-        self._runs_done, self._runs_expected, self._calls_now = 0, 1, 0
 
     def execute(self, noise: Tensor, settings: Settings) -> Result:
         """Optimize, with everything put back afterwards, whatever happens."""
@@ -105,15 +107,18 @@ class Optimization:
         self._batch_size = len(noise)
         recorder = Recorder(self._on_progress, lambda: self._run.calls)
         self._forget()
+        calls = self._calls_of_a_run(noise)
+        asked, afterwards = self._held_out is not None, calls if self._afterwards else 0
+        work = Work(settings, self._batch_size, calls, self._run.carried(calls), held_out=asked, afterwards=afterwards)
         try:
             with memory.gradient_settings(self._patcher), self._within, torch.inference_mode(False):
                 own = noise.clone() if noise.is_inference() else noise
                 held_out = None if self._held_out is None else partial(self._evaluate, objective=self._held_out)
+                self._progress.begin(work, lambda: recorder.history)
                 told: dict[str, Any] = {"seed": self._run.seed, "recorder": recorder, "held_out": held_out, "at_once": self._at_once}
                 return optimize(own, self._generate, self._evaluate, settings, **told)
         finally:
             self._forget()
-            self._images.clear()
             self._last_decoded = None
             memory.load(self._models, 0, self._as_inference)
             self._state.restore()
@@ -123,11 +128,22 @@ class Optimization:
             if objective is not None:
                 objective.begin()
 
+    def _calls_of_a_run(self, noise: Tensor) -> int:
+        """Model calls of one run, for the bar alone; the steps, where a sampler cannot be run on a model that answers zero."""
+        try:
+            return max(1, self._run.tried_calls(self._parts.whole_noise(noise)))
+        except Exception:
+            logging.debug("SGOOL: the sampler's model calls cannot be counted beforehand.", exc_info=True)
+            return self._run.steps
+
     def _generate(self, noise: Tensor) -> Tensor:
-        self._calls_now = 0
+        self._progress.run_begins()
         if len(noise) > self._batch_size:
-            return self._several(noise)
-        return self._parts.latents(self._repeated(self._parts.whole_noise(noise)))
+            latent = self._several(noise)
+        else:
+            latent = self._parts.latents(self._repeated(self._parts.whole_noise(noise)))
+        self._progress.run_ends()
+        return latent
 
     def _several(self, noise: Tensor) -> Tensor:
         """Of several noises of each image at once; one after another from where memory does not suffice."""
@@ -181,9 +197,11 @@ class Optimization:
         self._models_may_be_elsewhere = True
         with_grad = latent.requires_grad and torch.is_grad_enabled()
         images = self._decoded(latent, with_grad)
-        self._images[context.index] = images[Frames().numbers(len(images))].detach().cpu()  # as many as a preview has room for
+        self._progress.decoded()
         self.frames_scored = len(images)
         scored = mean_over_frames(objective, images, context, comfy.model_management.throw_exception_if_processing_interrupted)
+        self._progress.scored(with_grad)
+        self._progress.judged(context.index, images, salient_maps_of(self._objective))
         return scored.losses, scored.parts
 
     def _decoded(self, latent: Tensor, with_grad: bool) -> Tensor:
@@ -246,12 +264,8 @@ class Optimization:
             if self._models_may_be_elsewhere or memory.how_many_loaded(self._models) < self._loaded:
                 memory.load(self._models, self._reserve, self._as_inference)
                 self._models_may_be_elsewhere, self._loaded = False, memory.how_many_loaded(self._models)
-            self._calls_now += 1
-            done = min(self._calls_now, self._steps)
-            self._bar.update_absolute(self._runs_done * self._steps + done, self._runs_expected * self._steps)
+            self._progress.call_begins()
 
     def _on_progress(self, progress: Progress) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        self._runs_done, self._runs_expected = progress.sampler_runs, progress.expected_sampler_runs
-        shown = to_shown([images for _, images in sorted(self._images.items())])
-        self._bar.update_absolute(self._runs_done * self._steps, self._runs_expected * self._steps, to_preview(shown))
+        self._progress.told(progress)

@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
+import comfy.cli_args
 import torch
 from PIL import Image
 from torch import Tensor
 
+from ..latent_optimization.frames import Frames
+from ..latent_optimization.history import History
+from ..latent_optimization.loss_strip import loss_strip
+from ..latent_optimization.recorder import Progress
+from ..saliency_models.drawing import overlay, to_pil
+
 MOST = 4
-SIZE = 512
+Preview = tuple[str, Image.Image, int]
+
+
+def wanted() -> bool:
+    """Whether previews are on (ComfyUI's setting *Live preview method*, or ``--preview-method``)."""
+    return bool(comfy.cli_args.args.preview_method != comfy.cli_args.LatentPreviewMethod.NoPreviews)
+
+
+def to_preview(rows: Sequence[Sequence[Tensor]], below: Image.Image | None = None) -> Preview | None:
+    """Images ``(3, H, W)`` in [0, 1] of one size, up to four of each row, as ``ProgressBar.update_absolute`` takes them.
+
+    A single image has those of the other rows beside it, several have them below. ``None`` without any image, or where previews are off.
+    """
+    shown = [list(row[:MOST]) for row in rows if len(row)]
+    if not shown or not wanted():
+        return None
+    if all(len(row) == 1 for row in shown):
+        shown = [[image for row in shown for image in row]]
+    size: int = comfy.cli_args.args.preview_size
+    whole = to_pil(torch.cat([torch.cat(row, dim=2) for row in shown], dim=1).float())
+    if max(whole.size) < size // 2:  # a tiny image is shown pixel by pixel rather than blurred by the page
+        factor = size // (2 * max(whole.size)) + 1
+        whole = whole.resize((whole.width * factor, whole.height * factor), Image.Resampling.NEAREST)
+    if below is not None:
+        joined = Image.new("RGB", (whole.width, whole.height + below.height * whole.width // below.width), "white")
+        joined.paste(whole)
+        joined.paste(below.resize((whole.width, joined.height - whole.height)), (0, whole.height))
+        whole = joined
+    return ("JPEG", whole, size * min(2, len(shown[0])))
 
 
 def to_shown(decoded: Sequence[Tensor]) -> list[Tensor]:
@@ -17,13 +53,37 @@ def to_shown(decoded: Sequence[Tensor]) -> list[Tensor]:
     return list(decoded[0]) if len(decoded) == 1 else [frames[len(frames) // 2] for frames in decoded]
 
 
-def to_preview(images: Sequence[Tensor]) -> tuple[str, Image.Image, int] | None:
-    """Up to four images ``(3, H, W)`` in [0, 1] side by side, as ``ProgressBar.update_absolute`` takes them; ``None`` without any."""
-    if not images:
-        return None
-    row = torch.cat(list(images[:MOST]), dim=2).float().clamp(0, 1).mul(255).round().to("cpu", torch.uint8)
-    image = Image.fromarray(row.movedim(0, -1).contiguous().numpy())
-    if max(image.size) < SIZE // 2:  # a tiny image is shown pixel by pixel rather than blurred by the page
-        factor = SIZE // (2 * max(image.size)) + 1
-        image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
-    return ("JPEG", image, SIZE * min(len(images), 2))
+class Live:
+    """What the preview of an optimization shows: its images, what is salient in them, and the losses so far.
+
+    While noises are searched these are the best so far, then the iterate's. Rescoring, which looks at old iterates, changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self._judged: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._shown: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._lowest: dict[int, float] = {}
+        self._wanted = wanted()
+
+    def judged(self, index: int, images: Tensor, maps: Mapping[int, Tensor]) -> None:
+        """Frames ``(n, 3, H, W)`` of the image or video at ``index`` are scored; ``maps``: of images, ``(1, h, w)``, by place."""
+        if self._wanted:
+            kept = images[Frames().numbers(len(images))].detach().cpu()
+            found = maps.get(index) if len(images) == 1 else None
+            self._judged[index] = kept, None if found is None else found.cpu()
+
+    def told(self, progress: Progress, history: History) -> Preview | None:
+        """The preview after a candidate or an iteration."""
+        if not self._wanted or progress.phase == "rescore":
+            return None
+        for index, judged in self._judged.items():
+            loss = progress.losses[index]
+            better = math.isfinite(loss) and loss < self._lowest.get(index, math.inf)
+            if better:
+                self._lowest[index] = loss
+            if better or progress.phase != "search" or index not in self._shown:
+                self._shown[index] = judged
+        in_order = [shown for _, shown in sorted(self._shown.items())]
+        images = to_shown([frames for frames, _ in in_order])
+        overlaid = [overlay(frames, map_[None])[0] for frames, map_ in in_order if map_ is not None]
+        return to_preview([images, overlaid if len(overlaid) == len(images) else []], loss_strip(history, 512, 110))

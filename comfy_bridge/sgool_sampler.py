@@ -24,6 +24,8 @@ from .model_state import ModelState
 from .noise_to_latent import NoiseToLatent, gradient_is_approximate
 from .optimization import Optimization
 from .outcome import Outcome, Outcomes
+from .progress import Bar, Text
+from .run_progress import RunProgress
 from .suitability import check_noise_is_used, decoded_channels
 from .vae import NO_VAE, check_vae
 
@@ -134,8 +136,10 @@ class SGOOLSampler(comfy.samplers.Sampler):
         check_fits(model_wrap, noise, self.vae, parts)
         if self.preset.settings.iterations and hasattr(self.sampler, "sample_both"):
             state.check_reversible()
+        progress = RunProgress(Bar(len(sigmas) - 1), Text(), self.preset.settings)
+        wants_denoised = callback is not None and float(sigmas[-1]) > 0
         checked = self_check.check(run(), noise, self.preset.gradient_check if self.preset.settings.iterations else CHECK_NEVER)
-        result, best = self._optimized(model_wrap, run, noise, state, parts)
+        result, best = self._optimized(model_wrap, run, noise, state, parts, progress=progress, afterwards=wants_denoised)
         latent = parts.sampled(result.latent)
         latent = latent[:, 0] if self._scores_both else latent
         messages = [
@@ -148,11 +152,10 @@ class SGOOLSampler(comfy.samplers.Sampler):
         if self._wants_salient_part and not any("salient" in row.parts for row in result.history.rows):
             messages.append(NO_SALIENT)
         result.history.settings = self.preset.to_dict()
-        wants_denoised = callback is not None and float(sigmas[-1]) > 0
         if callback is not None and not wants_denoised:  # at sigma 0 the latent is the denoised image
             callback(len(sigmas) - 2, latent, latent, len(sigmas) - 1)
         if wants_denoised or state.names:
-            alone = run().plain(best, callback if wants_denoised else None, disable_pbar)
+            alone = run().plain(best, _last_alone(callback) if wants_denoised else None, disable_pbar)
             result.history.cost.add_run()
             messages += [LAST_RUN] if wants_denoised else []
             if state.names:  # something is remembered between calls: was all of it put back?
@@ -163,6 +166,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         result.history.cost.add_calls(checked.calls)
         for message in messages:
             logging.info("SGOOL: %s", message)
+        progress.ends()
         self.outcomes.add(model_wrap, latent, Outcome(_kept(best), result.history, messages))
         return latent
 
@@ -184,12 +188,21 @@ class SGOOLSampler(comfy.samplers.Sampler):
         return said
 
     def _optimized(
-        self, model_wrap: Any, run: Callable[..., NoiseToLatent], noise: Tensor, state: ModelState, parts: Parts
+        self,
+        model_wrap: Any,
+        run: Callable[..., NoiseToLatent],
+        noise: Tensor,
+        state: ModelState,
+        parts: Parts,
+        **told: Any,
     ) -> tuple[Result, Tensor]:
-        """The result of the run and the sampler's noise. Raises ``RuntimeError`` where memory does not suffice, with what would help."""
+        """The result of the run and the sampler's noise. ``told``: ``progress`` and ``afterwards``, see :class:`Optimization`.
+
+        Raises ``RuntimeError`` where memory does not suffice, with what would help.
+        """
         assert self.objective is not None
         options: dict[str, Any] = {"state": state, "scores_both": self._scores_both, "parts": parts, "frames": self.preset.frames}
-        options |= {"held_out": self.held_out, "stored_calls": self.preset.stored_calls}
+        options |= {"held_out": self.held_out, "stored_calls": self.preset.stored_calls, **told}
         attempt = Optimization(model_wrap, run, self.objective, self.vae, **options)
         try:
             result = attempt.execute(noise, self.preset.settings)
@@ -235,6 +248,16 @@ def check_fits(model_wrap: Any, noise: Tensor, vae: Any, parts: Parts) -> None:
         )
     check_noise_is_used(model_wrap.inner_model, noise)
     check_vae(vae, decoded_channels(model_wrap.inner_model, noise, parts))
+
+
+def _last_alone(callback: Callable[..., None] | None) -> Callable[..., None] | None:
+    """``callback`` told of a run's last step and of no other: core's moves the node's bar, which has come this far already."""
+
+    def told(step: int, denoised: Tensor, x: Tensor, total: int) -> None:
+        if callback is not None and step + 1 >= total:
+            callback(step, denoised, x, total)
+
+    return told
 
 
 def _kept(noise: Tensor) -> Tensor:

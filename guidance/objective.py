@@ -188,6 +188,15 @@ class WeightedSum:
         return torch.stack([known[place] for place in places], dim=1)
 
 
+def salient_maps_of(objective: object) -> dict[int, Tensor]:
+    """The last map ``(1, h, w)`` that an objective looked at, by the image's place in the batch; of several the first that has any."""
+    for each in [objective, *(term for _, term in getattr(objective, "terms", ()))]:
+        found: dict[int, Tensor] = getattr(each, "last_maps", {})
+        if found:
+            return found
+    return {}
+
+
 def remarks_of(objective: object) -> list[str]:
     """What an objective has to say of its last run; nothing for most."""
     remarks = getattr(objective, "remarks", None)

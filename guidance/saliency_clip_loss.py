@@ -78,6 +78,9 @@ class SaliencyCLIPLoss:
         negative_prompts: what no image of the batch is to look like.
         settings: see ``LossSettings``.
 
+    Attributes:
+        last_maps: what was salient ``(1, H, W)`` in each image when it was last scored in this run, by its place in the batch.
+
     Raises:
         ValueError: an empty prompt, a fixed map that is empty, or nothing to optimize.
     """
@@ -105,6 +108,7 @@ class SaliencyCLIPLoss:
         self.saliency = _checked_mask(saliency) if isinstance(saliency, Tensor) else saliency
         self._fit = _fit(reward, self.settings.distance)
         self._maps: dict[tuple[int, int], Tensor] = {}
+        self.last_maps: dict[int, Tensor] = {}
 
     @property
     def name(self) -> str:
@@ -121,18 +125,20 @@ class SaliencyCLIPLoss:
         if settings == self.settings:
             return self
         changed = copy.copy(self)
-        changed.settings, changed._maps = settings, {}
+        changed.settings, changed._maps, changed.last_maps = settings, {}, {}
         return changed
 
     def measured_by(self, distance: str) -> SaliencyCLIPLoss:
         """The same loss with another distance between vectors; a copy."""
         changed = copy.copy(self)
-        changed.settings, changed._fit, changed._maps = replace(self.settings, distance=distance), _fit(self.reward, distance), {}
+        changed.settings, changed._fit = replace(self.settings, distance=distance), _fit(self.reward, distance)
+        changed._maps, changed.last_maps = {}, {}
         return changed
 
     def begin(self) -> None:
         """Forget the maps of an earlier run."""
         self._maps.clear()
+        self.last_maps.clear()
 
     def __call__(self, images: Tensor, context: Context) -> Scored:
         """Score ``(B, 3, H, W)`` images in [0, 1].
@@ -153,7 +159,9 @@ class SaliencyCLIPLoss:
             seen = self._fit.look(images, augmentations)
             losses = losses + self._of_the_whole(seen, len(images), context, parts).to(losses)
         if self.scores_salient_part(self.saliency):
-            shown = REGIONS[settings.region](images, self.salient_maps(images, context))
+            maps = self.salient_maps(images, context)
+            self.last_maps.update(enumerate(maps.detach().unbind(0), start=context.index))
+            shown = REGIONS[settings.region](images, maps)
             prompts = self._chosen(self.salient_prompts, len(images), context)
             salient = self._reduced(self._fit.distance(self._fit.look(shown, augmentations), prompts))
             parts["salient"] = salient.detach()

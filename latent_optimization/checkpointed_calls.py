@@ -70,6 +70,7 @@ class CheckpointedCalls:
         total: how many calls the sampler is expected to make, 0 where that is not known; "last", "every" and ``stored`` need it.
         mode: the mode that the sampler's code runs under; suspended inside calls, which enter one of their own.
         before_call: run before each call, also before a recomputation in backward (to stop on cancel, to bring weights back).
+        in_backward: run in backward as it comes to each call.
         use_checkpoint: keep no activations but recompute them; off, each call's activations live until backward.
         stored: which of the calls keep them all the same; the first of a kind are measured for it.
         state: see :data:`State`; for models that keep something between calls, since a call may be made again.
@@ -86,6 +87,7 @@ class CheckpointedCalls:
         mode: GradientMode,
         *,
         before_call: Callable[[], None] | None = None,
+        in_backward: Callable[[], None] | None = None,
         use_checkpoint: bool = True,
         stored: StoredCalls | None = None,
         state: State | None = None,
@@ -94,7 +96,7 @@ class CheckpointedCalls:
         self._schedule = schedule
         self._total = total
         self._mode = mode
-        self._before_call = before_call or (lambda: None)
+        self._before_call, self._in_backward = before_call or (lambda: None), in_backward
         self._use_checkpoint = use_checkpoint
         self._state, self._stored = state, stored
         self._measured = 0
@@ -131,7 +133,11 @@ class CheckpointedCalls:
                     return self._checkpointed(call, (x, args, kwargs))
                 return store_activations(lambda: call(x, args, kwargs), self._learned, _kind(x)).clone()  # type: ignore[no-any-return]
 
-            return with_views_that_can_be_written(recorded, self._learned)  # type: ignore[no-any-return]
+            result: Tensor = with_views_that_can_be_written(recorded, self._learned)
+        notify = self._in_backward
+        if notify is not None and result.requires_grad:
+            result.register_hook(lambda _: notify())
+        return result
 
     def _checkpointed(self, call: Callable[..., Tensor], arguments: tuple[Tensor, tuple[Any, ...], dict[str, Any]]) -> Tensor:
         """Also counts what it would keep, of the first run's calls of a kind: they may differ (a ControlNet that ends)."""

@@ -87,6 +87,10 @@ class Recorder:
         self.history.candidates.append(Candidate(number, losses, self.cost()))
         self._tell("search", number, losses)
 
+    def search_is_over(self) -> None:
+        """No more noises are tried, though more were expected."""
+        self._tell("search", self._settings.best_of - 1, self.history.candidates[-1].loss)
+
     def iteration(
         self,
         iteration: int,

@@ -97,6 +97,8 @@ def search(
             [new if better else old for better, new, old in zip(wins, scores, best.scores, strict=True)],
             [number if better else old for better, old in zip(wins, best.candidate, strict=True)],
         )
+    if not any(searched):
+        recorder.search_is_over()
     recorder.history.started_from = best.candidate
     said = [f"Image {index}: {reason}, so no other noises were tried." for index, reason in enumerate(reasons, start=1) if reason]
     return best, said

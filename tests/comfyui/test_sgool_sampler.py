@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import comfy.cli_args
 import comfy.model_management
 import comfy.sample
 import comfy.samplers
@@ -186,14 +187,19 @@ def test_a_schedule_that_ends_early_has_its_denoised_output_and_says_what_that_t
     assert not torch.allclose(denoised, output, atol=0.1)
 
 
-def test_progress_has_images_and_ends_complete(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, int, Any]] = []
+@pytest.mark.parametrize("previews", [True, False])
+def test_the_bar_is_one_bar_and_ends_complete(previews: bool, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[float, int, Any]] = []
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: seen.append((value, total, preview)))
+    method = comfy.cli_args.LatentPreviewMethod
+    monkeypatch.setattr(comfy.cli_args.args, "preview_method", method.Latent2RGB if previews else method.NoPreviews)
     sample(model, wrapped())
-    values = [value / total for value, total, _ in seen]
-    assert values[-1] == 1
+    values = [value for value, _, _ in seen]
+    assert values == sorted(values)
+    assert len({total for _, total, _ in seen}) == 1
+    assert values[-1] == seen[0][1]
     images = [preview for _, _, preview in seen if preview is not None]
-    assert len(images) == 3
+    assert len(images) == (3 if previews else 0)
     assert all(kind == "JPEG" and image.mode == "RGB" for kind, image, _ in images)
 
 

@@ -1,0 +1,79 @@
+"""What the page shows of a run while it goes on: one bar, and a few lines of text in the node."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+import comfy.utils
+from comfy_execution.utils import get_executing_context
+
+BETWEEN_TEXTS = 0.5
+"""Seconds between two texts: more cannot be read."""
+
+
+class Bar:
+    """ComfyUI's bar of the node that runs, from 0 to ``most``; where one is under way already, a part of that one.
+
+    Its end is the same from its first message to its last, and it never goes back.
+
+    Args:
+        most: what its end is called: the steps of the schedule, as core's samplers have it.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._outer = _enclosing.get()
+        self._most = max(1, most)
+        self._bar = comfy.utils.ProgressBar(self._most, node_id=_node_id()) if self._outer is None else None
+        self._share = 0.0
+        self.to(0.0)
+
+    def to(self, share: float, preview: Any = None) -> None:
+        """So much of it is done, in [0, 1]. ``preview``: as ``ProgressBar.update_absolute`` takes it."""
+        self._share = max(self._share, min(1.0, share))
+        if self._outer is not None:
+            self._outer(self._share, preview)
+        elif self._bar is not None:
+            self._bar.update_absolute(round(self._share * self._most, 3), self._most, preview)
+
+    @contextlib.contextmanager
+    def part(self, begin: float, end: float) -> Iterator[None]:
+        """Bars that are made within are this one's from ``begin`` to ``end``, both shares of the whole. They bring no previews."""
+        token = _enclosing.set(lambda share, _: self.to(begin + share * (end - begin)))
+        try:
+            yield
+        finally:
+            _enclosing.reset(token)
+
+
+_enclosing: ContextVar[Callable[[float, Any], None] | None] = ContextVar("enclosing bar of SGOOL", default=None)
+
+
+class Text:
+    """Lines in the node that runs, over ComfyUI's own message for them; nothing where there is no server."""
+
+    def __init__(self) -> None:
+        self._server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
+        self._node_id = _node_id() if _enclosing.get() is None else None
+        self._said, self._began = -BETWEEN_TEXTS, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Since this was made."""
+        return time.monotonic() - self._began
+
+    def say(self, lines: Callable[[], str], now: bool = False) -> None:
+        """Show what ``lines`` returns, but not often; ``now``: in any case."""
+        if self._server is None or self._node_id is None or not (now or self.seconds - self._said >= BETWEEN_TEXTS):
+            return
+        self._said = self.seconds
+        self._server.send_progress_text(lines(), self._node_id, self._server.client_id)
+
+
+def _node_id() -> str | None:
+    context = get_executing_context()
+    return None if context is None else context.node_id

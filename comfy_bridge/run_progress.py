@@ -1,0 +1,102 @@
+"""What is shown of an optimization while it goes on: where its bar stands, the text in its node, its preview."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..latent_optimization.history import History
+from ..latent_optimization.recorder import Progress
+from ..latent_optimization.settings import Settings
+from ..latent_optimization.status import status
+from ..latent_optimization.work import BACKWARD, SCORE, SCORE_WITH_GRADIENT, Position, Work
+from .preview import Live
+from .progress import Bar, Text
+
+
+class RunProgress:
+    """Told of what a run does, shows it.
+
+    Args:
+        bar: of the node, of which the run is all.
+        text: of the node.
+        settings: of the run.
+    """
+
+    def __init__(self, bar: Bar, text: Text, settings: Settings) -> None:
+        self._bar, self._text, self._settings = bar, text, settings
+        self._live, self._position, self._work = Live(), Position(1.0, [], bar.to), Work(settings, 1, 1, 1)
+        self._history: Callable[[], History] | None = None
+        self._phase, self._number, self._rescored = "search" if settings.best_of > 1 else "optimize", 0, 0
+        self._forwards, self._first_call = False, False
+        self.judged = self._live.judged
+
+    def begin(self, work: Work, history: Callable[[], History]) -> None:
+        """The run begins."""
+        self._work, self._history = work, history
+        self._position = Position(work.total, work.marks, self._bar.to)
+
+    def run_begins(self) -> None:
+        """The sampler runs, forwards."""
+        self._forwards = self._first_call = True
+
+    def run_ends(self) -> None:
+        """It has run."""
+        self._forwards = False
+        self._add(1.0)
+
+    def call_begins(self) -> None:
+        """Before a model call, also before one that backward makes again."""
+        if self._forwards:
+            self._add(0.0 if self._first_call else 1.0)
+            self._first_call = False
+
+    def in_backward(self) -> None:
+        """Backward comes to a model call."""
+        self._add(BACKWARD)
+
+    def decoded(self) -> None:
+        """A latent is decoded, and about to be scored."""
+        self._add(SCORE / 2)
+
+    def scored(self, with_grad: bool) -> None:
+        """An image is scored; ``with_grad``: the gradient in its latent is still to come, or has come."""
+        self._add((SCORE_WITH_GRADIENT if with_grad else SCORE) - SCORE / 2)
+
+    def told(self, progress: Progress) -> None:
+        """A candidate, an iteration or a rescoring is done."""
+        number = progress.iteration if progress.phase != "rescore" else self._rescored
+        self._position.reached(self._work.after(progress.phase, number))
+        if progress.phase == "rescore":
+            self._rescored += 1
+        self._phase, self._number = _next(progress, self._settings)
+        if self._history is not None:
+            preview = self._live.told(progress, self._history())
+            if preview is not None:
+                self._bar.to(self._position.share, preview)
+        self._say()
+
+    def ends(self) -> None:
+        """Everything is done, perhaps before its time."""
+        self._phase = "done"
+        self._bar.to(1.0)
+        self._say(now=True)
+
+    def _add(self, units: float) -> None:
+        self._position.add(units)
+        self._say()
+
+    def _say(self, now: bool = False) -> None:
+        history = self._history
+        if history is None:
+            return
+        text, phase, number, share = self._text, self._phase, self._number, self._position.share
+        text.say(lambda: status(history(), self._settings, phase, number, share=share, seconds=text.seconds), now)
+
+
+def _next(progress: Progress, settings: Settings) -> tuple[str, int]:
+    """Phase and number of what comes after what is done."""
+    if progress.phase == "search":
+        return ("search", progress.iteration + 1) if progress.iteration + 1 < settings.best_of else ("optimize", 0)
+    if progress.phase == "optimize" and progress.iteration < settings.iterations:
+        return "optimize", progress.iteration + 1
+    return "rescore", 0

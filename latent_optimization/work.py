@@ -1,0 +1,87 @@
+"""How much there is to do in a run, and how much of it is done, in model calls: for a bar whose total is right from the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .settings import Settings
+
+# In forward passes of a model call. What decoder and objective cost beside the model differs: the bar's pace is a guess, its ends are not.
+BACKWARD = 3.0  # a call is made again, and backward costs two
+SCORE, SCORE_WITH_GRADIENT = 1.0, 3.0
+
+
+class Work:
+    """The parts of a run of ``optimize``, in order.
+
+    Args:
+        settings: of the run.
+        images: batch size.
+        calls: model calls of one run of the sampler.
+        carried: how many of them carry their Jacobian.
+        held_out: whether a held-out objective is asked.
+        afterwards: model calls after the run.
+
+    Attributes:
+        total: of everything.
+        marks: where candidates, iterations and rescorings end, ascending.
+    """
+
+    def __init__(self, settings: Settings, images: int, calls: int, carried: int, *, held_out: bool = False, afterwards: int = 0) -> None:
+        look = 2 * images * SCORE if held_out else 0.0
+        judged = images * SCORE if settings.trust_region is not None else 0.0
+        draws = settings.smoothing.draws if settings.smoothing is not None else 0
+        gradient = calls + images * SCORE_WITH_GRADIENT + carried * BACKWARD
+        self._candidate = calls + images * SCORE
+        self._searched = settings.best_of * self._candidate + look if settings.best_of > 1 else 0.0
+        self._first = look if settings.iterations else 0.0
+        self._iteration = judged + gradient * (1 + draws)
+        self._iterations = settings.iterations
+        last = self._candidate + judged if settings.iterations or not self._searched else 0.0
+        self._optimized = self._searched + self._first + settings.iterations * self._iteration + last
+        rescores = settings.returned == "rescored" and settings.iterations
+        self._rescored = settings.rescoring_augmentations * SCORE
+        rescorings = images * min(settings.rescoring_candidates, settings.iterations + 1) if rescores else 0
+        self.total = self._optimized + rescorings * self._rescored + look + afterwards
+        self.marks = [self.after("search", number) for number in range(settings.best_of)] if self._searched else []
+        self.marks += [self.after("optimize", number) for number in range(settings.iterations + 1)]
+        self.marks += [self.after("rescore", number) for number in range(rescorings)]
+
+    def after(self, phase: str, number: int) -> float:
+        """How much is done after a candidate, an iteration (the last included), or so many rescorings and one more."""
+        if phase == "search":
+            return (number + 1) * self._candidate
+        if phase == "optimize":
+            done = self._searched + self._first + (number + 1) * self._iteration
+            return done if number < self._iterations else self._optimized
+        return self._optimized + (number + 1) * self._rescored
+
+
+class Position:
+    """How far a run is. Never goes back; what was counted is set right at each mark, and does not pass the next one before it is reached.
+
+    Args:
+        total: of all parts. marks: where they end, ascending.
+        on_move: told of the share that is done, in [0, 1].
+    """
+
+    def __init__(self, total: float, marks: Sequence[float], on_move: Callable[[float], None]) -> None:
+        self._total, self._marks, self._on_move = max(total, 1e-9), marks, on_move
+        self._floor = self._counted = 0.0
+
+    @property
+    def share(self) -> float:
+        """Of the whole, in [0, 1]."""
+        return min(1.0, self._counted / self._total)
+
+    def add(self, units: float) -> None:
+        """So much more is done."""
+        ahead = next((mark for mark in self._marks if mark > self._floor + 1e-6), self._total)
+        self._counted = max(self._counted, min(self._counted + units, ahead))
+        self._on_move(self.share)
+
+    def reached(self, mark: float) -> None:
+        """A mark is reached, whatever was counted."""
+        self._floor = max(self._floor, mark)
+        self._counted = max(self._counted, self._floor)
+        self._on_move(self.share)
