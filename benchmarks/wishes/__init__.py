@@ -1,0 +1,1 @@
+"""Wishes about composition, color, light and texture, tried on the demo model."""

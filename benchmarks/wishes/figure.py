@@ -1,0 +1,58 @@
+"""Before and after, for each term: the image that came nearer to its wish than the others, or one that the judge then called wrong."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from ..common.jobs import Record, Store, write
+from ..common.sheets import Cell, draw
+from .worker import ALONE, NOISES
+
+SIDE = 64
+
+
+def tile(store: Store, record: Record, column: int, row: int = 0) -> Image.Image:
+    """One image of a job's picture."""
+    with Image.open(store.folder / "images" / f"{record['key']}.png") as whole:
+        return whole.crop((column * SIDE, row * SIDE, (column + 1) * SIDE, (row + 1) * SIDE))
+
+
+def write_figure(store: Store, names: list[str], path: Path) -> None:
+    """The rows as a JPEG."""
+    contents = io.BytesIO()
+    draw(rows_of(store, names)).savefig(contents, format="jpeg")
+    write(path, contents.getvalue())
+
+
+def rows_of(store: Store, names: list[str], failures: int = 2) -> list[tuple[str, list[Cell]]]:
+    """A row for each of ``names``: the largest fall of the measure; for the last ``failures``, of an image that became wrong."""
+    rows = []
+    for number, name in enumerate(names):
+        fails = number >= len(names) - failures
+        column, first, one = _extreme(store, name, fails)
+        best = first["chosen"][one["method"]][1][column]
+        values = first["measured"][name][column]
+        shown = [
+            ("plain", tile(store, first, column), values[0], first["right"][column][0]),
+            ("optimized", tile(store, one, column), one["measured"][name][column], one["right"][column]),
+            ("best of 32", tile(store, first, column, best), values[best], first["right"][column][best]),
+        ]
+        cells = [Cell(f"{label}: {value:.3f}", [image], (), right) for label, image, value, right in shown]
+        rows.append((f"{'Failure: ' if fails else ''}{name}. {first['prompts'][column]}", cells))
+    return rows
+
+
+def _extreme(store: Store, name: str, lost: bool) -> tuple[int, Record, Record]:
+    """The image with the largest fall; with ``lost``, of those that the judge called right before and not after, where there are any."""
+    every = {(record["place"], record["method"]): record for record in store.records.values()}
+    found = []
+    for (place, method), one in every.items():
+        if method == f"{name}, {ALONE}":
+            first = every[place, NOISES]
+            for column, (before, after) in enumerate(zip(first["measured"][name], one["measured"][name], strict=True)):
+                got_wrong = first["right"][column][0] and not one["right"][column]
+                found.append((lost and got_wrong, before[0] - after, column, first, one))
+    return max(found, key=lambda each: each[:2])[2:]

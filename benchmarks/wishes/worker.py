@@ -1,0 +1,130 @@
+"""Samples and optimizes prompts for the artistic objectives, on the demo model in four steps."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import comfy.samplers
+import comfy.sd
+import comfy.utils
+import numpy as np
+import torch
+from PIL import Image
+from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
+from sgool.demo.judging import judge_images
+from sgool.demo.training.few_steps import FILE
+from sgool.guidance.objective import BALANCES, Context, Objective, WeightedSum
+from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
+from sgool.guidance.terms import balanced, norms
+from torch import Tensor
+
+from ..common.jobs import Job, Record
+from ..common.optimizer import DEFAULT_PRESET, Preset, preset
+from ..worth.methods import Method
+from ..worth.worker import Demo
+from .terms import terms
+
+NOISES = "noises"
+ALONE = "alone"
+SHARES = {"with CLIP, 1 : 1": 1.0, "with CLIP, 1 : 0.3": 0.3}  # of the gradient: what CLIP has, and what the term has
+WAYS = [ALONE, *SHARES]
+BEST_OF = 32  # costs what the preset does: its search, five iterations of three samplings each, and one more
+FEW_STEPS = Method(steps=4, cfg=1.0, scheduler="sgm_uniform")
+
+
+def searched() -> int:
+    """How many noises the default preset's search has."""
+    return preset(DEFAULT_PRESET).settings.best_of
+
+
+def without_search() -> Preset:
+    """The default preset behind its search, which is done once for all terms here."""
+    default = preset(DEFAULT_PRESET)
+    return replace(default, settings=replace(default.settings, best_of=1))
+
+
+class Worker:
+    """What is sampled and optimized, with the demo model loaded."""
+
+    def __init__(self, folder: Path, names: Iterable[str] = ()) -> None:
+        self.demo, every = Demo(folder), terms()
+        self.terms = {name: every[name] for name in names or every}
+        lora = comfy.utils.load_torch_file(str(FILE), safe_load=True)
+        self.demo.model = comfy.sd.load_lora_for_models(self.demo.model, None, lora, 1.0, 0.0)[0]
+        self.plain = comfy.samplers.sampler_object(FEW_STEPS.sampler)
+
+    def noises(self, job: Job) -> Record:
+        """Every noise of the job's prompts: measured, judged, and which is the best in each way."""
+        images = [self._sample(self.plain, job, self._noise(job, [number] * len(job.prompts))) for number in range(BEST_OF)]
+        alone = self._losses(list(self.terms.values()), images)
+        (clip,) = self._losses([self._clip(job)], images)
+        chosen = {}
+        for (name, term), losses in zip(self.terms.items(), alone, strict=True):
+            norms_of = norms([_gradient(each, images[0]) for each in (self._clip(job), term)], images[0])
+            for way in WAYS:
+                score = losses
+                if way != ALONE:
+                    factors = balanced(torch.tensor([1.0, SHARES[way]], dtype=torch.float64), norms_of).to(losses)
+                    score = factors[0][:, None] * clip + factors[1][:, None] * losses
+                chosen[f"{name}, {way}"] = [score[:, :count].argmin(1).tolist() for count in (searched(), BEST_OF)]
+        return {
+            "measured": {name: losses.tolist() for name, losses in zip(self.terms, alone, strict=True)},
+            "right": torch.tensor([self._right(each, job) for each in images]).T.tolist(),
+            "chosen": chosen,
+            "files": {f"images/{job.key}.png": picture(images)},
+        }
+
+    def optimized(self, job: Job, first: Record) -> Record:
+        """The prompts optimized for one term in one way, from the best of the noises that the preset searches."""
+        name, way = job.method.split(", ", 1)
+        objective = self._objective(name, way, job)
+        sampler = SGOOLSampler(self.plain, objective, self.demo.vae, without_search())
+        images = self._sample(sampler, job, self._noise(job, first["chosen"][job.method][0]))
+        with torch.no_grad():
+            measured = {each: term(images, Context(batch_size=len(images))).losses.tolist() for each, term in self.terms.items()}
+        return {"measured": measured, "right": self._right(images, job), "files": {f"images/{job.key}.png": picture([images])}}
+
+    def _objective(self, name: str, way: str, job: Job) -> Objective:
+        if way == ALONE:
+            return self.terms[name]
+        return WeightedSum([(1.0, self._clip(job)), (SHARES[way], self.terms[name])], BALANCES[1])
+
+    def _clip(self, job: Job) -> Objective:
+        return SaliencyCLIPLoss(self.demo.reward, job.prompts, settings=LossSettings(w_salient=0.0))
+
+    @staticmethod
+    @torch.no_grad()
+    def _losses(objectives: Sequence[Objective], images: list[Tensor]) -> list[Tensor]:
+        """``(prompts, noises)`` of each objective; all of them look at one noise's images before the next, so that they share maps."""
+        rows = [[each(some, Context(batch_size=len(some))).losses.float() for each in objectives] for some in images]
+        return [torch.stack(column, dim=1) for column in zip(*rows, strict=True)]
+
+    def _right(self, images: Tensor, job: Job) -> list[bool]:
+        return [verdict.right for verdict in judge_images(self.demo.judge, images, list(job.prompts))]
+
+    def _noise(self, job: Job, numbers: list[int]) -> Tensor:
+        return torch.cat([self.demo._noise([text], number) for text, number in zip(job.prompts, numbers, strict=True)])
+
+    @torch.no_grad()
+    def _sample(self, sampler: Any, job: Job, noise: Tensor) -> Tensor:
+        return self.demo._images(FEW_STEPS, sampler, job.prompts, noise, job.seed)
+
+
+def _gradient(objective: Objective, images: Tensor) -> Tensor | None:
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = images.detach().clone().requires_grad_()
+        losses = objective(leaf, Context(batch_size=len(leaf))).losses
+        return torch.autograd.grad(losses.sum(), leaf)[0] if losses.requires_grad else None
+
+
+def picture(images: list[Tensor]) -> bytes:
+    """A PNG: a row for each noise, a column for each prompt."""
+    rows = [torch.cat(list(each), dim=2) for each in images]
+    pixels = (torch.cat(rows, dim=1).clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, -1).cpu().numpy()
+    contents = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(contents, "PNG")
+    return contents.getvalue()
