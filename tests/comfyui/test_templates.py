@@ -1,0 +1,172 @@
+"""Each template, node by node, against what the server says of its nodes: also those for models that are not on this machine."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sgool.harness.client import Graph
+from sgool.harness.server import ROOT, Server
+from sgool.harness.template import numbered
+from sgool.harness.workflow import load
+
+pytestmark = pytest.mark.server
+
+TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
+FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".jpg", ".png")
+NOTES = ("Note", "MarkdownNote")  # the page's own, of which the server knows nothing
+HEAD = 30  # a node's title stands above its position
+NUMBERS = {"INT": int, "FLOAT": (int, float)}
+DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+
+
+@pytest.fixture(scope="module")
+def known(server: Server) -> dict[str, Any]:
+    """Every node's definition."""
+    found: dict[str, Any] = server.get("/object_info")
+    return found
+
+
+def specifications(info: dict[str, Any], values: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """Name -> ``[type, options]`` of all inputs, with those of the chosen options of dynamic combos, and the names of the required."""
+    found: dict[str, Any] = {}
+    required: set[str] = set()
+    todo = [("", info["input"])]
+    while todo:
+        prefix, groups = todo.pop()
+        for kind in ("required", "optional"):
+            for short, spec in groups.get(kind, {}).items():
+                name = prefix + short
+                found[name] = spec
+                required |= {name} if kind == "required" else set()
+                if spec[0] == DYNAMIC:
+                    todo += [(f"{name}.", option["inputs"]) for option in spec[1]["options"] if option["key"] == values.get(name)]
+    return found, required
+
+
+def wrong_value(value: Any, spec: Any) -> str:
+    """What is wrong with a widget's value, or an empty text. A file may be missing here."""
+    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
+    if isinstance(kind, list):  # how the older nodes write a combo
+        kind, options = "COMBO", {"options": kind}
+    if kind in NUMBERS:
+        if isinstance(value, bool) or not isinstance(value, NUMBERS[kind]):
+            return f"{value!r} is no {kind}"
+        return "" if options.get("min", value) <= value <= options.get("max", value) else f"{value} is out of range"
+    if kind == "STRING":
+        return "" if isinstance(value, str) else f"{value!r} is no text"
+    if kind == "BOOLEAN":
+        return "" if isinstance(value, bool) else f"{value!r} is neither true nor false"
+    choices = options.get("options")
+    if choices is None:
+        return ""
+    if kind == DYNAMIC:
+        choices = [option["key"] for option in choices]
+    return "" if value in choices or str(value).endswith(FILES) else f"{value!r} is not among {choices}"
+
+
+def fits(made: str, wanted: Any) -> bool:
+    """Whether an output's type may be linked to an input's."""
+    return wanted == "*" or made == "*" or bool(set(made.split(",")) & set(str(wanted).split(",")))
+
+
+def wrong(graph: Graph, known: dict[str, Any]) -> list[str]:
+    """What the server would refuse of a graph in API format, but for files that are not here."""
+    found = []
+    for name, node in graph.items():
+        info = known.get(node["class_type"])
+        if info is None:
+            found.append(f"{name}: there is no node {node['class_type']}")
+            continue
+        specs, required = specifications(info, node["inputs"])
+        found += [f"{name}: {missing} is missing" for missing in sorted(required - set(node["inputs"]))]
+        for key, value in node["inputs"].items():
+            if key not in specs:
+                found.append(f"{name}: there is no input {key}")
+            elif not isinstance(value, list):
+                found += [f"{name}.{key}: {problem}" for problem in [wrong_value(value, specs[key])] if problem]
+            elif value[0] not in graph:
+                found.append(f"{name}.{key} is linked to nothing")
+            else:
+                outputs = known.get(graph[value[0]]["class_type"], {"output": []})["output"]
+                made = outputs[value[1]] if value[1] < len(outputs) else "nothing"
+                found += [] if fits(made, specs[key][0]) else [f"{name}.{key} is {specs[key][0]}, not {made}"]
+    return found
+
+
+def as_graph(page: dict[str, Any], known: dict[str, Any]) -> Graph:
+    """The page's JSON in API format, as far as the JSON alone says it."""
+    origins = {link: [str(node), slot] for link, node, slot, *_ in page["links"]}
+    graph = {}
+    for node in page["nodes"]:
+        if node["type"] in NOTES:
+            continue
+        inputs = {item["name"]: origins[item["link"]] for item in node["inputs"] if item["link"] is not None}
+        values = list(node.get("widgets_values") or [])
+        specs = specifications(known[node["type"]], {})[0]
+        for name in (item["name"] for item in node["inputs"] if "widget" in item):
+            inputs.setdefault(name, values.pop(0) if values else "")  # some keep nothing, such as a comparison of images
+            if specs.get(name, [None, {}])[-1].get("control_after_generate"):
+                values.pop(0)
+        graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return graph
+
+
+def box(node: dict[str, Any]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom."""
+    (x, y), (width, height) = node["pos"], node["size"]
+    return x, y - HEAD, x + width, y + height
+
+
+def overlapping(page: dict[str, Any]) -> list[tuple[str, str]]:
+    """Pairs of nodes of which one lies over the other."""
+    pairs = itertools.combinations(page["nodes"], 2)
+    boxes = ((first["type"], second["type"], box(first), box(second)) for first, second in pairs)
+    return [(a, b) for a, b, p, q in boxes if p[0] < q[2] and q[0] < p[2] and p[1] < q[3] and q[1] < p[3]]
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
+def test_a_template_is_what_the_nodes_take(template: Path, known: dict[str, Any]) -> None:
+    scripted = numbered(load(template.parent / "api" / template.name))
+    assert wrong(scripted, known) == []
+    page = json.loads(template.read_text(encoding="utf-8"))
+    opened = as_graph(page, known)
+    assert wrong(opened, known) == []
+    assert {name: node["class_type"] for name, node in opened.items()} == {name: node["class_type"] for name, node in scripted.items()}
+    differing = {
+        (node["class_type"], key): (value, opened[name]["inputs"].get(key))
+        for name, node in scripted.items()
+        for key, value in node["inputs"].items()
+        if not isinstance(value, dict) and opened[name]["inputs"].get(key) != value
+    }
+    assert differing == {}
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
+def test_no_node_of_a_template_lies_over_another(template: Path) -> None:
+    assert overlapping(json.loads(template.read_text(encoding="utf-8"))) == []
+
+
+def test_what_is_wrong_with_a_template_is_named(known: dict[str, Any]) -> None:
+    good = load(ROOT / "workflows" / "api" / "sgool_demo.json")
+    sampler = next(name for name, node in good.items() if node["class_type"] == "SGOOL_KSampler")
+    for changed in (
+        {"steps": 0},
+        {"cfg": "3"},
+        {"sampler_name": "no such sampler"},
+        {"preset": "no such preset"},
+        {"preset.iterations": -1},
+        {"no_such_input": 1},
+        {"vae": good[sampler]["inputs"]["model"]},
+        {"latent_image": ["no such node", 0]},
+    ):
+        node = {**good[sampler], "inputs": {**good[sampler]["inputs"], **changed}}
+        assert wrong({**good, sampler: node}, known), changed
+    assert wrong({**good, sampler: {**good[sampler], "inputs": {}}}, known)
+    assert wrong({**good, sampler: {"class_type": "NoSuchNode", "inputs": {}}}, known)
+    one = {"type": "A", "pos": [0, 0], "size": [10, 10]}
+    assert overlapping({"nodes": [one, {**one, "type": "B", "pos": [5, 35]}]}) == [("A", "B")]
+    assert overlapping({"nodes": [one, {**one, "type": "B", "pos": [5, 41]}]}) == []
