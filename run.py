@@ -61,6 +61,13 @@ def command_line(command: str, arguments: list[str]) -> list[str]:
     raise SetupProblem(f"there is no command {' '.join([command, *arguments])!r}; python run.py --help lists them.")
 
 
+def environment(command: str, comfyui: Path) -> dict[str, str]:
+    """What the command finds in its environment."""
+    # Threads that share the work on a miniature network wait for each other: beside another busy program ten times as long as one takes.
+    threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")} if command in ("demo", "test") else {}
+    return {**os.environ, **threads, "COMFYUI_PATH": str(comfyui), "SGOOL_CALLED_FROM": os.getcwd()}
+
+
 def become(command: list[str], environment: dict[str, str]) -> int:
     """Go on as ``command`` in this folder. On Windows, which cannot, wait for it and leave Ctrl-C to it."""
     if os.name != "nt":
@@ -82,7 +89,7 @@ def main(arguments: list[str]) -> int:
         if not line:
             say(f"Ready: {python}, with the ComfyUI in {comfyui}.")
             return 0
-        return become([str(python), *line], {**os.environ, "COMFYUI_PATH": str(comfyui), "SGOOL_CALLED_FROM": os.getcwd()})
+        return become([str(python), *line], environment(arguments[0], comfyui))
     except SetupProblem as problem:
         say(f"run.py: {problem}")
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""What each reward costs: time and memory for one image, with the gradient in its pixels and without, and the bytes of the weights.
+"""What each reward and each artistic objective costs: time and memory for one image, with the gradient in its pixels and without.
 
     python run.py bench reward_cost [--only NAME ...] [--device cuda] [--repeats 2]
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import transformers
+from sgool.guidance.objective import Context
 from sgool.harness.seeded_weights import seeded_images
 from sgool.rewards.aesthetic import PLACES, WIDTH, AestheticPredictor
 from sgool.rewards.blip import BlipReward
@@ -25,7 +26,8 @@ from sgool.rewards.preprocessing import Preprocessing
 from torch import Tensor, nn
 
 from .common.markdown import table
-from .common.measuring import held_bytes, seconds
+from .common.measuring import costs_of_images
+from .wishes.terms import terms
 
 MIB = 2**20
 TOKENS = 22
@@ -86,28 +88,17 @@ REWARDS: dict[str, Callable[[], Any]] = {
 }
 
 
-def measured(name: str, options: argparse.Namespace) -> tuple[list[float], list[float]]:
-    """Seconds and bytes, without the gradient and with it."""
+def judgment(name: str, device: str) -> Callable[[Tensor], Tensor]:
+    """A number for each image, of a reward or an artistic objective."""
+    objective = terms().get(name)
+    if objective is not None:
+        return lambda images: objective(images, Context(batch_size=len(images))).losses
     with torch.random.fork_rng():
         reward = REWARDS[name]()
-    reward.model.to(options.device)
-    images = seeded_images(1, 512, 512).to(options.device)
-
-    def judge(pixels: Tensor) -> Tensor:
-        return reward.encode_image(pixels)[:, 0] if hasattr(reward, "encode_image") else reward(pixels, [""])
-
-    def plain() -> Tensor:
-        with torch.no_grad():
-            return judge(images)
-
-    def gradient() -> None:
-        judge(images.detach().requires_grad_()).sum().backward()
-
-    times, most = [], []
-    for run in (plain, gradient):
-        most.append(float(held_bytes(run, options.device)[0]))
-        times.append(min(seconds(run, options.device) for _ in range(options.repeats)))
-    return times, most
+    reward.model.to(device)
+    if hasattr(reward, "encode_image"):
+        return lambda images: reward.encode_image(images)[:, 0]  # type: ignore[no-any-return]
+    return lambda images: reward(images, [""])  # type: ignore[no-any-return]
 
 
 def main() -> None:
@@ -116,18 +107,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", nargs="+", default=list(REWARDS), choices=list(REWARDS), help="names of rewards")
+    names = [*REWARDS, *terms()]
+    parser.add_argument("--only", nargs="+", default=names, choices=names, help="names of rewards and terms")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"torch {torch.__version__}, {options.device}, {options.threads} thread(s); one image of 512 x 512, best of {options.repeats}\n")
-    head = ["reward", "s", "s, with gradient", "of CLIP-L's", "of CLIP-L's, with gradient", "MiB held", "MiB held, with gradient"]
+    head = ["reward or term", "s", "s, with gradient", "of CLIP-L's", "of CLIP-L's, with gradient", "MiB held", "MiB held, with gradient"]
     print(table(head, []), flush=True)
     unit = 0.0
     for name in dict.fromkeys([FIRST, *options.only]):
-        times, most = measured(name, options)
-        unit = unit or times[1]
-        cells = [f"{each:.2f}" for each in (*times, *(time / unit for time in times))]
-        print(f"| {' | '.join([name, *cells, *(f'{each / MIB:.0f}' for each in most)])} |", flush=True)
+        costs = costs_of_images(judgment(name, options.device), seeded_images(1, 512, 512).to(options.device), options.repeats)
+        unit = unit or costs[1].seconds
+        cells = [f"{each:.3f}" for each in (*(cost.seconds for cost in costs), *(cost.seconds / unit for cost in costs))]
+        print(f"| {' | '.join([name, *cells, *(f'{cost.bytes / MIB:.0f}' for cost in costs)])} |", flush=True)
 
 
 if __name__ == "__main__":
