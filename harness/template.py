@@ -1,11 +1,15 @@
 """Make the template for the page, ``workflows/NAME.json``, from ``workflows/api/NAME.json``: ``python -m harness.template NAME``.
 
 The page itself does it, so that widgets, sockets and sizes are what this ComfyUI makes of them. Needs Chromium.
+
+What an API graph has no place for: ``workflows/api/NAME.md``, where there is one, becomes a note beside the graph, and the files that it
+links to and a node loads go to that node's ``models``, which the page reads to say what is missing and offer it.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -24,8 +28,20 @@ for (const node of window.app.graph.nodes)
     for (const widget of node.widgets ?? [])
         if (widget.name === 'control_after_generate') widget.value = 'fixed';
 window.app.graph.arrange(60);
+if (arguments[0]) {
+    const note = window.LiteGraph.createNode('MarkdownNote');
+    window.app.graph.add(note);
+    note.title = 'Read me';
+    note.widgets[0].value = arguments[0];
+    const sampler = window.app.graph.nodes.find(node => node.type === 'SGOOL_KSampler');
+    note.setSize([800, 560]);
+    note.pos = [sampler.pos[0], 720];  // below the sampler, with room for the text that it shows after a run
+    note.color = '#432';
+    note.bgcolor = '#653';
+}
 return JSON.stringify(window.app.graph.serialize());
 """
+LINK = re.compile(r"\[([^\]]+)\]\((https://\S+?/resolve/\S+?)\)[^`\n]*`models/([^`]+)`")  # a file, where from, where to
 AS_API = "const done = arguments[0]; window.app.graphToPrompt().then(made => done(JSON.stringify(made.output)))"
 
 
@@ -49,12 +65,22 @@ def shown(page: Page) -> Graph:
     return graph
 
 
-def make(page: Page, graph: Graph) -> dict[str, Any]:
-    """Load an API graph into the editor and return it as the page would save it."""
+def add_models(made: dict[str, Any], note: str) -> None:
+    """Give each node whose widget names a file that ``note`` links to the place where that file is to be had, as core's templates do."""
+    linked = {name: {"name": name, "url": url, "directory": folder} for name, url, folder in LINK.findall(note)}
+    for node in made["nodes"]:
+        models = [linked[value] for value in node.get("widgets_values") or [] if isinstance(value, str) and value in linked]
+        if models:
+            node["properties"]["models"] = models
+
+
+def make(page: Page, graph: Graph, note: str = "") -> dict[str, Any]:
+    """Load an API graph into the editor, with a note beside it, and return it as the page would save it."""
     page.open()
     page.run(LOAD, json.dumps(numbered(graph)))
     page.wait_until(LOADED, len(graph))
-    made: dict[str, Any] = json.loads(page.run(SERIALIZE))
+    made: dict[str, Any] = json.loads(page.run(SERIALIZE, note))
+    add_models(made, note)
     return made
 
 
@@ -68,7 +94,10 @@ def main(arguments: list[str]) -> int:
         driver = start_chromium()
         try:
             for name in arguments:
-                made = make(Page(driver, server.url), load(ROOT / "workflows" / "api" / f"{name}.json"))
+                source = ROOT / "workflows" / "api" / f"{name}.json"
+                note = source.with_suffix(".md")
+                text = note.read_text(encoding="utf-8") if note.exists() else ""
+                made = make(Page(driver, server.url), load(source), text)
                 target = ROOT / "workflows" / f"{name}.json"
                 target.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
                 print(target)

@@ -109,7 +109,8 @@ def as_graph(page: dict[str, Any], known: dict[str, Any]) -> Graph:
         specs = specifications(known[node["type"]], {})[0]
         for name in (item["name"] for item in node["inputs"] if "widget" in item):
             inputs.setdefault(name, values.pop(0) if values else "")  # some keep nothing, such as a comparison of images
-            if specs.get(name, [None, {}])[-1].get("control_after_generate"):
+            spec = specs.get(name, [])
+            if len(spec) > 1 and spec[1].get("control_after_generate"):
                 values.pop(0)
         graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return graph
