@@ -161,6 +161,7 @@ class InvertImage(io.ComfyNode):
         if image is not None and vae is None:
             raise ValueError("The image has to be encoded: connect the VAE of the model.")
         sigmas = _sigmas(model, scheduler, steps, denoise)
+        remark = "" if image is None else _cropped(vae, image)
         source = {"samples": vae.encode(image)} if latent is None else latent
         samples = comfy.sample.fix_empty_latent_channels(model, source["samples"])
         found = invert(model=model, positive=positive, negative=negative, cfg=cfg, sampler=chosen, sigmas=sigmas, latent=samples)
@@ -169,8 +170,18 @@ class InvertImage(io.ComfyNode):
             chosen.with_pair(found.pair),
             sigmas,
             {**source, "samples": samples},
-            found.to_text(),
+            found.to_text() + remark,
         )
+
+
+def _cropped(vae: Any, image: torch.Tensor) -> str:
+    """What core's VAE leaves out of an image whose size it cannot take, as a line, or nothing; ``ValueError`` where nothing is left."""
+    (height, width), (high, wide) = image.shape[1:3], vae.vae_encode_crop_pixels(image).shape[1:3]
+    if not (high and wide):
+        raise ValueError(f"The image has {width} x {height} pixels, fewer than this VAE can encode: scale it up before.")
+    if (wide, high) == (width, height):
+        return ""
+    return f"\nThe VAE cannot take {width} x {height} pixels: the middle {wide} x {high} were encoded. Crop or scale the image to keep all."
 
 
 def _sigmas(model: Any, scheduler: str, steps: int, denoise: float) -> torch.Tensor:

@@ -96,6 +96,19 @@ def test_a_image_is_encoded() -> None:
     assert relative(sampled(model, noise, sampler, sigmas, latent), latent["samples"]) < 1e-5
 
 
+def test_a_size_that_the_vae_cannot_take_is_said() -> None:
+    model, vae = gentle_model(), tiny_vae()
+    factor = vae.spacial_compression_encode()
+    high, wide = 2 * factor, 3 * factor
+    whole = torch.rand(1, high, wide, 3, generator=torch.Generator().manual_seed(1))
+    assert "pixels" not in inverted(model, latent=None, image=whole, vae=vae, steps=2)[4]
+    *_, latent, report = inverted(model, latent=None, image=torch.rand(1, high + 1, wide, 3), vae=vae, steps=2)
+    assert f"The VAE cannot take {wide} x {high + 1} pixels: the middle {wide} x {high} were encoded." in report
+    assert latent["samples"].shape[-2:] == (2, 3)
+    with pytest.raises(ValueError, match="fewer than this VAE can encode"):
+        inverted(model, latent=None, image=torch.rand(1, factor - 1, wide, 3), vae=vae, steps=2)
+
+
 def test_an_inverted_image_is_optimized_from_where_it_is() -> None:
     model, red = gentle_model(), Red()
     noise, sampler, sigmas, latent, _ = inverted(model, steps=4)
