@@ -33,11 +33,17 @@ if (arguments[0]) {
     window.app.graph.add(note);
     note.title = 'Read me';
     note.widgets[0].value = arguments[0];
-    const sampler = window.app.graph.nodes.find(node => node.type === 'SGOOL_KSampler');
-    note.setSize([800, 560]);
-    note.pos = [sampler.pos[0], 720];  // below the sampler, with room for the text that it shows after a run
-    note.color = '#432';
-    note.bgcolor = '#653';
+    const others = window.app.graph.nodes.filter(node => node !== note);
+    const sampler = others.find(node => node.type === 'SGOOL_KSampler');
+    if (arguments[0].length < 1000) {  // a few sentences stand at the left, where reading begins
+        note.setSize([360, 320]);
+        note.pos = [Math.min(...others.map(node => node.pos[0])) - 420, Math.min(...others.map(node => node.pos[1]))];
+    } else {
+        note.setSize([800, 560]);
+        note.pos = [sampler.pos[0], 720];  // below the sampler, with room for the text that it shows after a run
+        note.color = '#432';
+        note.bgcolor = '#653';
+    }
 }
 return JSON.stringify(window.app.graph.serialize());
 """
