@@ -63,7 +63,7 @@ def command_line(command: str, arguments: list[str]) -> list[str]:
 
 def environment(command: str, comfyui: Path) -> dict[str, str]:
     """What the command finds in its environment."""
-    # Threads that share the work on a miniature network wait for each other: beside another busy program ten times as long as one takes.
+    # Threads that share the work on a miniature network wait for each other: far longer than one takes, where other programs are busy.
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")} if command in ("demo", "test") else {}
     return {**os.environ, **threads, "COMFYUI_PATH": str(comfyui), "SGOOL_CALLED_FROM": os.getcwd()}
 
