@@ -109,7 +109,7 @@ class NoiseToLatent:
             counted = _Counted(self.model, self._before_call)
             with torch.no_grad():
                 latent = self._sample(counted, noise)
-            self._finished(counted.calls, 1 if self.latent_image is None else max(1, len(noise) // len(self.latent_image)))
+            self._finished(counted.calls, _times(self.latent_image, noise))
             return latent.clone() if latent.is_inference() else latent
         if self._stored is not None:
             self._stored.begin()
@@ -199,9 +199,14 @@ class NoiseToLatent:
         )
 
 
+def _times(given: Tensor | None, noise: Tensor) -> int:
+    """How many noises of each image there are beside ``given``, which is of one batch, or one number for all."""
+    return 1 if given is None or given.ndim == 0 else max(1, len(noise) // len(given))
+
+
 def _as_often(given: Tensor | None, noise: Tensor) -> Tensor | None:
-    """``given``, which is of one batch, for a batch of several noises of each image."""
-    several = 1 if given is None else len(noise) // len(given)
+    """``given`` for a batch of several noises of each image."""
+    several = _times(given, noise)
     return given if given is None or several <= 1 else given.repeat(several, *[1] * (given.ndim - 1))
 
 
