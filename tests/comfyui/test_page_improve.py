@@ -109,9 +109,8 @@ def test_the_graph_that_the_page_opens_with(page: Page) -> None:
     assert only(after, "PrimitiveStringMultiline")["value"] == before[old["positive"][0]]["inputs"]["text"]
     assert "reward" not in objective
     # The first there is; "none" where there is none, which the run refuses, with what to get.
-    assert objective["reward_name"] == page.run(
-        "return window.app.graph.nodes.find(n => n.type === 'SGOOL_SaliencyCLIPLoss').widgets.find(w => w.name === 'reward_name').options.values[0]"
-    )
+    widgets = "window.app.graph.nodes.find(n => n.type === 'SGOOL_SaliencyCLIPLoss').widgets"
+    assert objective["reward_name"] == page.run(f"return {widgets}.find(w => w.name === 'reward_name').options.values[0]")
     assert len(after) == len(before) + 2
     decoded = after[only(after, "VAEDecode")["samples"][0]]
     assert decoded["inputs"] is new
