@@ -163,9 +163,12 @@ class _Search:
     def _sampled(self, seed: int, run: Resumable) -> Tensor:
         """The run's samples. A bar that the sampler makes for itself is its part of this one's."""
         self._doing = f"Seed {seed}"
-        left = (run.until or self._run.steps) - run.steps
-        with self._bar.part(self._share(self._done), self._share(self._done + left)):
-            return self._run.sample(seed, run, self._callback)
+        end = self._done + (run.until or self._run.steps) - run.steps
+        try:
+            with self._bar.part(self._share(self._done), self._share(end)):
+                return self._run.sample(seed, run, self._callback)
+        finally:
+            self._done = end  # an SGOOL Sampler tells of its last step alone
 
     def _expect(self, seeds: int, plan: list[tuple[int, int]]) -> None:
         """From here to the bar's end there are so many seeds. A look, which is a decode and a score, counts as a step."""

@@ -180,7 +180,9 @@ def test_a_model_that_remembers_is_not_left_off(model: Any, vae: Any) -> None:
         assert torch.equal(theirs["samples"], latent["samples"][place : place + 1])
 
 
-def test_an_sgool_sampler_is_not_left_off(model: Any, vae: Any) -> None:
+def test_an_sgool_sampler_is_not_left_off(model: Any, vae: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bar = list[float]()
+    monkeypatch.setattr(comfy.utils.ProgressBar, "update_absolute", lambda _, value, total, _preview=None: bar.append(value / total))
     (guider,) = custom.CFGGuider.execute(model, conditioning(1), conditioning(2), 3.0).result
     (sigmas,) = custom.BasicScheduler.execute(model, "normal", 2, 1.0).result
     (noise,) = custom.RandomNoise.execute(40).result
@@ -189,6 +191,9 @@ def test_an_sgool_sampler_is_not_left_off(model: Any, vae: Any) -> None:
     latent_image = {"samples": torch.zeros(1, 4, 8, 8)}
     shared = {"guider": guider, "sampler": sampler, "sigmas": sigmas, "latent_image": latent_image}
     assert OPTIMIZES in BestOfNAdvanced.execute(noise=noise, **shared, **options).result[-1]
+    assert bar == sorted(bar)
+    looks_and_steps = 2 * (2 + 1) + 1  # two seeds of two steps and a look, and the decode of the one kept
+    assert bar[-2:] == pytest.approx([1 - 1 / looks_and_steps, 1.0], abs=1e-3)
 
 
 def test_cancel_ends_it_and_the_next_run_is_right(model: Any, vae: Any) -> None:

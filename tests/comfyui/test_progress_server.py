@@ -39,10 +39,12 @@ WRAPPED: Graph = {
 }
 SAMPLED = {"noise": ["10", 0], "guider": ["9", 0], "sampler": ["8", 0], "sigmas": ["7", 0], "latent_image": ["4", 0]}
 HALVING = {"seeds": 4, "keep": 1, "halving": True}
+MANY = HALVING | {"seeds": 32}  # core sends a message in 100 ms at most: a short run would hardly be seen to move
 NODES: dict[str, Graph] = {
     "ksampler": {"run": {"class_type": "SGOOL_KSampler", "inputs": {**ENDS_OF_IT, **NUMBERS, **JUDGED, **PRESET}}},
     "sampler": WRAPPED | {"run": {"class_type": "SamplerCustomAdvanced", "inputs": SAMPLED}},
-    "best of n": {"run": {"class_type": "SGOOL_BestOfN", "inputs": {**ENDS_OF_IT, **NUMBERS, **JUDGED, **HALVING}}},
+    "best of n": {"run": {"class_type": "SGOOL_BestOfN", "inputs": {**ENDS_OF_IT, **NUMBERS, **JUDGED, **MANY}}},
+    "best of n over a sampler": WRAPPED | {"run": {"class_type": "SGOOL_BestOfNAdvanced", "inputs": {**SAMPLED, **JUDGED, **HALVING}}},
 }
 
 
