@@ -142,8 +142,8 @@ class History:
     cost: Cost = field(default_factory=Cost)
 
     def losses(self, image: int) -> list[tuple[int, float]]:
-        """The loss curve of one image: pairs of iteration and loss, where it was measured and finite."""
-        return [(row.iteration, row.loss[image]) for row in self.rows if math.isfinite(row.loss[image])]
+        """The loss curve of one image: pairs of iteration and loss, where it was measured, finite, and not taken back."""
+        return [(row.iteration, row.loss[image]) for row in self.rows if math.isfinite(row.loss[image]) and not row.rejected[image]]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain lists, numbers and strings that JSON takes: numbers that are not finite become ``None``."""

@@ -55,5 +55,4 @@ def _curve(history: History, image: int) -> list[tuple[float, float]]:
         lowest = min(lowest, candidate.loss[image]) if math.isfinite(candidate.loss[image]) else lowest
         if math.isfinite(lowest):
             found.append((float(candidate.number - len(history.candidates)), lowest))
-    taken_back = {row.iteration for row in history.rows if row.rejected[image]}
-    return found + [(float(iteration), loss) for iteration, loss in history.losses(image) if iteration not in taken_back]
+    return found + [(float(iteration), loss) for iteration, loss in history.losses(image)]

@@ -91,8 +91,7 @@ def draw(panels: Sequence[Panel], width: int = 960, height: int = 300, heading: 
 def _losses(history: History) -> list[Curve]:
     curves = []
     for image in range(min(history.images, MOST_LINES)):
-        taken_back = {row.iteration for row in history.rows if row.rejected[image]}
-        points = [(float(x), y) for x, y in history.losses(image) if x not in taken_back]
+        points = [(float(x), y) for x, y in history.losses(image)]
         returned = float(history.returned_iteration[image]) if history.returned_iteration else None
         curves.append(Curve(f"image {image + 1}", points, image, returned))
     return curves

@@ -64,10 +64,13 @@ def _begun(history: History) -> list[float]:
 
 def _best(history: History) -> list[float]:
     """The lowest finite loss of each image so far."""
-    every = [each.loss for each in history.candidates]
-    every += [[math.nan if back else loss for loss, back in zip(row.loss, row.rejected, strict=True)] for row in history.rows]
-    finite = [[loss for loss in losses if math.isfinite(loss)] for losses in zip(*every, strict=True)]
-    return [min(losses, default=math.nan) for losses in finite]
+    if not (history.candidates or history.rows):
+        return []
+    found = []
+    for image in range(history.images):
+        tried = [each.loss[image] for each in history.candidates if math.isfinite(each.loss[image])]
+        found.append(min([*tried, *(loss for _, loss in history.losses(image))], default=math.nan))
+    return found
 
 
 def _numbers(values: Sequence[float]) -> str:
