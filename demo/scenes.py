@@ -6,6 +6,7 @@ arrays, so that many are rendered at once (``render.py``).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,14 +69,21 @@ def _draw_kinds(rng: np.random.Generator) -> list[tuple[str, str, str]]:
     return kinds
 
 
+def stand(kind: tuple[str, str, str], radius: float, beside: Sequence[Placed], rng: np.random.Generator) -> Placed | None:
+    """An object of a color, shape and size somewhere in the image, or ``None`` where it would come too near to one of ``beside``."""
+    x, y = (float(each) for each in rng.uniform(radius + 1.5, SIDE - radius - 1.5, 2))
+    if any(np.hypot(x - o.x, y - o.y) <= 1.1 * (radius + o.radius) + GAP for o in beside):
+        return None
+    return Placed(*kind, x, y, radius, float(rng.uniform(-0.25, 0.25)))
+
+
 def _place(kinds: list[tuple[str, str, str]], rng: np.random.Generator) -> tuple[Placed, ...] | None:
     placed: list[Placed] = []
-    for color, shape, size in kinds:
+    for kind in kinds:
         for _ in range(30):
-            radius = float(rng.uniform(*RADIUS[size]))
-            x, y = rng.uniform(radius + 1.5, SIDE - radius - 1.5, 2)
-            if all(np.hypot(x - o.x, y - o.y) > 1.1 * (radius + o.radius) + GAP for o in placed):
-                placed.append(Placed(color, shape, size, float(x), float(y), radius, float(rng.uniform(-0.25, 0.25))))
+            found = stand(kind, float(rng.uniform(*RADIUS[kind[2]])), placed, rng)
+            if found is not None:
+                placed.append(found)
                 break
         else:
             return None
@@ -134,4 +142,4 @@ def held_out_prompts(n: int, seed: int = 1234) -> list[str]:
     return list(prompts)
 
 
-__all__ = ["MAX_OBJECTS", "Placed", "Scene", "draw_scene", "draw_scenes", "held_out_prompts", "relation_between"]
+__all__ = ["MAX_OBJECTS", "Placed", "Scene", "draw_scene", "draw_scenes", "held_out_prompts", "relation_between", "stand"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from sgool.demo.captions import COLOR_NAMES, SHAPES, SIMILAR, Caption, Phrase, held_out
-from sgool.demo.scenes import RADIUS, SIDE, Placed, Scene, relation_between
+from sgool.demo.scenes import RADIUS, Placed, Scene, relation_between, stand
 
 from .prompts import half_of
 
@@ -44,10 +44,9 @@ def _placed(names: list[tuple[str, str]], rng: np.random.Generator) -> tuple[Pla
     for color, shape in names:
         for _ in range(30):
             size = "small" if rng.random() < 0.75 else "medium"
-            radius = float(rng.uniform(*RADIUS[size]))
-            x, y = (float(v) for v in rng.uniform(radius + 1.5, SIDE - radius - 1.5, 2))
-            if all(np.hypot(x - o.x, y - o.y) > 1.1 * (radius + o.radius) + 2 for o in placed):
-                placed.append(Placed(color, shape, size, x, y, radius, float(rng.uniform(-0.25, 0.25))))
+            found = stand((color, shape, size), float(rng.uniform(*RADIUS[size])), placed, rng)
+            if found is not None:
+                placed.append(found)
                 break
         else:
             return None

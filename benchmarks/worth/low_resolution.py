@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from sgool.demo.captions import COLOR_NAMES, SHAPES, SIMILAR, Caption, Phrase, hard_negatives, held_out
 from sgool.demo.render import render
-from sgool.demo.scenes import SIDE, Placed, Scene, relation_between
+from sgool.demo.scenes import SIDE, Placed, Scene, relation_between, stand
 from sgool.demo.tokens import build_tokenizer
 from sgool.demo.training.judge import spoil
 from sgool.demo.training.loop import Schedule, precision, train
@@ -53,9 +53,8 @@ def draw_subjects(rng: np.random.Generator, count: int, radii: tuple[float, floa
             if len(placed) == count:
                 break
             radius = float(np.clip(middle * rng.uniform(0.9, 1.1), *radii))
-            x, y = (float(v) for v in rng.uniform(radius + 1.5, SIDE - radius - 1.5, 2))
-            if all(np.hypot(x - o.x, y - o.y) > 1.1 * (radius + o.radius) + 2 for o in placed):
-                placed.append(Placed(*kinds[len(placed)], "medium", x, y, radius, float(rng.uniform(-0.25, 0.25))))
+            found = stand((*kinds[len(placed)], "medium"), radius, placed, rng)
+            placed += [] if found is None else [found]
         if len(placed) < count or len(set(kinds)) < count:
             continue
         relation = relation_between(placed[0], placed[1]) if count > 1 and rng.random() < 0.5 else None
