@@ -6,8 +6,7 @@ exchanged. The better the reward sees, the more often the caption fits the right
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from sgool.image_ops.resize import sample_window
 from sgool.saliency_models import registry
 from torch import Tensor, nn
 
+from ..common.markdown import write_csv
 from ..common.statistics import paired, wilson
 from .low_resolution import draw_subjects, load_low_resolution, reduced
 
@@ -56,16 +56,10 @@ def altered(scene: Scene, wrong: Caption) -> Scene:
     return replace(scene, objects=tuple(replace(o, color=color, shape=shape) for o, (color, shape, _) in pairs))
 
 
-class Looks:
-    """Ways to look at images, by name: each a list of windows ``(B, 4)`` beside the whole image."""
-
-    def __init__(self) -> None:
-        self.predictors = {name: registry.load(name) for name in PREDICTED}
-
-    def maps(self, images: Tensor, scenes: Sequence[Scene]) -> dict[str, Tensor]:
-        """Where each of them looks."""
-        found = {f"windows: {name}": predictor(images) for name, predictor in self.predictors.items()}
-        return found | {"windows: true mask": torch.stack([foreground(scene) for scene in scenes])}
+def maps_of(predictors: Mapping[str, Callable[[Tensor], Tensor]], images: Tensor, scenes: Sequence[Scene]) -> dict[str, Tensor]:
+    """Maps ``(B, 1, H, W)`` to put windows by, by name: each predictor's, and where the subjects truly are."""
+    found = {f"windows: {name}": predictor(images) for name, predictor in predictors.items()}
+    return found | {"windows: true mask": torch.stack([foreground(scene) for scene in scenes])}
 
 
 def scores(embed: Callable[[Tensor], Tensor], images: Tensor, maps: dict[str, Tensor], texts: Tensor, reads: int) -> dict[str, Tensor]:
@@ -88,38 +82,52 @@ def scores(embed: Callable[[Tensor], Tensor], images: Tensor, maps: dict[str, Te
     return found
 
 
-@torch.no_grad()
+Hits = dict[tuple[int, str], np.ndarray]  # by pixels read and way of looking: (2, pairs), whether image and caption are ranked right
+
+
+class Ranking:
+    """The reward, and ranks by it, of pairs of scenes with ``count`` subjects of some ``radii``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model, self.tokenizer = load_low_resolution(folder), build_tokenizer()
+        self.predictors = {name: registry.load(name) for name in PREDICTED}
+
+    @torch.no_grad()
+    def of(self, count: int, radii: tuple[float, float], pairs: int) -> Hits:
+        """Of ``pairs`` pairs, the same ones each time."""
+        rng = np.random.default_rng([count, int(10 * radii[0])])
+        every: list[Hits] = []
+        for start in range(0, pairs, CHUNK):
+            scenes = [draw_subjects(rng, count, radii, keep_held_out=True) for _ in range(min(CHUNK, pairs - start))]
+            every.append(self._hits(scenes, [hard_negatives(scene.caption, 1, rng, attributes_only=True)[0] for scene in scenes]))
+        return {key: np.concatenate([each[key] for each in every], axis=1) for key in every[0]}
+
+    def _hits(self, scenes: list[Scene], wrong: list[Caption]) -> Hits:
+        texts = [caption.text() for scene, other in zip(scenes, wrong, strict=True) for caption in (scene.caption, other)]
+        tokens = self.tokenizer(texts, padding=True, return_tensors="pt")
+        read = rearrange(self.model.read(tokens["input_ids"], tokens["attention_mask"]), "(b t) d -> b t d", t=2)
+        right = self._scores(scenes, read)
+        false = self._scores([altered(scene, other) for scene, other in zip(scenes, wrong, strict=True)], read)
+        return {key: torch.stack([value[:, 0] > false[key][:, 0], value[:, 0] > value[:, 1]]).numpy() for key, value in right.items()}
+
+    def _scores(self, scenes: list[Scene], texts: Tensor) -> dict[tuple[int, str], Tensor]:
+        images = torch.stack([render(scene, clutter=CLUTTER) for scene in scenes])
+        maps = maps_of(self.predictors, images, scenes)
+        looked = {reads: scores(lambda seen: self.model.look(seen)[0], images, maps, texts, reads) for reads in READS}
+        return {(reads, name): value for reads, found in looked.items() for name, value in found.items()}
+
+
 def rank(folder: Path, pairs: int, out: Path) -> list[list[object]]:
     """Rank ``pairs`` pairs for each size and number of subjects; the table as rows, written to ``out`` as CSV as well."""
-    model, tokenizer, looks = load_low_resolution(folder), build_tokenizer(), Looks()
-    rows: list[list[object]] = []
+    ranking, rows = Ranking(folder), list[list[object]]()
     for count in (1, 2):
         for width, radii in RADII.items():
-            rng = np.random.default_rng([count, int(10 * radii[0])])
-            hits: dict[tuple[int, str], list[np.ndarray]] = {}
-            for start in range(0, pairs, CHUNK):
-                scenes = [draw_subjects(rng, count, radii, keep_held_out=True) for _ in range(min(CHUNK, pairs - start))]
-                wrong = [hard_negatives(scene.caption, 1, rng, attributes_only=True)[0] for scene in scenes]
-                texts = [c.text() for scene, other in zip(scenes, wrong, strict=True) for c in (scene.caption, other)]
-                tokens = tokenizer(texts, padding=True, return_tensors="pt")
-                both = rearrange(model.read(tokens["input_ids"], tokens["attention_mask"]), "(b t) d -> b t d", t=2)
-                others = [altered(scene, other) for scene, other in zip(scenes, wrong, strict=True)]
-                shown = [torch.stack([render(scene, clutter=CLUTTER) for scene in each]) for each in (scenes, others)]
-                maps = [looks.maps(images, each) for images, each in zip(shown, (scenes, others), strict=True)]
-                for reads in READS:
-                    right, false = (
-                        scores(lambda seen: model.look(seen)[0], images, map_, both, reads)
-                        for images, map_ in zip(shown, maps, strict=True)
-                    )
-                    for name, value in right.items():
-                        ranked = [value[:, 0] > false[name][:, 0], value[:, 0] > value[:, 1]]
-                        hits.setdefault((reads, name), []).append(torch.stack(ranked).numpy())
-            rows += table(count, width, {key: np.concatenate(each, axis=1) for key, each in hits.items()})
-            write_rows(rows, out)
+            rows += table(count, width, ranking.of(count, radii, pairs))
+            write_csv(out, HEAD, rows)
     return rows
 
 
-def table(count: int, width: str, hits: dict[tuple[int, str], np.ndarray]) -> list[list[object]]:
+def table(count: int, width: str, hits: Hits) -> list[list[object]]:
     """Rows of one size and number; points, interval and McNemar's p are for images, against the whole."""
     rows = []
     for (reads, name), (images, captions) in hits.items():
@@ -136,10 +144,3 @@ def table(count: int, width: str, hits: dict[tuple[int, str], np.ndarray]) -> li
         share = f"{100 * images.mean():.1f} ({100 * low:.0f} to {100 * high:.0f})"
         rows.append([count, width, reads, name, share, f"{100 * captions.mean():.1f}", *against])
     return rows
-
-
-def write_rows(rows: Sequence[Sequence[object]], out: Path) -> None:
-    """The table so far."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([HEAD, *rows])
