@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..common.jobs import Record, Store, write
 from ..common.sheets import Cell, draw
-from .worker import ALONE, NOISES
+from .worker import ALONE, BEST_OF, NOISES
 
 SIDE = 64
 
@@ -38,7 +38,7 @@ def rows_of(store: Store, names: list[str], failures: int = 2) -> list[tuple[str
         shown = [
             ("plain", tile(store, first, column), values[0], first["right"][column][0]),
             ("optimized", tile(store, one, column), one["measured"][name][column], one["right"][column]),
-            ("best of 32", tile(store, first, column, best), values[best], first["right"][column][best]),
+            (f"best of {BEST_OF}", tile(store, first, column, best), values[best], first["right"][column][best]),
         ]
         cells = [Cell(f"{label}: {value:.3f}", [image], (), right) for label, image, value, right in shown]
         rows.append((f"{'Failure: ' if fails else ''}{name}. {first['prompts'][column]}", cells))

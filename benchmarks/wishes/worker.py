@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import comfy.samplers
-import comfy.sd
-import comfy.utils
-import numpy as np
 import torch
-from PIL import Image
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.demo.judging import judge_images
-from sgool.demo.training.few_steps import FILE
 from sgool.guidance.objective import BALANCES, Context, Objective, WeightedSum
 from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
 from sgool.guidance.terms import balanced, norms
+from sgool.saliency_models.drawing import to_pil
 from torch import Tensor
 
 from ..common.jobs import Job, Record
 from ..common.optimizer import DEFAULT_PRESET, Preset, preset
-from ..worth.methods import Method
+from ..worth.methods import Method, in_four_steps
 from ..worth.worker import Demo
 from .terms import terms
 
@@ -33,7 +29,7 @@ ALONE = "alone"
 SHARES = {"with CLIP, 1 : 1": 1.0, "with CLIP, 1 : 0.3": 0.3}  # of the gradient: what CLIP has, and what the term has
 WAYS = [ALONE, *SHARES]
 BEST_OF = 32  # costs what the preset does: its search, five iterations of three samplings each, and one more
-FEW_STEPS = Method(steps=4, cfg=1.0, scheduler="sgm_uniform")
+FEW_STEPS = in_four_steps(Method())
 
 
 def searched() -> int:
@@ -53,8 +49,6 @@ class Worker:
     def __init__(self, folder: Path, names: Iterable[str] = ()) -> None:
         self.demo, every = Demo(folder), terms()
         self.terms = {name: every[name] for name in names or every}
-        lora = comfy.utils.load_torch_file(str(FILE), safe_load=True)
-        self.demo.model = comfy.sd.load_lora_for_models(self.demo.model, None, lora, 1.0, 0.0)[0]
         self.plain = comfy.samplers.sampler_object(FEW_STEPS.sampler)
 
     def noises(self, job: Job) -> Record:
@@ -107,11 +101,11 @@ class Worker:
         return [verdict.right for verdict in judge_images(self.demo.judge, images, list(job.prompts))]
 
     def _noise(self, job: Job, numbers: list[int]) -> Tensor:
-        return torch.cat([self.demo._noise([text], number) for text, number in zip(job.prompts, numbers, strict=True)])
+        return torch.cat([self.demo.noise([text], number) for text, number in zip(job.prompts, numbers, strict=True)])
 
     @torch.no_grad()
     def _sample(self, sampler: Any, job: Job, noise: Tensor) -> Tensor:
-        return self.demo._images(FEW_STEPS, sampler, job.prompts, noise, job.seed)
+        return self.demo.images(FEW_STEPS, sampler, job.prompts, noise, job.seed)
 
 
 def _gradient(objective: Objective, images: Tensor) -> Tensor | None:
@@ -124,7 +118,6 @@ def _gradient(objective: Objective, images: Tensor) -> Tensor | None:
 def picture(images: list[Tensor]) -> bytes:
     """A PNG: a row for each noise, a column for each prompt."""
     rows = [torch.cat(list(each), dim=2) for each in images]
-    pixels = (torch.cat(rows, dim=1).clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, -1).cpu().numpy()
     contents = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(contents, "PNG")
+    to_pil(torch.cat(rows, dim=1)).save(contents, "PNG")
     return contents.getvalue()

@@ -101,7 +101,7 @@ class Demo:
         objective = Recording(self.objective(method, prompts))
         sampler = SGOOLSampler(self._sampler(method), objective, self.vae, method.preset)
         began = time.process_time()
-        images = self._images(method, sampler, prompts, self._noise(prompts, number), seed)
+        images = self.images(method, sampler, prompts, self.noise(prompts, number), seed)
         seconds = (time.process_time() - began) / len(prompts)
         paths: list[list[tuple[float, bool]]] = [[] for _ in prompts]
         for iteration, index in sorted(objective.seen):
@@ -119,7 +119,7 @@ class Demo:
     def history(self, method: Method, objective: Objective, prompts: Sequence[str], seed: int) -> History:
         """What a method's optimizer wrote down for the prompts, one image each; ``objective`` is in the place of the method's own."""
         sampler = SGOOLSampler(self._sampler(method), objective, self.vae, method.preset)
-        self._images(method, sampler, prompts, self._noise(prompts, 0), seed)
+        self.images(method, sampler, prompts, self.noise(prompts, 0), seed)
         outcome = sampler.outcomes.last
         assert outcome is not None
         return outcome.history
@@ -127,7 +127,7 @@ class Demo:
     def _sampler(self, method: Method) -> Any:
         return ReversibleSampler(EDICT()) if method.sampler == "EDICT" else comfy.samplers.sampler_object(method.sampler)
 
-    def _images(self, method: Method, sampler: Any, prompts: Sequence[str], noise: Tensor, seed: int) -> Tensor:
+    def images(self, method: Method, sampler: Any, prompts: Sequence[str], noise: Tensor, seed: int) -> Tensor:
         guider = comfy.samplers.CFGGuider(self.few_steps if method.few_steps else self.model)
         guider.set_conds(self._encode(prompts), self.negative)
         guider.set_cfg(method.cfg)
@@ -142,7 +142,7 @@ class Demo:
         return [[torch.cat([row[0] for row in rows]), {**rows[0][1], "pooled_output": pooled}]]
 
     @staticmethod
-    def _noise(prompts: Sequence[str], number: int) -> Tensor:
+    def noise(prompts: Sequence[str], number: int) -> Tensor:
         generators = (torch.Generator().manual_seed(noise_seed(text, number)) for text in prompts)
         return torch.stack([torch.randn(SHAPE, generator=generator) for generator in generators])
 
