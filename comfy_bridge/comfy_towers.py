@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import comfy.clip_model
@@ -65,27 +66,29 @@ class ComfyTowers:
     def embed(self, pixel_values: Tensor) -> Tensor:
         """``(B, d)`` unit vectors, float32, for preprocessed images ``(B, 3, h, w)``; differentiable.
 
-        The same numbers as ComfyUI's own, whose layers add in place to what backward needs. Each layer is checkpointed, since layers that
-        cast their weights would keep the cast weights as well.
+        The same numbers as ComfyUI's own, whose layers add in place to what backward needs.
         """
         vision = self.clip_vision.model.vision_model
         x = vision.pre_layrnorm(vision.embeddings(pixel_values))
         for layer in vision.encoder.layers:
-            x = checkpoint(clip_layer, layer, x, use_reentrant=False) if x.requires_grad else clip_layer(layer, x)
+            x = run_layer(clip_layer, layer, x)
         pooled = vision.post_layernorm(x[:, 0])
         return functional.normalize(self.clip_vision.model.visual_projection(pooled).float(), dim=-1)
 
 
-def clip_layer(layer: Any, x: Tensor) -> Tensor:
-    """One layer of ComfyUI's CLIP, without writing in place to what backward needs."""
-    if not x.requires_grad:
-        return _layer_forward(layer, x)
+def run_layer(forward: Callable[[Any, Tensor], Tensor], layer: Any, x: Tensor) -> Tensor:
+    """``forward(layer, x)``, checkpointed where there is a gradient: layers that cast their weights would keep the cast weights as well."""
+    return checkpoint(_with_gradients, forward, layer, x, use_reentrant=False) if x.requires_grad else forward(layer, x)  # type: ignore[no-any-return]
+
+
+def _with_gradients(forward: Callable[[Any, Tensor], Tensor], layer: Any, x: Tensor) -> Tensor:
     # Backward calls this again, perhaps on another thread: it may not count on anything that surrounds it.
     with gradients():
-        return _layer_forward(layer, x)
+        return forward(layer, x)
 
 
-def _layer_forward(layer: Any, x: Tensor) -> Tensor:
+def clip_layer(layer: Any, x: Tensor) -> Tensor:
+    """One layer of ComfyUI's CLIP, without writing in place to what backward needs."""
     # PyTorch's attention, whichever the user chose for sampling: not all of those have a backward.
     x = x + layer.self_attn(layer.layer_norm1(x), None, comfy.ldm.modules.attention.attention_pytorch)
     return x + layer.mlp(layer.layer_norm2(x))

@@ -9,12 +9,11 @@ import comfy.image_encoders.dino2
 import comfy.ldm.modules.attention
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ..image_ops.resize import resize
 from ..latent_optimization.autograd_mode import gradients
 from . import memory
-from .comfy_towers import clip_layer
+from .comfy_towers import clip_layer, run_layer
 from .rewards import bytes_kept
 
 DEPTHS = (0.25, 0.5, 0.75)  # fine structure is in the first half of an encoder; its last layers say what is shown
@@ -38,7 +37,8 @@ class VisionFeatures:
             self._begin, self._layers, self._run = model.embeddings, model.encoder.layer, _dino_layer
         elif isinstance(model, comfy.clip_model.CLIPVisionModelProjection) and clip_vision.model_type != "siglip2_vision_model":
             vision = model.vision_model
-            self._begin, self._layers, self._run = _Begin(vision), vision.encoder.layers, clip_layer
+            self._begin = lambda pixels: vision.pre_layrnorm(vision.embeddings(pixels))
+            self._layers, self._run = vision.encoder.layers, clip_layer
         else:
             kind = getattr(clip_vision, "model_type", type(clip_vision).__name__)
             raise ValueError(f"Textures cannot be taken from this CLIP_VISION ({kind}). {INSTEAD}")
@@ -63,27 +63,14 @@ class VisionFeatures:
     def _hidden(self, pixels: Tensor) -> list[Tensor]:
         x, found = self._begin(pixels), []
         for number, layer in enumerate(self._layers[: self.wanted[-1]], start=1):
-            # Checkpointed, since layers that cast their weights would keep the cast weights as well.
-            x = checkpoint(self._run, layer, x, use_reentrant=False) if x.requires_grad else self._run(layer, x)
+            x = run_layer(self._run, layer, x)
             if number in self.wanted:
                 found.append(x)
         return found
 
 
-class _Begin:
-    def __init__(self, vision: Any) -> None:
-        self.vision = vision
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        made: Tensor = self.vision.pre_layrnorm(self.vision.embeddings(pixels))
-        return made
-
-
 def _dino_layer(layer: Any, x: Tensor) -> Tensor:
-    if not x.requires_grad:
-        return layer(x, comfy.ldm.modules.attention.attention_pytorch)  # type: ignore[no-any-return]
-    with gradients():
-        return layer(x, comfy.ldm.modules.attention.attention_pytorch)  # type: ignore[no-any-return]
+    return layer(x, comfy.ldm.modules.attention.attention_pytorch)  # type: ignore[no-any-return]
 
 
 def _as_map(tokens: Tensor) -> Tensor:
