@@ -71,6 +71,16 @@ def shown(page: Page) -> Graph:
     return graph
 
 
+def differences(wanted: Graph, opened: Graph) -> dict[tuple[str, str], tuple[Any, Any]]:
+    """Inputs of ``wanted`` that another graph of the same nodes has otherwise or not at all: (class, input) -> both values."""
+    return {
+        (node["class_type"], key): (value, opened[name]["inputs"].get(key))
+        for name, node in wanted.items()
+        for key, value in node["inputs"].items()
+        if opened[name]["inputs"].get(key) != value
+    }
+
+
 def add_models(made: dict[str, Any], note: str) -> None:
     """Give each node whose widget names a file that ``note`` links to the place where that file is to be had, as core's templates do."""
     linked = {name: {"name": name, "url": url, "directory": folder} for name, url, folder in LINK.findall(note)}

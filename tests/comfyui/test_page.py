@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sgool.harness.page import Page
 from sgool.harness.server import ROOT, Server
-from sgool.harness.template import numbered, shown
+from sgool.harness.template import differences, numbered, shown
 from sgool.harness.workflow import load
 
 pytestmark = pytest.mark.browser
@@ -44,13 +44,7 @@ def test_a_template_opens_as_the_graph_that_scripts_run(page: Page, template: Pa
     scripted, opened = numbered(load(template.parent / "api" / template.name)), shown(page)
     assert {name: node["class_type"] for name, node in opened.items()} == {name: node["class_type"] for name, node in scripted.items()}
     # A script may leave out what has a default; the page never does.
-    differing = {
-        (node["class_type"], key): (value, opened[name]["inputs"].get(key))
-        for name, node in scripted.items()
-        for key, value in node["inputs"].items()
-        if opened[name]["inputs"].get(key) != value
-    }
-    assert differing == {}
+    assert differences(scripted, opened) == {}
 
 
 def test_the_page_shows_a_node_in_its_language(page: Page, server: Server) -> None:

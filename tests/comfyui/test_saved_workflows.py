@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sgool.harness.page import Page
 from sgool.harness.server import Server
-from sgool.harness.template import numbered, shown
+from sgool.harness.template import differences, numbered, shown
 
 pytestmark = pytest.mark.server
 
@@ -79,11 +79,4 @@ def test_a_saved_page_opens_with_the_same_values(page: Page, release: str) -> No
     page.open()
     page.run("window.app.loadGraphData(JSON.parse(arguments[0]))", json.dumps(read(release, "page")))
     page.wait_until("return window.app.graph.nodes.length === arguments[0]", len(wanted))
-    opened = shown(page)
-    differing = {
-        (node["class_type"], key): (value, opened[name]["inputs"].get(key))
-        for name, node in wanted.items()
-        for key, value in node["inputs"].items()
-        if opened[name]["inputs"].get(key) != value
-    }
-    assert differing == {}
+    assert differences(wanted, shown(page)) == {}
