@@ -61,7 +61,7 @@ def command_line(command: str, arguments: list[str]) -> list[str]:
     raise SetupProblem(f"there is no command {' '.join([command, *arguments])!r}; python run.py --help lists them.")
 
 
-def environment(command: str, comfyui: Path) -> dict[str, str]:
+def environment_of(command: str, comfyui: Path) -> dict[str, str]:
     """What the command finds in its environment."""
     # Threads that share the work on a miniature network wait for each other: far longer than one takes, where other programs are busy.
     threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")} if command in ("demo", "test") else {}
@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> int:
         if not line:
             say(f"Ready: {python}, with the ComfyUI in {comfyui}.")
             return 0
-        return become([str(python), *line], environment(arguments[0], comfyui))
+        return become([str(python), *line], environment_of(arguments[0], comfyui))
     except SetupProblem as problem:
         say(f"run.py: {problem}")
     except KeyboardInterrupt:

@@ -71,7 +71,7 @@ class GradientMode(TorchFunctionMode):
         self.copy_constants = copy_constants
         self.single_views = single_views
         self._suspended = False
-        self._ordinary = _OrdinaryTensors()
+        self._ordinary = OrdinaryTensors()
 
     def __enter__(self) -> GradientMode:
         _stack().append(self)
@@ -202,7 +202,7 @@ class GradientMode(TorchFunctionMode):
         return value.detach() if is_weight and value.requires_grad else value
 
 
-class _OrdinaryTensors:
+class OrdinaryTensors:
     """Ordinary tensors in place of inference tensors, on the same memory. Those on one memory are views of one tensor."""
 
     def __init__(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,7 +87,6 @@ def optimize(
         seed: of everything random in the run, together with each image's own noise (random_streams.py).
         recorder: keeps the history and tells of progress; one of its own where ``None``.
         held_out: as ``evaluate``, but only asked, before and after (held_out.py): nothing is optimized for it or chosen by it.
-
         at_once: how many noises of each image ``generate`` may be given together in a search, a whole batch after another; asked anew
             each time. ``None`` for one.
 
@@ -109,14 +107,10 @@ def optimize(
     x = noise.detach().to(torch.promote_types(noise.dtype, torch.float32))
     start, messages = None, list[str]()
     if settings.best_of > 1:
-        asked: dict[str, Any] = {
-            "scorer": scorer,
-            "streams": streams,
-            "recorder": recorder,
-            "on_given": partial(watcher.look, GIVEN),
-            "at_once": at_once,
-        }
-        start, messages = search(x, sample, settings=settings, **asked)
+        given = partial(watcher.look, GIVEN)
+        start, messages = search(
+            x, sample, scorer=scorer, settings=settings, streams=streams, recorder=recorder, on_given=given, at_once=at_once
+        )
         x, latent, scores = start.noise, start.latent, start.scores
     steps, verdict = Steps(x, settings, streams), Verdict.none(len(x))
 

@@ -17,7 +17,7 @@ import torch
 import transformers
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.comfy_bridge.vae import decode_with_grad
-from sgool.latent_optimization.autograd_mode import _OrdinaryTensors
+from sgool.latent_optimization.autograd_mode import OrdinaryTensors
 from sgool.latent_optimization.checkpointed_calls import checkpointed_blocks
 from sgool.tests.comfyui.families.building import conditioning
 from sgool.tests.comfyui.guided import Probe
@@ -159,7 +159,7 @@ def iteration(title: str, precision: str, *, small: bool, repeats: int, steps: i
 @contextlib.contextmanager
 def ordinary_weights(network: nn.Module) -> Iterator[None]:
     """Within the context, the network's parameters are ordinary tensors on the same memory, as plain autograd needs them."""
-    ordinary, before = _OrdinaryTensors(), list[tuple[dict[str, Any], str, Any]]()
+    ordinary, before = OrdinaryTensors(), list[tuple[dict[str, Any], str, Any]]()
     try:
         for module in network.modules():
             holders: list[dict[str, Any]] = [module._parameters, module._buffers]  # type: ignore[list-item]
