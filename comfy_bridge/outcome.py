@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..latent_optimization.history import History
+from ..latent_optimization.history_csv import to_csv
 from ..latent_optimization.plot import draw, panels_of
 
 MOST_KEPT = 16
@@ -39,6 +40,10 @@ class Outcome:
     def to_text(self) -> str:
         """Messages and tables."""
         return "\n\n".join([*self.messages, self.history.to_text()])
+
+    def to_csv(self) -> str:
+        """The numbers, a line for each image and iteration."""
+        return to_csv(self.history)
 
     def to_plot(self) -> Tensor:
         """The course of the run as an IMAGE ``(1, H, W, 3)``, float32 in [0, 1]."""

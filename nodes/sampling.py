@@ -24,6 +24,7 @@ HELD_OUT = "An objective that is only watched: another reward, asked before and 
 NOISE = "The optimized noise, from which the sampler alone gives the same latent."
 PLOT = "Losses, their parts and gradient norms over the iterations."
 HISTORY = "The same as numbers, with what it cost and anything worth knowing."
+CSV = "Every number of the run, a line for each image and iteration: for Save Text (format csv), a spreadsheet or a data frame."
 
 
 def _settings_inputs(procedure: str) -> list[io.Input]:
@@ -133,6 +134,7 @@ class SGOOLKSamplerNode(io.ComfyNode):
                 io.Latent.Output(display_name="noise", tooltip=NOISE),
                 io.Image.Output(display_name="plot", tooltip=PLOT),
                 io.String.Output(display_name="history", tooltip=HISTORY),
+                io.String.Output(display_name="csv", tooltip=CSV),
             ],
         )
 
@@ -177,10 +179,10 @@ class SGOOLKSamplerNode(io.ComfyNode):
             held_out=held_out,
         )
         if sampled.outcome is None:
-            plot, text = plot_of_nothing("denoise is 0: nothing was sampled"), "Nothing was sampled."
+            plot, text, numbers = plot_of_nothing("denoise is 0: nothing was sampled"), "Nothing was sampled.", ""
         else:
-            plot, text = sampled.outcome.to_plot(), sampled.outcome.to_text()
-        return io.NodeOutput(sampled.latent, sampled.noise, plot, text, ui={"text": (text,)})
+            plot, text, numbers = sampled.outcome.to_plot(), sampled.outcome.to_text(), sampled.outcome.to_csv()
+        return io.NodeOutput(sampled.latent, sampled.noise, plot, text, numbers, ui={"text": (text,)})
 
 
 class SGOOLReportNode(io.ComfyNode):
@@ -194,7 +196,7 @@ class SGOOLReportNode(io.ComfyNode):
             category="SGOOL/sampling",
             description="What an SGOOL Sampler did while another node (SamplerCustomAdvanced) sampled with it: noise, plot and history, as "
             "SGOOL KSampler has them.",
-            search_aliases=["sgool", "report", "history", "plot", "loss curve", "optimized noise"],
+            search_aliases=["sgool", "report", "history", "plot", "loss curve", "optimized noise", "csv"],
             inputs=[
                 io.Sampler.Input("sampler", tooltip="The SGOOL Sampler, the same link that goes to the node that samples."),
                 io.Latent.Input("latent", tooltip="What that node made with it."),
@@ -203,6 +205,7 @@ class SGOOLReportNode(io.ComfyNode):
                 io.Latent.Output(display_name="noise", tooltip=NOISE),
                 io.Image.Output(display_name="plot", tooltip=PLOT),
                 io.String.Output(display_name="history", tooltip=HISTORY),
+                io.String.Output(display_name="csv", tooltip=CSV),
             ],
         )
 
@@ -211,8 +214,8 @@ class SGOOLReportNode(io.ComfyNode):
         if not isinstance(sampler, SGOOLSampler):
             raise ValueError("This sampler keeps no record. Connect the SGOOL Sampler that the sampling node got.")
         outcome = sampler.outcomes.of(latent["samples"])
-        text = outcome.to_text()
-        return io.NodeOutput({"samples": like_latent(outcome.noise, latent["samples"])}, outcome.to_plot(), text, ui={"text": (text,)})
+        text, noise = outcome.to_text(), {"samples": like_latent(outcome.noise, latent["samples"])}
+        return io.NodeOutput(noise, outcome.to_plot(), text, outcome.to_csv(), ui={"text": (text,)})
 
 
 NODES: list[type[io.ComfyNode]] = [SGOOLSamplerNode, SGOOLKSamplerNode, SGOOLReportNode, OptimizationSettingsNode]

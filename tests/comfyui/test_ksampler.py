@@ -129,7 +129,7 @@ def optimized(
 
 @pytest.mark.parametrize("kind", list(MODEL_TYPES))
 def test_it_lowers_the_loss_and_returns_what_the_noise_gives(kind: str, models: dict[str, Any]) -> None:
-    latent, noise, plot, text = optimized(models[kind], empty(), iterations=4)
+    latent, noise, plot, text, _ = optimized(models[kind], empty(), iterations=4)
     losses = [float(loss) for loss in re.findall(r"^ +\d+ +([\d.]+) ", text.split("Image 2")[0], re.MULTILINE)]
     assert len(losses) == 5
     assert losses[-1] < losses[0]
@@ -148,7 +148,7 @@ def test_what_a_mask_protects_stays(models: dict[str, Any]) -> None:
     latent = masked()
     latent["noise_mask"] = torch.zeros(1, 1, 8, 8)
     latent["noise_mask"][..., :4] = 1
-    result, noise, _, _ = optimized(models["eps"], latent, denoise=0.6)
+    result, noise, *_ = optimized(models["eps"], latent, denoise=0.6)
     (plain,) = nodes.common_ksampler(models["eps"], 5, 3, 4.0, "euler", "normal", conditioning(1), conditioning(2), latent, denoise=0.6)
     assert torch.allclose(result["samples"][..., 4:], latent["samples"][..., 4:], atol=1e-4)
     assert not torch.allclose(result["samples"][..., :4], plain["samples"][..., :4], atol=1e-3)
@@ -277,7 +277,7 @@ class Dark(Red):
 
 def test_a_held_out_objective_is_watched_by_both_nodes(models: dict[str, Any]) -> None:
     held_out = Dark()
-    latent, noise, _, history = optimized(models["eps"], empty(), held_out=held_out)
+    latent, noise, _, history, _ = optimized(models["eps"], empty(), held_out=held_out)
     assert held_out.calls == 4
     assert history.count("held out, ") == 4
     plain = optimized(models["eps"], empty())
@@ -320,8 +320,8 @@ def test_an_image_of_a_batch_can_be_made_again_alone(preset: str, models: dict[s
     inpainted = {**masked(), "noise_mask": torch.ones(2, 1, 8, 8)}
     for latent, index in ((batch, 2), (repeated, 1), (inpainted, 1)):
         settings = Preset(replace(PRESETS[preset].settings, iterations=2, best_of=3, returned="rescored"))
-        together, noises, _, _ = optimized(models["eps"], latent, settings=settings, seed=3)
-        alone, noise, _, _ = optimized(models["eps"], latent_of_batch(latent, index), settings=settings, seed=3)
+        together, noises, *_ = optimized(models["eps"], latent, settings=settings, seed=3)
+        alone, noise, *_ = optimized(models["eps"], latent_of_batch(latent, index), settings=settings, seed=3)
         assert torch.allclose(noise["samples"][0], noises["samples"][index], atol=1e-3)
         assert torch.allclose(alone["samples"][0], together["samples"][index], rtol=1e-3, atol=1e-3)
 
@@ -337,7 +337,7 @@ def test_a_report_shows_what_the_sampler_did(models: dict[str, Any]) -> None:
     for seed in (1, 2):  # one sampler, two nodes: each has its own report
         made.append(custom.SamplerCustomAdvanced.execute(custom.Noise_RandomNoise(seed), guider, sampler, sigmas, empty()).result[0])
     reports = [SGOOLReportNode.execute(sampler=sampler, latent=latent).result for latent in made]
-    for latent, (noise, plot, text) in zip(made, reports, strict=True):
+    for latent, (noise, plot, text, _) in zip(made, reports, strict=True):
         guided = guider.sample(noise["samples"], torch.zeros(2, 4, 8, 8), comfy.samplers.sampler_object("euler"), sigmas, seed=1)
         assert torch.equal(guided, latent["samples"])
         assert "3 sampler runs, 2 of them differentiated" in text
