@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..guidance.objective import Context, Objective
 from ..image_ops.contact_sheet import contact_sheet
-from ..latent_optimization.candidates import Candidate, Ranking, halving_plan, steps_of, thumbnail
+from ..latent_optimization.candidates import Candidate, Ranking, captions_of, halving_plan, steps_of, thumbnail
 from ..latent_optimization.frames import Frames
 from ..latent_optimization.status import duration, time_left
 from .frame_scores import mean_over_frames
@@ -58,13 +58,7 @@ class Best:
     def sheet(self) -> Tensor:
         """All candidates with rank, score and seed, as an IMAGE."""
         candidates = self.ranking.candidates
-        several = len({each.place for each in candidates}) > 1
-        captions = []
-        for rank, each in enumerate(candidates, start=1):
-            score = f"{each.score:.4f}" if math.isfinite(each.score) else "no score"
-            dropped = f", dropped after step {each.dropped_at}" if each.dropped_at else ""
-            captions.append([f"{rank}.  {score}{dropped}", f"seed {each.seed}" + (f", image {each.place + 1}" if several else "")])
-        return contact_sheet([each.thumbnail for each in candidates], captions, marked=self.keep)
+        return contact_sheet([each.thumbnail for each in candidates], captions_of(candidates), marked=self.keep)
 
 
 def best_of_n(run: PlainRun, *, seed: int, seeds: int, keep: int, halving: bool, objective: Objective | None, vae: Any) -> Best:

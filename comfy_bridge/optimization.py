@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..guidance.objective import Context, Objective, salient_maps_of
 from ..latent_optimization.autograd_mode import GradientMode
+from ..latent_optimization.candidates import Candidate
 from ..latent_optimization.checkpointed_calls import checkpointed_blocks
 from ..latent_optimization.frames import Frames
 from ..latent_optimization.optimize import Result, optimize
@@ -23,6 +24,7 @@ from ..latent_optimization.repeated_run import RepeatedRun
 from ..latent_optimization.saved_tensors import WrittenLater
 from ..latent_optimization.settings import Settings
 from ..latent_optimization.stored_calls import StoredCalls
+from ..latent_optimization.top_k import TopK
 from ..latent_optimization.work import Work
 from ..numerics.given_gradient import with_gradient
 from . import memory
@@ -32,6 +34,7 @@ from .model_state import ModelState
 from .noise_to_latent import NoiseToLatent
 from .noises_at_once import noises_at_once
 from .run_progress import RunProgress
+from .top_images import candidates_of
 from .vae import decode_with_grad, decoding_bytes
 
 T = TypeVar("T")
@@ -49,6 +52,7 @@ class Optimization:
         objective: judges images.
         vae: decodes latents.
         held_out: another that is only asked, before and after; ``None`` for none.
+        top_k: how many images of each of the batch are kept, the one that is returned among them.
         state: what the model remembers between calls, put back when the attempt ends.
         stored_calls: how many of the last model calls keep their activations; ``None``: as many as there is memory for.
         scores_both: the run returns coupled pairs ``(B, 2, ...)``, whose losses are averaged.
@@ -59,6 +63,7 @@ class Optimization:
 
     Attributes:
         frames_scored: how many of each video; 1 for images.
+        top: of each image those kept, the one that is returned first; empty where that is all.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Optimization:
         vae: Any,
         *,
         held_out: Objective | None = None,
+        top_k: int = 1,
         state: ModelState,
         stored_calls: int | None,
         scores_both: bool,
@@ -83,7 +89,7 @@ class Optimization:
         self._objective, self._held_out, self._vae = objective, held_out, vae
         self._fine, self._scores_both = False, scores_both
         self._parts, self._frames = parts, frames
-        self.frames_scored = 1
+        self.frames_scored, self._top_k, self.top = 1, top_k, list[list[Candidate]]()
         is_dynamic = getattr(self._patcher, "is_dynamic", None)
         self._state = state
         copy_constants = state.changes_weights or bool(is_dynamic is not None and is_dynamic())
@@ -109,14 +115,17 @@ class Optimization:
         self._forget()
         calls = self._calls_of_a_run(noise)
         asked, afterwards = self._held_out is not None, calls if self._afterwards else 0
-        work = Work(settings, self._batch_size, calls, self._run.carried(calls), held_out=asked, afterwards=afterwards)
+        looks: dict[str, Any] = {"held_out": asked, "top_k": self._top_k, "afterwards": afterwards}
+        work = Work(settings, self._batch_size, calls, self._run.carried(calls), **looks)
         try:
             with memory.gradient_settings(self._patcher), self._within, torch.inference_mode(False):
                 own = noise.clone() if noise.is_inference() else noise
                 held_out = None if self._held_out is None else partial(self._evaluate, objective=self._held_out)
                 self._progress.begin(work, lambda: recorder.history)
                 told: dict[str, Any] = {"seed": self._run.seed, "recorder": recorder, "held_out": held_out, "at_once": self._at_once}
-                return optimize(own, self._generate, self._evaluate, settings, **told)
+                result = optimize(own, self._generate, self._evaluate, settings, top=TopK(self._top_k), **told)
+                self.top = candidates_of(result.top, lambda latent: self._returned(latent.to(own.device)), self._shown)
+                return result
         finally:
             self._forget()
             self._last_decoded = None
@@ -203,6 +212,15 @@ class Optimization:
         self._progress.scored(with_grad)
         self._progress.judged(context.index, images, salient_maps_of(self._objective))
         return scored.losses, scored.parts
+
+    def _returned(self, latent: Tensor) -> Tensor:
+        """What the sampler returned, of one entry's ``latent (1, ...)``; of a coupled pair the first, which is the image."""
+        sampled = self._parts.sampled(latent)
+        return sampled[:, 0] if self._scores_both else sampled
+
+    def _shown(self, latent: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self._as_memory_allows(lambda: self._decoded(latent, with_grad=False))
 
     def _decoded(self, latent: Tensor, with_grad: bool) -> Tensor:
         """Images of a latent. One that is scored several times in a row, with other augmentations, is decoded once."""

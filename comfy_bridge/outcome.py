@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..latent_optimization.candidates import Candidate
 from ..latent_optimization.history import History
 from ..latent_optimization.history_csv import to_csv
 from ..latent_optimization.plot import draw, panels_of
+from .top_images import top_sheet, top_text
 
 MOST_KEPT = 16
 NOT_OURS = (
@@ -31,15 +33,17 @@ class Outcome:
         noise: ``(B, ...)`` float32 on the CPU: from this noise, the wrapped sampler alone gives the latent that was returned.
         history: the numbers of the run.
         messages: sentences for the user.
+        top: of each image the best that the run made, the one returned first; empty where no more than that was asked for.
     """
 
     noise: Tensor
     history: History
     messages: list[str] = field(default_factory=list)
+    top: list[list[Candidate]] = field(default_factory=list)
 
     def to_text(self) -> str:
         """Messages and tables."""
-        return "\n\n".join([*self.messages, self.history.to_text()])
+        return "\n\n".join([*self.messages, *([top_text(self.top)] if self.top else []), self.history.to_text()])
 
     def to_csv(self) -> str:
         """The numbers, a line for each image and iteration."""
@@ -52,6 +56,15 @@ class Outcome:
             return plot_of_nothing("nothing was optimized")
         count = "1 image" if history.images == 1 else f"{history.images} images"
         return _to_image(draw(panels_of(history), heading=f"SGOOL: {max(0, len(history.rows) - 1)} iterations, {count}"))
+
+    def to_sheet(self) -> Tensor:
+        """The best images with rank, score and what made them, as an IMAGE ``(1, H, W, 3)``."""
+        return top_sheet(self.top) if self.top else plot_of_nothing("one image is returned (top_k is 1), so nothing is ranked")
+
+    @property
+    def scores(self) -> list[float]:
+        """Of each of the best images, in the order of the LATENT that they are in."""
+        return [each.score for several in self.top for each in several]
 
 
 def plot_of_nothing(reason: str) -> Tensor:

@@ -27,6 +27,21 @@ def fixed_latent(patcher: Any, latent: dict[str, Any]) -> tuple[Any, dict[str, A
     return image, {key: value for key, value in latent.items() if key not in _OF_EMPTY_LATENTS}
 
 
+def joined(latent: dict[str, Any], chosen: Sequence[tuple[int, Tensor]], batch: int) -> dict[str, Any]:
+    """A LATENT of entries chosen from several of a LATENT's kind.
+
+    Args:
+        latent: that they were made for.
+        chosen: each with its place in the batch that it is from; its noise mask is the place's own.
+        batch: how many entries ``latent`` has; 1 for one video whose frames are the batch, which keeps its mask.
+    """
+    rest = {key: value for key, value in latent.items() if key not in ("samples", "batch_index", "noise_mask")}
+    mask = latent.get("noise_mask")
+    if mask is not None:
+        rest["noise_mask"] = mask if batch == 1 or len(mask) < batch else mask[[place for place, _ in chosen]]
+    return {**rest, "samples": torch.cat([samples for _, samples in chosen])}
+
+
 class PlainRun(ABC):
     """Samples one seed; what the two of them have in common.
 
@@ -73,11 +88,7 @@ class PlainRun(ABC):
 
     def joined(self, chosen: Sequence[tuple[int, Tensor]]) -> dict[str, Any]:
         """A LATENT of chosen entries, each with its place in the batch that it is from; its noise mask is the places' own."""
-        rest = {key: value for key, value in self._latent.items() if key not in ("samples", "batch_index", "noise_mask")}
-        mask = self._latent.get("noise_mask")
-        if mask is not None:
-            rest["noise_mask"] = mask if len(mask) < self.batch or self.frames_are_batch else mask[[place for place, _ in chosen]]
-        return {**rest, "samples": torch.cat([samples for _, samples in chosen])}
+        return joined(self._latent, chosen, 1 if self.frames_are_batch else self.batch)
 
 
 class KSamplerRun(PlainRun):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..guidance.objective import Objective, remarks_of
+from ..latent_optimization.candidates import Candidate
 from ..latent_optimization.history import History
 from ..latent_optimization.optimize import Result
 from ..latent_optimization.presets import CHECK_NEVER, Preset
@@ -62,6 +63,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
             not the procedure's, the run says so.
         remarks: sentences that each run's outcome begins with.
         held_out: another objective, that is only asked, before and after; the outcome has its numbers.
+        top_k: how many images of each of the batch the outcome keeps, that of the returned latent among them.
 
     Attributes:
         outcomes: what the last runs have to say besides their latents.
@@ -79,6 +81,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         remarks: Sequence[str] = (),
         *,
         held_out: Objective | None = None,
+        top_k: int = 1,
     ) -> None:
         if isinstance(sampler, SGOOLSampler):
             raise ValueError("This sampler optimizes already. Connect an ordinary one (KSamplerSelect), and combine objectives instead.")
@@ -89,7 +92,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
             preset = replace(preset, settings=replace(preset.settings, best_of=1))
             self._remarks.append(KEPT_START)
         self.sampler, self.vae, self.preset = sampler, vae, preset
-        self.objective, self.held_out = objective, held_out
+        self.objective, self.held_out, self.top_k = objective, held_out, top_k
         if self.optimizes and objective is None:
             # What came before has been computed already; an error would throw that away.
             self.preset = preset.with_iterations(0)
@@ -139,7 +142,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         progress = RunProgress(Bar(len(sigmas) - 1), Text(), self.preset.settings)
         wants_denoised = callback is not None and float(sigmas[-1]) > 0
         checked = self_check.check(run(), noise, self.preset.gradient_check if self.preset.settings.iterations else CHECK_NEVER)
-        result, best = self._optimized(model_wrap, run, noise, state, parts, progress=progress, afterwards=wants_denoised)
+        result, best, top = self._optimized(model_wrap, run, noise, state, parts, progress=progress, afterwards=wants_denoised)
         latent = parts.sampled(result.latent)
         latent = latent[:, 0] if self._scores_both else latent
         messages = [
@@ -167,7 +170,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         for message in messages:
             logging.info("SGOOL: %s", message)
         progress.ends()
-        self.outcomes.add(model_wrap, latent, Outcome(_kept(best), result.history, messages))
+        self.outcomes.add(model_wrap, latent, Outcome(_kept(best), result.history, messages, top))
         return latent
 
     @property
@@ -195,20 +198,23 @@ class SGOOLSampler(comfy.samplers.Sampler):
         state: ModelState,
         parts: Parts,
         **told: Any,
-    ) -> tuple[Result, Tensor]:
-        """The result of the run and the sampler's noise. ``told``: ``progress`` and ``afterwards``, see :class:`Optimization`.
+    ) -> tuple[Result, Tensor, list[list[Candidate]]]:
+        """The result of the run, the sampler's noise, and the best images.
+
+        ``told``: ``progress`` and ``afterwards``, see :class:`Optimization`.
 
         Raises ``RuntimeError`` where memory does not suffice, with what would help.
         """
         assert self.objective is not None
         options: dict[str, Any] = {"state": state, "scores_both": self._scores_both, "parts": parts, "frames": self.preset.frames}
-        options |= {"held_out": self.held_out, "stored_calls": self.preset.stored_calls, **told}
+        options |= {"held_out": self.held_out, "stored_calls": self.preset.stored_calls, "top_k": self.top_k, **told}
         attempt = Optimization(model_wrap, run, self.objective, self.vae, **options)
         try:
             result = attempt.execute(noise, self.preset.settings)
             if attempt.frames_scored > 1:
                 result.messages.insert(0, FRAMES.format(count=attempt.frames_scored))
-            return result, parts.whole_noise(result.noise)
+            top = [[replace(each, noise=parts.whole_noise(each.noise)) for each in several] for several in attempt.top]
+            return result, parts.whole_noise(result.noise), top
         except Exception as error:
             if not comfy.model_management.is_oom(error):
                 raise

@@ -10,17 +10,22 @@ from torch import Tensor
 from .per_image import finite
 from .score import Score
 from .settings import Settings
+from .top_k import TopK
 from .trajectory import Iterate, Trajectory
 
 
 class Batch:
     """One trajectory for each of ``count`` images.
 
+    Args:
+        top: shown every iterate that is kept.
+
     Attributes:
         images: the trajectories, in order.
     """
 
-    def __init__(self, count: int, settings: Settings) -> None:
+    def __init__(self, count: int, settings: Settings, top: TopK | None = None) -> None:
+        self._top = top or TopK()
         self.images = [Trajectory(settings) for _ in range(count)]
 
     @property
@@ -30,9 +35,11 @@ class Batch:
 
     def add(self, iteration: int, scores: Sequence[Score], noise: Tensor, latent: Tensor, rejected: Sequence[bool]) -> None:
         """Note the active images' iterates, of ``noise`` and ``latent (B, ...)``, but for those that are taken back."""
-        for image, score, one_noise, one_latent, back in zip(self.images, scores, noise, latent, rejected, strict=True):
-            if image.active and not back:
+        kept = [image.active and not back for image, back in zip(self.images, rejected, strict=True)]
+        for image, score, one_noise, one_latent, wanted in zip(self.images, scores, noise, latent, kept, strict=True):
+            if wanted:
                 image.add(iteration, score.loss, one_noise, one_latent)
+        self._top.iterate(iteration, noise, latent, kept)
 
     def check(self, iteration: int, scores: Sequence[Score], gradient: Tensor | None = None) -> list[bool]:
         """Which images' losses, and gradients ``(B, ...)`` where given, are finite; with gradients, stop those that are to stop."""

@@ -25,15 +25,17 @@ NOT_FINITE = "{count} of {total} images have no finite score; they come last."
 
 @dataclass(frozen=True)
 class Candidate:
-    """One image of one seed.
+    """One image of one seed, or one that a single run made on its way.
 
     Attributes:
-        seed: that a sampler makes it of.
+        seed: that a sampler makes it of; of a single run's, a running number.
         place: of the image in the batch that the seed makes, from 0.
         score: higher is better; may be NaN.
         dropped_at: the sampling step after which it was dropped, its score being that of the estimate then; 0 where it was finished.
         samples: the latent that the sampler made, where it was finished.
         thumbnail: ``(3, h, w)`` in [0, 1], at most 256 pixels wide and high, on the CPU.
+        origin: of a single run's, what made it, in words; else empty.
+        noise: that a single run made it of, with a batch dimension.
     """
 
     seed: int
@@ -42,6 +44,8 @@ class Candidate:
     thumbnail: Tensor
     dropped_at: int = 0
     samples: Any = None
+    origin: str = ""
+    noise: Any = None
 
     @property
     def key(self) -> tuple[bool, float, float, int, int]:
@@ -81,17 +85,42 @@ class Ranking:
 
     def to_text(self, keep: int) -> str:
         """Messages, a line for each candidate (those kept have a mark), and what it cost."""
-        several = len({each.place for each in self.candidates}) > 1
-        lines = ["  rank                  seed" + ("  image" if several else "") + "      score"]
-        for rank, each in enumerate(self.candidates, start=1):
-            place = f"  {each.place + 1:5d}" if several else ""
-            note = f"  dropped after step {each.dropped_at}" if each.dropped_at else ""
-            lines.append(f"{'*' if rank <= keep else ' '} {rank:4d}  {each.seed:20d}{place}  {each.score:9.4f}{note}")
+        several = _several(self.candidates)
+        lines = table_of(self.candidates, keep)
         cost = f"{self.steps} sampling steps"
         if self.steps < self.plain_steps:
             cost += f" instead of {self.plain_steps}"
         kept = "* kept. A KSampler with the same settings and this seed makes the same image" + (", in the same place." if several else ".")
         return "\n".join([*self.messages, *lines, kept, cost + "."])
+
+
+def table_of(candidates: Sequence[Candidate], keep: int) -> list[str]:
+    """A heading and a line for each candidate, in their order; the first ``keep`` have a mark."""
+    several = _several(candidates)
+    made_by = [each.origin or str(each.seed) for each in candidates]
+    width = max(20, *map(len, made_by))
+    heading = "made by" if any(each.origin for each in candidates) else "seed"
+    lines = [f"  rank  {heading:>{width}}" + ("  image" if several else "") + "      score"]
+    for rank, (each, made) in enumerate(zip(candidates, made_by, strict=True), start=1):
+        place = f"  {each.place + 1:5d}" if several else ""
+        note = f"  dropped after step {each.dropped_at}" if each.dropped_at else ""
+        lines.append(f"{'*' if rank <= keep else ' '} {rank:4d}  {made:>{width}}{place}  {each.score:9.4f}{note}")
+    return lines
+
+
+def captions_of(candidates: Sequence[Candidate]) -> list[list[str]]:
+    """For a contact sheet, the lines below each candidate: rank and score, then what made it."""
+    several, captions = _several(candidates), []
+    for rank, each in enumerate(candidates, start=1):
+        score = f"{each.score:.4f}" if math.isfinite(each.score) else "no score"
+        dropped = f", dropped after step {each.dropped_at}" if each.dropped_at else ""
+        made = each.origin or f"seed {each.seed}"
+        captions.append([f"{rank}.  {score}{dropped}", made + (f", image {each.place + 1}" if several else "")])
+    return captions
+
+
+def _several(candidates: Sequence[Candidate]) -> bool:
+    return len({each.place for each in candidates}) > 1
 
 
 def thumbnail(image: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from .scoring import Scorer
 from .search import search
 from .settings import Settings
 from .steps import Steps
+from .top_k import Kept, TopK
 from .trust_region import Verdict
 
 
@@ -34,12 +35,14 @@ class Result:
         latent: ``(B, ...)``, as ``generate`` made it.
         history: every number of the run.
         messages: sentences for the user about images that stopped early or met numbers that are not finite.
+        top: of each image, the best of those that the run made, that of ``latent`` first; empty where nobody asked for them.
     """
 
     noise: Tensor
     latent: Tensor
     history: History
     messages: list[str] = field(default_factory=list)
+    top: list[list[Kept]] = field(default_factory=list)
 
 
 def optimize(
@@ -52,6 +55,7 @@ def optimize(
     recorder: Recorder | None = None,
     held_out: Evaluate | None = None,
     at_once: Callable[[], int] | None = None,
+    top: TopK | None = None,
 ) -> Result:
     """Optimize the noise of each image so that what is generated from it has a low loss.
 
@@ -89,6 +93,7 @@ def optimize(
         held_out: as ``evaluate``, but only asked, before and after (held_out.py): nothing is optimized for it or chosen by it.
         at_once: how many noises of each image ``generate`` may be given together in a search, a whole batch after another; asked anew
             each time. ``None`` for one.
+        top: keeps the best images that the run makes (top_k.py); changes nothing else.
 
     Returns:
         The chosen iterates, the history, and messages for the user.
@@ -103,13 +108,14 @@ def optimize(
     sample = recorder.counted(generate, noise.dtype)
     streams = streams_for(noise, seed)
     watcher = Watcher(scorer := Scorer(evaluate, streams, recorder), held_out, recorder)
-    batch = Batch(len(noise), settings)
+    (top := top or TopK()).begin(noise, scorer.score_plainly)
+    batch = Batch(len(noise), settings, top)
     x = noise.detach().to(torch.promote_types(noise.dtype, torch.float32))
     start, messages = None, list[str]()
     if settings.best_of > 1:
         given = partial(watcher.look, GIVEN)
         start, messages = search(
-            x, sample, scorer=scorer, settings=settings, streams=streams, recorder=recorder, on_given=given, at_once=at_once
+            x, sample, scorer=scorer, settings=settings, streams=streams, recorder=recorder, on_given=given, at_once=at_once, top=top
         )
         x, latent, scores = start.noise, start.latent, start.scores
     steps, verdict = Steps(x, settings, streams), Verdict.none(len(x))
@@ -151,7 +157,13 @@ def optimize(
     noises, latents, returned = batch.choose(x, latent, scorer.rescore(settings.rescoring_augmentations, latent))
     watcher.look(RETURNED, latents)
     history = recorder.end(batch, returned)
-    return Result(noises.to(noise.dtype), latents, history, [*messages, *batch.messages(returned), *watcher.messages()])
+    return Result(
+        noises.to(noise.dtype),
+        latents,
+        history,
+        [*messages, *batch.messages(returned), *watcher.messages(), *top.messages()],
+        top.ranked(noises, latents, returned, history.started_from),
+    )
 
 
 def _scored(

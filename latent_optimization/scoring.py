@@ -48,9 +48,9 @@ class Scorer:
         generators = [copy_of(each.augmentations) if augmented else None for each in self._streams]
         return self._scores(latent, wanted, 0, generators, False)
 
-    def score_plainly(self, latent: Tensor, index: int) -> Score:
+    def score_plainly(self, latent: Tensor, index: int, iteration: int = 0) -> Score:
         """The score of one image's ``latent (1, ...)`` without augmentations or gradient."""
-        return self._one(latent, index, 0, None, False)
+        return self._one(latent, index, iteration, None, False)
 
     def rescore(self, count: int, like: Tensor) -> Callable[[int, Iterate], float]:
         """A function from an image's index and iterate to its mean loss over ``count`` fresh augmentations, the same for all its iterates.

@@ -17,6 +17,7 @@ from .regularizers import WhiteNoise
 from .score import Score
 from .scoring import Scorer
 from .settings import Settings
+from .top_k import TopK
 
 # White noise scores 1.5 on average (scaled to unit variance), and 12 once in 20 000 draws: what is above this was made on purpose.
 MOST_COLORED = 20.0
@@ -52,6 +53,7 @@ def search(
     recorder: Recorder,
     on_given: Callable[[Tensor], None] | None = None,
     at_once: Callable[[], int] | None = None,
+    top: TopK | None = None,
 ) -> tuple[Start, list[str]]:
     """The noise of the lowest loss for each image, among the given ``noise (B, ...)`` and ``best_of - 1`` fresh ones of its scale.
 
@@ -66,6 +68,7 @@ def search(
         recorder: told of each candidate.
         on_given: told of the latent of the given noise.
         at_once: how many of the next candidates are sampled together; ``None`` for one.
+        top: shown every candidate.
 
     Returns:
         The start (the earliest of equals; a loss that is not finite never wins over one that is), and sentences for the user.
@@ -73,8 +76,10 @@ def search(
     reasons = [_why_not(each) for each in noise]
     searched = [reason is None for reason in reasons]
 
-    def scored(number: int, latent: Tensor, wanted: list[bool]) -> list[Score]:
+    def scored(number: int, candidate: Tensor, latent: Tensor, wanted: list[bool]) -> list[Score]:
         scores = scorer.score_candidate(latent, wanted, settings.search_augmented)
+        if top is not None:
+            top.searched(number, candidate, latent, wanted, None if settings.search_augmented else scores)
         recorder.candidate(number, scores)
         return scores
 
@@ -84,12 +89,12 @@ def search(
 
     with torch.no_grad():
         latent = sample(noise)
-    best = Start(noise, latent, scored(0, latent, [True] * len(noise)), [0] * len(noise))
+    best = Start(noise, latent, scored(0, noise, latent, [True] * len(noise)), [0] * len(noise))
     if on_given is not None:
         on_given(latent)
     scale = _scale(noise)
     for number, candidate, latent in _sampled(settings.best_of if any(searched) else 1, drawn, sample, at_once or (lambda: 1)):
-        scores = scored(number, latent, searched)
+        scores = scored(number, candidate, latent, searched)
         wins = [wanted and _rank(new) < _rank(old) for wanted, new, old in zip(searched, scores, best.scores, strict=True)]
         best = Start(
             torch.where(spread(wins, noise), candidate, best.noise),

@@ -20,6 +20,7 @@ class Work:
         calls: model calls of one run of the sampler.
         carried: how many of them carry their Jacobian.
         held_out: whether a held-out objective is asked.
+        top_k: how many of each image are kept; with more than one each iterate is scored once more, and those kept are decoded.
         afterwards: model calls after the run.
 
     Attributes:
@@ -27,22 +28,27 @@ class Work:
         marks: where candidates, iterations and rescorings end, ascending.
     """
 
-    def __init__(self, settings: Settings, images: int, calls: int, carried: int, *, held_out: bool = False, afterwards: int = 0) -> None:
+    def __init__(
+        self, settings: Settings, images: int, calls: int, carried: int, *, held_out: bool = False, top_k: int = 1, afterwards: int = 0
+    ) -> None:
         look = 2 * images * SCORE if held_out else 0.0
         judged = images * SCORE if settings.trust_region is not None else 0.0
         draws = settings.smoothing.draws if settings.smoothing is not None else 0
         gradient = calls + images * SCORE_WITH_GRADIENT + carried * BACKWARD
-        self._candidate = calls + images * SCORE
+        again = images * SCORE if top_k > 1 else 0.0
+        self._candidate = calls + images * SCORE + (again if settings.search_augmented else 0.0)
         self._searched = settings.best_of * self._candidate + look if settings.best_of > 1 else 0.0
-        self._first = look if settings.iterations else 0.0
-        self._iteration = judged + gradient * (1 + draws)
+        seen = again if self._searched else 0.0  # iteration 0 is a noise of the search
+        self._first = look - seen if settings.iterations else 0.0
+        self._iteration = judged + gradient * (1 + draws) + again
         self._iterations = settings.iterations
-        last = self._candidate + judged if settings.iterations or not self._searched else 0.0
+        last = calls + images * SCORE + judged + again if settings.iterations or not self._searched else 0.0
         self._optimized = self._searched + self._first + settings.iterations * self._iteration + last
         rescores = settings.returned == "rescored" and settings.iterations
         self._rescored = settings.rescoring_augmentations * SCORE
         rescorings = images * min(settings.rescoring_candidates, settings.iterations + 1) if rescores else 0
-        self.total = self._optimized + rescorings * self._rescored + look + afterwards
+        kept = images * top_k * SCORE / 2 if top_k > 1 else 0.0
+        self.total = self._optimized + rescorings * self._rescored + look + kept + afterwards
         self.marks = [self.after("search", number) for number in range(settings.best_of)] if self._searched else []
         self.marks += [self.after("optimize", number) for number in range(settings.iterations + 1)]
         self.marks += [self.after("rescore", number) for number in range(rescorings)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from comfy_api.latest import io
@@ -23,6 +24,11 @@ VAE = "The VAE of the model: the objective judges decoded images. Needed where a
 HELD_OUT = "An objective that is only watched: another reward, asked before and after. The history says when it disagrees. Optional."
 NOISE = "The optimized noise, from which the sampler alone gives the same latent."
 PLOT = "Losses, their parts and gradient norms over the iterations."
+TOP_K = "How many of the images that the run makes are returned, for each image of the batch: the one it chose, then the others by score. "
+TOP_K += "With more than one, each iteration's image is decoded and scored once more."
+SHEET = "Those returned, with rank, score and the noise or iteration that made each; where top_k is 1, a line that says so."
+SCORES = "Of each image returned, where top_k is above 1: its loss without augmentations, times -1. Higher is better."
+NO_SCORES = [math.nan]  # a list output without any would be an error where it is connected
 HISTORY = "The same as numbers, with what it cost and anything worth knowing."
 CSV = "Every number of the run, a line for each image and iteration: for Save Text (format csv), a spreadsheet or a data frame."
 
@@ -128,6 +134,7 @@ class SGOOLKSamplerNode(io.ComfyNode):
                 *_settings_inputs(
                     "its EDICT, 50 steps and CFG 7.5 replace sampler_name, steps and cfg, its 16 cutouts the objective's augmentations."
                 ),
+                io.Int.Input("top_k", default=1, min=1, max=1000, optional=True, tooltip=TOP_K),
             ],
             outputs=[
                 io.Latent.Output(display_name="LATENT", tooltip="The denoised latent."),
@@ -135,6 +142,8 @@ class SGOOLKSamplerNode(io.ComfyNode):
                 io.Image.Output(display_name="plot", tooltip=PLOT),
                 io.String.Output(display_name="history", tooltip=HISTORY),
                 io.String.Output(display_name="csv", tooltip=CSV),
+                io.Image.Output(display_name="contact_sheet", tooltip=SHEET),
+                io.Float.Output(display_name="scores", is_output_list=True, tooltip=SCORES),
             ],
         )
 
@@ -161,6 +170,7 @@ class SGOOLKSamplerNode(io.ComfyNode):
         vae: Any = None,
         settings: Preset | None = None,
         held_out: Any = None,
+        top_k: int = 1,
     ) -> io.NodeOutput:
         sampled = ksample(
             model=model,
@@ -177,12 +187,15 @@ class SGOOLKSamplerNode(io.ComfyNode):
             vae=vae,
             preset=_chosen(preset, settings),
             held_out=held_out,
+            top_k=top_k,
         )
-        if sampled.outcome is None:
-            plot, text, numbers = plot_of_nothing("denoise is 0: nothing was sampled"), "Nothing was sampled.", ""
+        outcome = sampled.outcome
+        if outcome is None:
+            nothing = plot_of_nothing("denoise is 0: nothing was sampled")
+            told = (nothing, "Nothing was sampled.", "", nothing, NO_SCORES)
         else:
-            plot, text, numbers = sampled.outcome.to_plot(), sampled.outcome.to_text(), sampled.outcome.to_csv()
-        return io.NodeOutput(sampled.latent, sampled.noise, plot, text, numbers, ui={"text": (text,)})
+            told = (outcome.to_plot(), outcome.to_text(), outcome.to_csv(), outcome.to_sheet(), outcome.scores or NO_SCORES)
+        return io.NodeOutput(sampled.latent, sampled.noise, *told, ui={"text": (told[1],)})
 
 
 class SGOOLReportNode(io.ComfyNode):

@@ -129,7 +129,7 @@ def optimized(
 
 @pytest.mark.parametrize("kind", list(MODEL_TYPES))
 def test_it_lowers_the_loss_and_returns_what_the_noise_gives(kind: str, models: dict[str, Any]) -> None:
-    latent, noise, plot, text, _ = optimized(models[kind], empty(), iterations=4)
+    latent, noise, plot, text, *_ = optimized(models[kind], empty(), iterations=4)
     losses = [float(loss) for loss in re.findall(r"^ +\d+ +([\d.]+) ", text.split("Image 2")[0], re.MULTILINE)]
     assert len(losses) == 5
     assert losses[-1] < losses[0]
@@ -175,7 +175,7 @@ def test_the_widgets_are_ksamplers_and_then_ours() -> None:
         for key in ("default", "min", "max", "step", "round", "control_after_generate"):
             assert (options[0] if options else {}).get(key) == (our_options[0] if our_options else {}).get(key), (name, key)
     assert list(ours["required"])[len(core) :] == ["preset"]
-    assert list(ours["optional"]) == ["objective", "vae", "settings", "held_out"]
+    assert list(ours["optional"]) == ["objective", "vae", "settings", "held_out", "top_k"]
 
 
 def test_every_input_and_output_is_explained() -> None:
@@ -277,7 +277,7 @@ class Dark(Red):
 
 def test_a_held_out_objective_is_watched_by_both_nodes(models: dict[str, Any]) -> None:
     held_out = Dark()
-    latent, noise, _, history, _ = optimized(models["eps"], empty(), held_out=held_out)
+    latent, noise, _, history, *_ = optimized(models["eps"], empty(), held_out=held_out)
     assert held_out.calls == 4
     assert history.count("held out, ") == 4
     plain = optimized(models["eps"], empty())

@@ -16,6 +16,7 @@ from sgool.latent_optimization.recorder import Progress, Recorder
 from sgool.latent_optimization.settings import Settings
 from sgool.latent_optimization.smoothing import Smoothing
 from sgool.latent_optimization.status import duration, status, time_left
+from sgool.latent_optimization.top_k import TopK
 from sgool.latent_optimization.trust_region import TrustRegion
 from sgool.latent_optimization.work import BACKWARD, SCORE, SCORE_WITH_GRADIENT, Position, Work
 
@@ -36,7 +37,7 @@ class Counted(torch.autograd.Function):
         return gradient * 0.5, None
 
 
-def spent(settings: Settings, images: int, held_out: bool) -> tuple[float, list[tuple[float, str, int]], History]:
+def spent(settings: Settings, images: int, held_out: bool, top_k: int = 1) -> tuple[float, list[tuple[float, str, int]], History]:
     """Units that a run spends in all, what was spent at each thing told, and its history."""
     units, told, rescored = [0.0], list[tuple[float, str, int]](), [0]
 
@@ -58,7 +59,7 @@ def spent(settings: Settings, images: int, held_out: bool) -> tuple[float, list[
 
     noise = torch.randn(images, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     recorder = Recorder(on_progress)
-    optimize(noise, generate, evaluate, settings, recorder=recorder, held_out=evaluate if held_out else None)
+    optimize(noise, generate, evaluate, settings, recorder=recorder, held_out=evaluate if held_out else None, top=TopK(top_k))
     return units[0], told, recorder.history
 
 
@@ -80,6 +81,22 @@ def test_the_work_is_what_a_run_is_seen_to_do(settings: Settings, images: int, h
     # What is asked beside (held out) comes after the candidate or iteration is told, or before it.
     look = 2 * images * SCORE if held_out else 0
     assert all(abs(work.after(phase, number) - done) <= look for done, phase, number in told)
+    assert work.marks == sorted(work.marks)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(iterations=3),
+        Settings(iterations=2, best_of=4),
+        Settings(iterations=2, best_of=3, search_augmented=True, returned="rescored"),
+    ],
+)
+def test_each_iterate_is_scored_once_more_for_the_best_and_those_are_decoded(settings: Settings) -> None:
+    work = Work(settings, 2, CALLS, CALLS, top_k=3)
+    total, told, _ = spent(settings, 2, False, top_k=3)
+    assert work.total == total + 2 * 3 * SCORE / 2
+    assert all(abs(work.after(phase, number) - done) <= 2 * SCORE for done, phase, number in told)
     assert work.marks == sorted(work.marks)
 
 
