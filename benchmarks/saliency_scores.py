@@ -1,13 +1,11 @@
 """Score the saliency predictors against where people looked, or draw them side by side, on images of your own.
 
     python run.py bench saliency_scores --images DIR --maps DIR [--weights DIR] [--models NAME...] [--longest 512]
-    python run.py bench saliency_scores --images DIR --maps DIR --sigmas 0.16 0.18 0.2
     python run.py bench saliency_scores --images DIR --draw DIR [--weights DIR] [--longest 2048]
 
 DIR hold images and blurred fixation maps under the same names, whatever their endings: MIT1003's ALLSTIMULI and ALLFIXATIONMAPS, or the
-100 images of MIT1003 that lie in the repository cvzoya/saliency with all 1003 maps. With ``--sigmas`` the center prior alone is scored, on
-the maps that have *no* image in ``--images``: a choice made there can be tested on those that have one. Learned predictors are among them
-where their file or folder lies in ``--weights`` under the name that the registry gives.
+100 images of MIT1003 that lie in the repository cvzoya/saliency. Learned predictors are among them where their file or folder lies in
+``--weights`` under the name that the registry gives.
 """
 
 from __future__ import annotations
@@ -22,7 +20,6 @@ from PIL import Image
 from scipy.stats import sem
 from sgool.image_ops.resize import shrink
 from sgool.saliency_models import registry
-from sgool.saliency_models.center_prior import CenterPrior
 from sgool.saliency_models.drawing import contours, fit, overlay, titled, to_pil
 from sgool.saliency_models.metrics import cc, kld, sim
 from torch import Tensor
@@ -86,7 +83,6 @@ def main() -> None:
     parser.add_argument("--draw", type=Path, help="write a JPEG for each image here instead of scoring")
     parser.add_argument("--weights", type=Path, help="folder with the weights of learned predictors")
     parser.add_argument("--models", nargs="+", help="names of predictors; all, if left out")
-    parser.add_argument("--sigmas", type=float, nargs="+", help="score the center prior alone, with these, where there is no image")
     parser.add_argument("--longest", type=int, default=512, help="of the images and maps, pixels")
     options = parser.parse_args()
     images = by_name(options.images)
@@ -96,16 +92,11 @@ def main() -> None:
             drawn.save(options.draw / f"saliency_{name}.jpg", quality=85, optimize=True)
         return
     maps = by_name(options.maps) if options.maps else {}
-    truths = {name: read(path, "L", options.longest) for name, path in maps.items() if (name in images) != bool(options.sigmas)}
-    if not truths:
+    names = [name for name in maps if name in images]
+    if not names:
         raise SystemExit(f"There is nothing to score: {len(images)} images, {len(maps)} maps, and no names that fit.")
-    wanted: Iterable[tuple[str, Predict]]
-    if options.sigmas:
-        pairs = [(truth.expand(-1, 3, -1, -1), truth) for truth in truths.values()]
-        wanted = [(f"center-prior, sigma {sigma}", CenterPrior(sigma)) for sigma in options.sigmas]
-    else:
-        pairs = [(read(images[name], "RGB", options.longest), truth) for name, truth in truths.items()]
-        wanted = predictors(options.weights, options.models)
+    pairs = [(read(images[name], "RGB", options.longest), read(maps[name], "L", options.longest)) for name in names]
+    wanted = predictors(options.weights, options.models)
     print(f"{len(pairs)} images\n")
     print(table(["predictor", *METRICS], [[name, *cells(predict, pairs)] for name, predict in wanted]))
 

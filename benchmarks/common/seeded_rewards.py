@@ -1,21 +1,12 @@
-"""What each reward and each artistic objective costs: time and memory for one image, with the gradient in its pixels and without.
-
-    python run.py bench reward_cost [--only NAME ...] [--device cuda] [--repeats 2]
-
-Networks have the published sizes and random weights, on which cost does not depend. An encoder's text tower is run once for each prompt and
-not counted. Times are also given in those of CLIP ViT-L/14 with the gradient.
-"""
+"""Rewards of the published sizes with random weights, on which cost does not depend, for ``bench image_cost``."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from typing import Any
 
 import torch
 import transformers
-from sgool.guidance.objective import Context
-from sgool.harness.seeded_weights import seeded_images
 from sgool.rewards.aesthetic import PLACES, WIDTH, AestheticPredictor
 from sgool.rewards.blip import BlipReward
 from sgool.rewards.encoders import TransformersEncoder
@@ -25,11 +16,6 @@ from sgool.rewards.naflex import NaflexEncoder, PatchPreprocessing
 from sgool.rewards.preprocessing import Preprocessing
 from torch import Tensor, nn
 
-from .common.markdown import table
-from .common.measuring import costs_of_images
-from .wishes.terms import terms
-
-MIB = 2**20
 TOKENS = 22
 TEXT = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 64, "eos_token_id": 2}
 LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
@@ -77,7 +63,7 @@ def naflex() -> NaflexEncoder:
     return NaflexEncoder(transformers.Siglip2Model(config), Words(), PatchPreprocessing("exact", (0, 0), None))
 
 
-FIRST = "CLIP ViT-L/14"
+FIRST = "CLIP ViT-L/14"  # whose time is the unit
 REWARDS: dict[str, Callable[[], Any]] = {
     FIRST: lambda: TransformersEncoder(clip(LARGE, 768), Words(), Preprocessing()),
     "LAION aesthetic": lambda: AestheticPredictor(clip(LARGE, WIDTH), Head(WIDTH, PLACES, gelu=False), Preprocessing()),
@@ -88,39 +74,11 @@ REWARDS: dict[str, Callable[[], Any]] = {
 }
 
 
-def judgment(name: str, device: str) -> Callable[[Tensor], Tensor]:
-    """A number for each image, of a reward or an artistic objective."""
-    objective = terms().get(name)
-    if objective is not None:
-        return lambda images: objective(images, Context(batch_size=len(images))).losses
+def reward_of_images(name: str, device: str) -> Callable[[Tensor], Tensor]:
+    """A number for each image. An encoder's text tower is run once for each prompt, and is not in it."""
     with torch.random.fork_rng():
         reward = REWARDS[name]()
     reward.model.to(device)
     if hasattr(reward, "encode_image"):
         return lambda images: reward.encode_image(images)[:, 0]  # type: ignore[no-any-return]
-    return lambda images: reward(images, [""])  # type: ignore[no-any-return]
-
-
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
-    parser.add_argument("--device", default="cpu")
-    names = [*REWARDS, *terms()]
-    parser.add_argument("--only", nargs="+", default=names, choices=names, help="names of rewards and terms")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {options.device}, {options.threads} thread(s); one image of 512 x 512, best of {options.repeats}\n")
-    head = ["reward or term", "s", "s, with gradient", "of CLIP-L's", "of CLIP-L's, with gradient", "MiB held", "MiB held, with gradient"]
-    print(table(head, []), flush=True)
-    unit = 0.0
-    for name in dict.fromkeys([FIRST, *options.only]):
-        costs = costs_of_images(judgment(name, options.device), seeded_images(1, 512, 512).to(options.device), options.repeats)
-        unit = unit or costs[1].seconds
-        cells = [f"{each:.3f}" for each in (*(cost.seconds for cost in costs), *(cost.seconds / unit for cost in costs))]
-        print(f"| {' | '.join([name, *cells, *(f'{cost.bytes / MIB:.0f}' for cost in costs)])} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    return lambda images: reward(images, [""] * len(images))  # type: ignore[no-any-return]

@@ -1,0 +1,88 @@
+"""What a look at an image costs, by each saliency predictor, reward and artistic objective: time and memory, with the gradient and without.
+
+    python run.py bench image_cost [--kinds saliency rewards art] [--only NAME ...] [--batches 1 8] [--device cuda]
+
+From images of 512 x 512 (saliency: to maps of that size), per image. Weights are random numbers: cost does not depend on them. Where CLIP
+ViT-L/14 is among what is measured, times are also given in its time with the gradient.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+import transformers
+from sgool.guidance.objective import Context
+from sgool.harness.seeded_weights import seeded_images
+from sgool.saliency_models import registry
+from sgool.saliency_models.attention import AttentionSaliency
+from sgool.saliency_models.interface import SaliencyModel
+from sgool.tests.saliency_models.networks import NETWORKS, seeded
+from torch import Tensor
+
+from .common.markdown import table
+from .common.measuring import costs_of_images
+from .common.seeded_rewards import FIRST, REWARDS, reward_of_images
+from .wishes.terms import terms
+
+ATTENTION: dict[str, Literal["last", "rollout"]] = {"dinov2-attention": "last", "dinov2-rollout": "rollout"}
+Look = Callable[[Tensor], Tensor]
+
+
+def predictor(name: str, device: str) -> SaliencyModel:
+    """With seeded weights; the attention models with transformers' random ones, of DINOv2-small's size."""
+    if name not in ATTENTION:
+        return (seeded(name) if name in NETWORKS else registry.load(name)).to(device)
+    config = transformers.Dinov2Config(hidden_size=384, num_attention_heads=6, attn_implementation="eager")
+    with torch.random.fork_rng():
+        vision = transformers.Dinov2Model(config).requires_grad_(False).eval()
+    return AttentionSaliency(vision, name, ATTENTION[name]).to(device)
+
+
+def term(name: str, _: str) -> Look:
+    """An artistic objective of wishes/terms.py."""
+    objective = terms()[name]
+    return lambda images: objective(images, Context(batch_size=len(images))).losses
+
+
+def kinds() -> dict[str, dict[str, Callable[[str], Look]]]:
+    """What can be measured: by kind and name, what makes it on a device."""
+    weightless = [entry.name for entry in registry.available() if not entry.needs_weights]
+    return {
+        "saliency": {name: partial(predictor, name) for name in (*weightless, *NETWORKS, *ATTENTION)},
+        "rewards": {name: partial(reward_of_images, name) for name in REWARDS},
+        "art": {name: partial(term, name) for name in terms()},
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    every = kinds()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kinds", nargs="+", default=[*every], choices=every)
+    parser.add_argument("--only", nargs="+", default=[], help="names of these kinds")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    makers = {name: make for kind in options.kinds for name, make in every[kind].items() if not options.only or name in options.only}
+    rows, unit = [], 0.0
+    for name, make in makers.items():
+        for batch in options.batches:
+            print(f"{name}, {batch} ...", flush=True)
+            costs = costs_of_images(make(options.device), seeded_images(batch, 512, 512).to(options.device), options.repeats)
+            unit = unit or costs[1].seconds * (name == FIRST)
+            cells = [f"{value / batch:.0f}" for cost in costs for value in (1e3 * cost.seconds, cost.bytes / 2**20)]
+            rows.append([name, batch, *cells, *(f"{cost.seconds / batch / unit:.3f}" if unit else "" for cost in costs)])
+    print(f"torch {torch.__version__}, {options.device}, {options.threads} thread(s); per image, best of {options.repeats}\n")
+    head = ["what", "images", "ms", "MiB", "ms with gradient", "MiB with gradient", f"of {FIRST}'s", "with gradient"]
+    print(table(head, rows))
+
+
+if __name__ == "__main__":
+    main()
