@@ -1,12 +1,14 @@
 """Is optimizing the noise worth what it costs? Methods on the demo model, its judge, tables and plots.
 
-    python run.py bench is_it_worth_it --smoke                       minutes: a few prompts, the contenders
-    python run.py bench is_it_worth_it --half tune --groups all       hours: every ablation, on the half that choices are made on
+    python run.py bench is_it_worth_it --prompts 10 --methods "best of 8" gradient        minutes
+    python run.py bench is_it_worth_it --prompts 50 --base "gradient, rescored" --methods "rescored(0.06)" "rescored(iterations=20)"
     python run.py bench is_it_worth_it --half report --prompts 20 --groups procedures    the papers' 50 x 50 steps: very long
     python run.py bench is_it_worth_it --half report --prompts 120 --groups contenders saliency    the table of docs/does-it-work.md
     python run.py bench is_it_worth_it --half report --hard --base "4 steps, best of 32" --groups "few steps"      a harder bed
 
-Resumable: what is in the folder already is not run again. The same prompts, seeds and weights give the same images on one machine.
+A method is one of worth/methods.py by its name, or an expression in that file's words. Choices are made on the half "tune" and reported
+on the other. Resumable: what is in the folder already is not run again. The same prompts, seeds and weights give the same images on one
+machine.
 """
 
 from __future__ import annotations
@@ -14,78 +16,55 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 from pathlib import Path
 
+import pandas as pd
 from sgool.demo.weights import WEIGHTS
 from sgool.harness.problems import SetupProblem, exit_with
 from sgool.harness.server import stop_on_signals
 
-from .common.jobs import Job, Record, Store, plan, write
+from .common.jobs import Store, plan, write
 from .common.sheets import Cell, write_sheets
 from .common.spread import spread
 from .worth import plots
 from .worth.hard import draw_hard_prompts
 from .worth.hard_reward import load_hard_reward
-from .worth.methods import BASELINE, GROUPS, SEGMENTER, Method
-from .worth.prompts import CHUNK, HALVES, chunks, draw_prompts
+from .worth.methods import BASELINE, GROUPS, SEGMENTER, Method, method_of
+from .worth.prompts import HALVES, chunks, draw_prompts
 from .worth.segmenter import load_segmenter
-from .worth.tables import comparison_table, gained_and_lost, image_of, kinds_table, rows_of
+from .worth.tables import comparison_table, frame, image_of, kinds_table, rights
 from .worth.windows import rank
 from .worth.worker import DemoOwner
 
-CHANGED = "gradient, rescored"  # what the ablations and the maps change
-SMOKE = ["best of 8", "gradient", "gradient and saliency"]
+MOST_SHOWN = 12  # of a method's gained images, and of its lost ones
 
 
 def chosen(names: list[str], groups: list[str], base: str = BASELINE) -> dict[str, Method]:
-    """The methods asked for, ``base`` and plain sampling among them."""
-    every = {name: method for group in GROUPS.values() for name, method in group.items()}
-    if unknown := {base, *names} - set(every):
-        raise SetupProblem(f"there is no method {', '.join(sorted(unknown))}. Methods: {'; '.join(every)}.")
-    groups = [name for name in GROUPS if name != "procedures"] if "all" in groups else groups
-    wanted = ["4 steps, plain" if every[base].few_steps else "plain", base, *names, *(name for group in groups for name in GROUPS[group])]
-    return {name: every[name] for name in dict.fromkeys(wanted)}
+    """The methods asked for, ``base`` and plain sampling among them; one that has two names by the first."""
+    plain = "4 steps, plain" if method_of(base).few_steps else "plain"
+    wanted = {name: method_of(name) for name in [plain, base, *names, *(name for group in groups for name in GROUPS[group])]}
+    first = {method.fingerprint(): name for name, method in reversed(wanted.items())}
+    return {name: method for name, method in wanted.items() if first[method.fingerprint()] == name}
 
 
-def run(jobs: list[Job], methods: dict[str, Method], store: Store, options: argparse.Namespace) -> None:
-    """Run what is missing."""
-    missing, names = store.missing(jobs), {method.fingerprint(): name for name, method in methods.items()}
-    done = 0
-
-    def keep(job: Job, record: Record) -> None:
-        nonlocal done
-        if "failed" in record:
-            raise SetupProblem(f"{names[job.method]}: {record['failed']}")
-        store.add(job, record)
-        done += 1
-        right, first = sum(row["right"] for row in record["rows"]), job.place * CHUNK
-        which = f"prompts {first + 1} to {first + CHUNK}, seed {job.seed_number + 1}"
-        print(f"{done} of {len(missing)}: {names[job.method]}, {which}: {right} right", flush=True)
-
-    if missing:
-        reward = load_hard_reward(options.folder) if options.hard else None  # trained once, before the workers need it
-        owner = DemoOwner({method.fingerprint(): method for method in methods.values()}, options.folder, reward)
-        spread(missing, owner, keep, print, workers=options.processes, scheduler=options.scheduler)
-
-
-def report(store: Store, outcomes: dict[str, list[Record]], out: Path, base: str = BASELINE) -> None:
+def report(store: Store, images: pd.DataFrame, out: Path, base: str = BASELINE) -> None:
     """Tables to standard output and to the folder, plots and images beside them; all against ``base``."""
-    parts = [f"{len(outcomes[base])} images", comparison_table(outcomes, base), kinds_table(outcomes)]
-    if CHANGED in outcomes:
-        parts.append(comparison_table({CHANGED: outcomes[CHANGED], **outcomes}, CHANGED))
-    text = "\n\n".join(parts) + "\n"
+    right = rights(images)
+    text = "\n\n".join([f"{len(right)} images", comparison_table(images, base), kinds_table(images)]) + "\n"
     write(out / "table.md", text.encode())
     print(text)
-    plots.accuracy_against_cost(outcomes, out / "cost.png")
-    plots.judge_against_score(outcomes, out / "iterations.png")
-    for name, rows in outcomes.items():
-        sheet = []
-        for label, pairs in gained_and_lost(rows, outcomes[base]).items():
-            for pair in pairs[:12]:
-                cells = [Cell(each, [image_of(store, row)], (), row["right"]) for each, row in zip((base, name), pair, strict=True)]
-                sheet.append((f"{label}: {pair[0]['prompt']}", cells))
-        if sheet:
-            write_sheets(out / name.replace(":", ""), sheet)
+    plots.accuracy_against_cost(images, out / "cost.png")
+    plots.judge_against_score(images, out / "iterations.png")
+    files = images.set_index(["method", "number", "prompt"])[["image", "column"]]
+    for name in right:
+        rows = []
+        for label, other in (("gained", base), ("lost", name)):
+            for number, prompt in right.index[(right[name] != right[base]) & ~right[other].astype(bool)][:MOST_SHOWN]:
+                shown = ((each, image_of(store, *files.loc[each, number, prompt]), each != other) for each in (base, name))
+                rows.append((f"{label}: {prompt}", [Cell(each, [image], (), found) for each, image, found in shown]))
+        if rows:
+            write_sheets(out / re.sub(r"[^\w .,=()-]", "", name), rows)
 
 
 def main(arguments: list[str]) -> int:
@@ -94,43 +73,34 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--half", choices=HALVES, default="tune")
     parser.add_argument("--prompts", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=1, help="for each prompt; more prompts tell more than more seeds")
-    parser.add_argument("--groups", nargs="*", choices=[*GROUPS, "all"], default=[], help="all: without the procedures, which take long")
+    parser.add_argument("--groups", nargs="*", choices=GROUPS, default=[])
     parser.add_argument("--methods", nargs="*", default=[])
     parser.add_argument("--base", default=BASELINE, help="the method that the others are compared with")
     parser.add_argument("--hard", action="store_true", help="prompts of four objects, and a reward that was taught such captions")
-    parser.add_argument(
-        "--windows", type=int, default=0, metavar="PAIRS", help="instead, how often a reward of few pixels ranks so many pairs"
-    )
+    parser.add_argument("--windows", type=int, metavar="PAIRS", help="instead, how often a reward of few pixels ranks so many pairs")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT", help="use the workers of this dask scheduler instead")
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "worth")
     parser.add_argument("--tables-only", action="store_true", help="run nothing")
-    parser.add_argument("--smoke", action="store_true", help="10 prompts, the main contenders")
     options = parser.parse_args(arguments)
-    if options.smoke:
-        options.prompts, options.methods = 10, SMOKE
-    elif not (options.groups or options.methods):
-        options.groups = ["contenders"]
-    methods = chosen(options.methods, options.groups, options.base)
-    options.folder = options.folder.absolute()
+    folder = options.folder.absolute()
     if options.windows:
-        rank(options.folder, options.windows, options.folder / "windows.csv")
+        rank(folder, options.windows, folder / "windows.csv")
         return 0
+    methods = {method.fingerprint(): (name, method) for name, method in chosen(options.methods, options.groups, options.base).items()}
     name, draw = (f"hard-{options.half}", draw_hard_prompts) if options.hard else (options.half, draw_prompts)
-    store = Store(options.folder / name, {"half": options.half, "weights": weights_mark(WEIGHTS)})
-    jobs = plan(chunks(options.half, options.prompts, draw), options.seeds, [method.fingerprint() for method in methods.values()])
+    store = Store(folder / name, {"half": options.half, "weights": weights_mark(WEIGHTS)})
+    jobs = plan(chunks(options.half, options.prompts, draw), options.seeds, methods)
     if not options.tables_only:
-        if any(method.saliency == SEGMENTER for method in methods.values()):
-            load_segmenter(options.folder)  # once, before the workers need it
-        run(jobs, methods, store, options)
-
-    def rows(method: Method) -> list[Record]:
-        return rows_of(store, [job for job in jobs if job.method == method.fingerprint()], options.prompts)
-
-    outcomes = {name: found for name, method in methods.items() if len(found := rows(method)) == options.prompts * options.seeds}
-    if options.base not in outcomes:
+        if store.missing(jobs) and any(method.saliency == SEGMENTER for _, method in methods.values()):
+            load_segmenter(folder)  # trained once, before the workers need it
+        reward = load_hard_reward(folder) if options.hard and store.missing(jobs) else None  # the same
+        owner = DemoOwner({mark: method for mark, (_, method) in methods.items()}, folder, reward)
+        spread(store, jobs, owner, workers=options.processes, scheduler=options.scheduler)
+    images = frame(store, jobs, options.prompts, {mark: name for mark, (name, _) in methods.items()})
+    if images.empty or options.base not in set(images.method):
         raise SetupProblem(f"the folder does not have all images of {options.base!r} yet; run without --tables-only.")
-    report(store, outcomes, options.folder / f"{name}-{options.prompts}x{options.seeds}", options.base)
+    report(store, images, folder / f"{name}-{options.prompts}x{options.seeds}", options.base)
     return 0
 
 

@@ -17,11 +17,12 @@ from sgool.demo.weights import WEIGHTS
 from sgool.guidance.saliency_clip_loss import LossSettings
 from sgool.harness.pack import ROOT
 from sgool.harness.problems import exit_with
-from sgool.latent_optimization.presets import PRESETS
+from sgool.latent_optimization.presets import PRESETS, Preset
+from sgool.latent_optimization.settings import Settings
+from sgool.latent_optimization.update_rules.normalized_gradient import NormalizedGradient
 
 from .common.jobs import Job, Store
 from .common.markdown import table, write_csv
-from .common.optimizer import NormalizedGradient, Preset, Settings
 from .is_it_worth_it import weights_mark
 from .worth.falls import HEAD, Falls, Step, steps_of, summary
 from .worth.methods import PROCEDURES, Method

@@ -18,14 +18,13 @@ from PIL import Image
 from sgool.harness.locks import only_one
 from sgool.harness.problems import SetupProblem, exit_with
 from sgool.harness.server import stop_on_signals
-from tqdm import tqdm
 
-from .common.jobs import Job, Record, Store, write
+from .common.jobs import Record, Store, write
 from .common.sheets import Cell, write_sheets
 from .common.spread import spread
 from .real.comparison import Comparison, read_prompts
 from .real.server import OwnServer
-from .real.table import score, write_table
+from .real.table import shown, write_table
 
 EITHER = "a name is KSampler's (default: normal); an address is a dask scheduler's, whose workers are used (run.py bench worker)"
 
@@ -46,89 +45,58 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     for each in fields(Comparison):
         if each.metadata:
             add(f"--{each.name.replace('_', '-')}", default=each.default, **each.metadata)
-    add("--scheduler", action="append", default=[], metavar="NAME | tcp://HOST:PORT", help=EITHER)
-    add("--patience", type=float, default=60, metavar="MINUTES", help="wait so long when no server is there (default: 60)")
+    add("--scheduler", action="append", default=["normal"], metavar="NAME | tcp://HOST:PORT", help=EITHER)
     add("--timeout", type=float, default=180, metavar="MINUTES", help="most that one image may take (default: 180)")
     add("--retry-failed", action="store_true", help="try again what failed in an earlier run")
     options = parser.parse_args(arguments)
     options.cluster = next((each for each in options.scheduler if "://" in each), "")
-    options.scheduler = next((each for each in options.scheduler if "://" not in each), "normal")
+    options.scheduler = [each for each in options.scheduler if "://" not in each][-1]
     return options
 
 
 def main(arguments: list[str]) -> int:
-    """Read the command line and run it."""
+    """Run what is missing in the folder, then write table and sheets."""
     options = parsed(arguments)
     if sum(map(bool, (options.server, options.workers, options.cluster))) > 1:
         raise SetupProblem("--server, --workers and --scheduler tcp://... are three ways to the same end; give one of them.")
     # run.py goes to its own folder; a relative one is meant from where the user is.
     here = Path(os.environ.get("SGOOL_CALLED_FROM", ".")).absolute()
     folder, options.models = here / options.folder, options.models and here / options.models
+    workers = len(options.server) or options.workers
     options.prompts = read_prompts(options.prompts, options.most_prompts)
     comparison = Comparison(**{each.name: getattr(options, each.name) for each in fields(Comparison) if each.name != "default"})
     with only_one(folder / ".lock", lambda: print(f"Another run is at work in {folder}; waiting for it to end.", flush=True)):
         store = Store(folder, comparison.settings())
+        owner = OwnServer(comparison, options.timeout * 60, options.server, options.models, share_gpus=not options.cluster)
+        print(comparison.estimate(), flush=True)
         try:
-            run(comparison, store, options)
+            if workers or options.cluster:
+                where = {"workers": workers, "scheduler": options.cluster}
+                spread(store, comparison.jobs(), owner, **where, retry_failed=options.retry_failed)
         finally:
             if store.records:
-                report(comparison, store)
+                text = write_table(comparison, store)
+                write(folder / "table.md", text.encode())
+                write_sheets(folder / "sheets", sheet_rows(comparison, store))
+                print(f"\n{text}\nTable and sheets are in {folder}.", flush=True)
     return 0
-
-
-def run(comparison: Comparison, store: Store, options: argparse.Namespace) -> None:
-    """Run what is missing in a folder."""
-    every = comparison.jobs()
-    missing = store.missing(every, retry_failed=options.retry_failed)
-    there = len(every) - len(missing)
-    print(f"{len(missing)} images to make" + (f", {there} are there already." if there else "."), flush=True)
-    if not missing:
-        return
-    print(comparison.estimate(), flush=True)
-    urls = list(dict.fromkeys(options.server))
-    if not (urls or options.workers or options.cluster):
-        print("No --server was given: this is the table of what is there.", flush=True)
-        return
-    with tqdm(total=len(missing), unit="image") as progress:
-
-        def keep(job: Job, record: Record) -> None:
-            store.add(job, record)
-            outcome = f"FAILED: {record['failed']}" if "failed" in record else f"{record['seconds']:.1f} s"
-            tqdm.write(f"{job.key}  {outcome}")
-            progress.update()
-
-        owner = OwnServer(comparison, options.timeout * 60, urls, options.models, share_gpus=not options.cluster)
-        where = {"workers": len(urls) or options.workers, "scheduler": options.cluster}
-        spread(missing, owner, keep, tqdm.write, **where, patience=options.patience * 60)
-
-
-def report(comparison: Comparison, store: Store) -> None:
-    """Write the table and the sheets, and name them."""
-    text = write_table(comparison, store)
-    write(store.folder / "table.md", text.encode())
-    sheets = write_sheets(store.folder / "sheets", sheet_rows(comparison, store))
-    print(f"\n{text}\n{store.folder / 'table.md'}", *(f"{sheet}" for sheet in sheets), sep="\n", flush=True)
 
 
 def sheet_rows(comparison: Comparison, store: Store) -> list[tuple[str, list[Cell]]]:
     """A row for each prompt and seed that has an image: every method's, where people would look below it, and its scores."""
-    records = {record["key"]: record for record in store.of(comparison.jobs())}
 
-    def cell(job: Job) -> Cell:
-        record = records.get(job.key)
+    def cell(method: str, record: Record | None) -> Cell:
         if record is None:
-            return Cell(f"{comparison.title(job.method)}: none", ())
+            return Cell(f"{comparison.title(method)}: none", ())
         images = [Image.open(path) for name in ("image", "saliency") if (path := store.folder / record[name]).exists()]
-        return Cell(comparison.title(job.method), images, [f"{score(record, reward):.2f}  {reward}" for reward in comparison.rewards])
+        scores = [f"{score:.2f}  {comparison.column(reward)}" for reward, score in shown(record).items()]
+        return Cell(comparison.title(method), images, scores)
 
-    rows: dict[int, list[Job]] = {}
-    for job in comparison.jobs():
-        rows.setdefault(job.seed, []).append(job)
-    return [
-        (f"{jobs[0].place + 1}. {jobs[0].prompts[0]}   (seed {seed})", [cell(job) for job in jobs])
-        for seed, jobs in sorted(rows.items())
-        if any(job.key in records for job in jobs)
-    ]
+    rows: dict[tuple[int, int], dict[str, Record]] = {}
+    for record in store.of(comparison.jobs()):
+        rows.setdefault((record["place"], record["seed_number"]), {})[record["method"]] = record
+    cells = {key: [cell(method, found.get(method)) for method in comparison.methods] for key, found in sorted(rows.items())}
+    return [(f"{place + 1}. {comparison.prompts[place]}   (seed {number + 1})", row) for (place, number), row in cells.items()]
 
 
 if __name__ == "__main__":

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from sgool.harness.problems import SetupProblem
 
 SETTINGS, LINES = "settings.json", "results.jsonl"
-MAY_GROW = ("prompts",)  # at its end; every other setting has to stay
+MAY_GROW = "prompts"  # at its end; every other setting has to stay
 SEEDS_A_PROMPT = 1000  # room between the seeds of one prompt and those of the next
 Record = dict[str, Any]
 
@@ -56,20 +56,27 @@ class Store:
     Args:
         folder: made where missing.
         settings: all that decides what results become, as plain JSON values. A folder with other settings is refused, since its results
-            are not to be mixed with these; the lists in ``MAY_GROW`` may have become longer.
+            are not to be mixed with these; ``prompts`` may have become longer or shorter.
 
     Attributes:
         records: the last record for each job's key.
 
     Raises:
-        SetupProblem: the folder holds a run with other settings, or files that are not this command's.
+        SetupProblem: the folder holds a run with other settings, or none that are known.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        self._agree_on(json.loads(json.dumps(settings)))
-        self.records = self._read()
+        self.folder, self._lines = folder, folder / LINES
+        path, own = folder / SETTINGS, json.loads(json.dumps(settings))
+        if path.exists():
+            _refuse_other(parsed(path.read_text(encoding="utf-8")), own, folder)
+        elif self._lines.exists():
+            raise SetupProblem(f"{folder} has a {LINES}, but no {SETTINGS}, so nobody knows what was run. Take another --folder.")
+        write(path, json.dumps(own, indent=1, ensure_ascii=False).encode())
+        text = self._lines.read_text(encoding="utf-8", errors="replace") if self._lines.exists() else ""
+        if text and not text.endswith("\n"):  # a run was stopped in the middle of a line; its job is done again
+            self._append("\n")
+        self.records: dict[str, Record] = {record["key"]: record for record in map(parsed, text.splitlines()) if record}
 
     def missing(self, jobs: Sequence[Job], *, retry_failed: bool = False) -> list[Job]:
         """The jobs that have no result yet."""
@@ -80,12 +87,8 @@ class Store:
         """Keep what came of a job. ``record["files"]``, path in the folder -> contents, are written before the line that names them."""
         for name, contents in record.get("files", {}).items():
             write(self.folder / name, contents)
-        own = {"key": job.key, "place": job.place, "seed_number": job.seed_number, "prompts": job.prompts, "method": job.method}
-        line = {**own, **{name: value for name, value in record.items() if name != "files"}}
-        with (self.folder / LINES).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        line = {"key": job.key, **asdict(job), **{name: value for name, value in record.items() if name != "files"}}
+        self._append(json.dumps(line, ensure_ascii=False) + "\n")
         self.records[job.key] = line
 
     def of(self, jobs: Iterable[Job]) -> list[Record]:
@@ -93,35 +96,21 @@ class Store:
         found = (self.records.get(job.key, {"failed": ""}) for job in jobs)
         return [record for record in found if "failed" not in record]
 
-    def _read(self) -> dict[str, Record]:
-        path = self.folder / LINES
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        if text and not text.endswith("\n"):  # a run was stopped in the middle of a line; its job is done again
-            path.write_bytes(path.read_bytes() + b"\n")
-        records = [record for line in text.splitlines() if isinstance(record := parsed(line), dict) and "key" in record]
-        return {record["key"]: record for record in records}
-
-    def _agree_on(self, settings: dict[str, Any]) -> None:
-        path = self.folder / SETTINGS
-        if path.exists():
-            before = parsed(path.read_text(encoding="utf-8"))
-            if before is None:
-                raise SetupProblem(f"{path} is damaged. Take another --folder, or remove this one.")
-            if reasons := "".join(f"\n  {name} was {old!r} and is {new!r}" for name, old, new in differences(before, settings)):
-                raise SetupProblem(f"{self.folder} holds a run with other settings. Take another --folder, or the same settings:{reasons}")
-        elif (self.folder / LINES).exists():
-            raise SetupProblem(f"{self.folder} has a {LINES}, but no {SETTINGS}, so nobody knows what was run. Take another --folder.")
-        write(path, json.dumps(settings, indent=1, ensure_ascii=False).encode())
+    def _append(self, text: str) -> None:
+        with self._lines.open("a", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Why a folder that was begun with the settings ``old`` cannot go on with ``new``: name and both values."""
-    for name in sorted({*old, *new}):
-        if name in MAY_GROW:
-            numbered = enumerate(zip(old.get(name, ()), new.get(name, ()), strict=False), start=1)
-            yield from [(f"{name.removesuffix('s')} {number}", *both) for number, both in numbered if both[0] != both[1]][:1]
-        elif old.get(name) != new.get(name):
-            yield name, old.get(name), new.get(name)
+def _refuse_other(old: Any, new: Mapping[str, Any], folder: Path) -> None:
+    if old is None:
+        raise SetupProblem(f"{folder / SETTINGS} is damaged. Take another --folder, or remove this one.")
+    fewer = min(len(settings.get(MAY_GROW, ())) for settings in (old, new))
+    before, now = ({**settings, MAY_GROW: settings.get(MAY_GROW, [])[:fewer]} for settings in (old, new))
+    changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    if reasons := "".join(f"\n  {name} was {before.get(name)!r} and is {now.get(name)!r}" for name in changed):
+        raise SetupProblem(f"{folder} holds a run with other settings. Take another --folder, or the same settings:{reasons}")
 
 
 def parsed(text: str) -> Any:

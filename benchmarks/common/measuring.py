@@ -66,13 +66,13 @@ def costs_of_images(function: Callable[[Tensor], Tensor], images: Tensor, repeat
 
 
 def sampled(model: Any, sampler: Any, noise: Tensor, conditions: tuple[Any, Any], options: dict[str, Any]) -> Tensor:
-    """Sample through ComfyUI's guider. ``options``: ``steps``, and if need be ``cfg``, ``scheduler``, ``latent``."""
+    """Sample through ComfyUI's guider. ``options``: ``steps``, and if need be ``cfg``, ``scheduler``, ``latent``, ``seed``."""
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(*conditions)
     guider.set_cfg(options.get("cfg", 1.0))
     sigmas = sigmas_of(model, options["steps"], options.get("scheduler", "normal"))
-    latent = options.get("latent")
-    return guider.sample(noise, torch.zeros_like(noise) if latent is None else latent, sampler, sigmas, disable_pbar=True, seed=0)
+    latent = options.get("latent", torch.zeros_like(noise))
+    return guider.sample(noise, latent, sampler, sigmas, disable_pbar=True, seed=options.get("seed", 0))
 
 
 def sigmas_of(model: Any, steps: int, scheduler: str = "normal") -> Tensor:

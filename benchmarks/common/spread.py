@@ -1,7 +1,7 @@
 """Jobs spread over dask's workers, each of which owns what it works with: a ComfyUI server, or a loaded model.
 
 dask restarts workers that die, gives their jobs to others and tries again what was lost. Here is only what it cannot know: that a worker
-whose server is away gives its job back and steps aside, and when to give up.
+whose server is away hands its job back and is paused until it has looked for it again.
 """
 
 from __future__ import annotations
@@ -9,54 +9,46 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-import threading
-import time
-import uuid
-from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 from unittest import mock
 
 import dask
-import distributed
-from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, Status, Worker, get_worker
+from distributed import Client, Future, KilledWorker, LocalCluster, Reschedule, Status, Worker, as_completed, get_worker
 from distributed.diagnostics.plugin import WorkerPlugin
 from sgool.harness.client import OUTAGE, RunFailed, describe_outage
 from sgool.harness.pack import ROOT
 from sgool.harness.problems import SetupProblem
+from tqdm import tqdm
 
-from .jobs import Job, Record
+from .jobs import Job, Record, Store
 
 NAME = "sgool-bench"
 # What a worker's process runs first, so that `import sgool` and `import comfy` work there.
 PRELOAD = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import harness.script; harness.script.prepare()"
-MOST_ATTEMPTS = 5
-MOST_FAILURES = 10
-PAUSE, TICK = 2.0, 0.5
+MOST_ATTEMPTS, MOST_FAILURES = 5, 10  # of one job; of jobs one after the other
+PAUSE = 2.0  # seconds
 
 
 class Lost(Exception):
     """A job whose server went away, or was interrupted by somebody. dask tries it again, elsewhere if it can."""
 
 
-class Owner(WorkerPlugin, ABC):
+class Owner(WorkerPlugin):
     """One on each worker. It owns something, and does jobs with it, one at a time."""
 
     name = NAME
-    leaving: threading.Event
 
     def bring(self, place: str) -> None:
         """Get what is owned, in the worker called ``place`` (its number on this machine), before its first job and after an outage.
 
-        Raises SetupProblem where it lacks something, or one of OUTAGE where it is away: both are tried again, until ``patience`` ends.
+        Raises one of OUTAGE where it is away, which is tried again, or SetupProblem where it lacks something, which ends the run.
         """
 
-    @abstractmethod
     def do(self, job: Job) -> Record:
         """Do a job. May raise RunFailed, which is recorded, or one of OUTAGE: what is owned is away, and the job is tried again."""
+        raise NotImplementedError
 
     def release(self) -> None:
         """Let go of everything, in the middle of a job too."""
@@ -67,17 +59,25 @@ class Owner(WorkerPlugin, ABC):
 
     def setup(self, worker: Worker) -> None:
         """By dask, when the worker has started."""
-        self._worker, self._ready, self.leaving = worker, False, threading.Event()
+        self._worker, self._ready, self._trouble = worker, False, ""
 
     def teardown(self, worker: Worker) -> None:
         """By dask, when the worker ends or the run does."""
-        self.leaving.set()
         self.release()
 
     def attempt(self, *plain: Any) -> Record:
         """``do`` the job of these values, with what that raises as dask is to understand it."""
-        if not self._ready:
-            self._get_ready()
+        try:
+            if not self._ready:
+                self.bring(str(self._worker.name))
+        except SetupProblem as problem:
+            return {"unfit": f"{self.label()}: {problem}"}
+        except OUTAGE as error:
+            self._tell(describe_outage(error))
+            self._worker.loop.add_callback(self._pause)
+            raise Reschedule from None
+        self._ready = True
+        self._tell("")
         try:
             return self.do(Job(*plain))
         except RunFailed as failure:
@@ -85,79 +85,65 @@ class Owner(WorkerPlugin, ABC):
                 raise Lost("it was interrupted") from None
             return {"failed": str(failure), "node": failure.node_type}
         except OUTAGE as error:
-            self._ready, why = False, describe_outage(error)
-            self._tell(why)
-            raise Lost(f"its server went away ({why})") from None
+            self._ready = False
+            raise Lost(f"its server went away ({describe_outage(error)})") from None
 
-    def _get_ready(self) -> None:
-        """Or hand the job back, and take another in a moment."""
-        try:
-            self.bring(str(self._worker.name))
-        except (SetupProblem, *OUTAGE) as error:
-            unfit = isinstance(error, SetupProblem)
-            self._tell(str(error) if unfit else describe_outage(error), unfit=unfit)
-            self._worker.loop.add_callback(self._step_aside)
-            raise Reschedule from None
-        self._ready = True
-        self._tell("")
+    def _tell(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._worker.log_event(NAME, f"{self.label()} is set aside: {trouble}" if trouble else f"{self.label()} is back.")
+        self._trouble = trouble
 
-    def _step_aside(self) -> None:
+    def _pause(self) -> None:
         """In dask's thread: a worker that is paused gets no jobs."""
 
-        def step_back() -> None:
+        def go_on() -> None:
             if self._worker.status == Status.paused:  # and not about to end
                 self._worker.status = Status.running
 
         self._worker.status = Status.paused
-        self._worker.loop.call_later(PAUSE, step_back)
-
-    def _tell(self, trouble: str, *, unfit: bool = False) -> None:
-        self._worker.log_event(NAME, {"place": self.label(), "trouble": trouble, "unfit": unfit})
+        self._worker.loop.call_later(PAUSE, go_on)
 
 
-def spread(
-    jobs: Sequence[Job],
-    owner: Owner,
-    keep: Callable[[Job, Record], None],
-    say: Callable[[str], None],
-    *,
-    workers: int = 1,
-    scheduler: str = "",
-    patience: float = 3600.0,
-) -> None:
-    """Return when all jobs are done or have failed, each of them once. Whatever ends it, the servers are left without our runs.
+def spread(store: Store, jobs: Sequence[Job], owner: Owner, *, workers: int = 1, scheduler: str = "", retry_failed: bool = False) -> None:
+    """Do what is missing of ``jobs``, each job once, and keep what comes of it. Whatever ends it, the servers are left without our runs.
 
     Args:
         owner: is sent to each worker.
-        keep: is given each record as it comes, ``{"failed": sentence}`` among them; by this thread.
-        say: is given lines for the user.
         workers: processes on this machine, where no scheduler is given.
         scheduler: the address of a dask scheduler, whose workers are used: ``tcp://...``.
-        patience: seconds for which no worker may be able to work before this gives up.
+        retry_failed: do again what failed in an earlier run.
 
     Raises:
-        SetupProblem: no worker can work, none could in time, or one job after the other failed.
+        SetupProblem: a worker lacks what is needed, or one job after the other failed.
     """
-    left, under_way, failures = deque(jobs), dict[Future, Job](), 0
-    with _connected(workers, scheduler) as client:
-        watch = _Watch(say, patience)
-        client.subscribe_topic(NAME, lambda event: watch.told(**event[1]))
+    missing = store.missing(jobs, retry_failed=retry_failed)
+    print(f"{len(missing)} jobs to do, {len(jobs) - len(missing)} are done already.", flush=True)
+    if not missing:
+        return
+    left, under_way, failures = iter(missing), dict[Future, Job](), 0
+    with _connected(workers, scheduler) as client, tqdm(total=len(missing), unit="job") as progress:
+        done = as_completed()
+
+        def submit() -> None:
+            """As many as there are workers and no more, so that none waits for one that is busy."""
+            while len(under_way) < max(1, len(client.nthreads())) and (job := next(left, None)):
+                under_way[future := _submitted(client, job)] = job
+                done.add(future)
+
+        client.subscribe_topic(NAME, lambda event: tqdm.write(event[1]))
         client.register_plugin(owner)
         try:
-            while left or under_way:
-                there = len(client.nthreads())
-                while left and len(under_way) < max(1, there):  # no more, so that none waits for one that is busy
-                    job = left.popleft()
-                    under_way[_submitted(client, job)] = job
-                with contextlib.suppress(distributed.TimeoutError, CancelledError):
-                    distributed.wait(list(under_way), timeout=TICK, return_when="FIRST_COMPLETED")
-                for future in [each for each in under_way if each.done()]:
-                    record = _record_of(future)
-                    keep(under_way.pop(future), record)
-                    failures = failures + 1 if "failed" in record else 0
-                    if failures >= MOST_FAILURES:
-                        raise SetupProblem(f"{MOST_FAILURES} jobs failed one after the other, the last with: {record['failed']}")
-                watch.check(there)
+            submit()
+            for future in done:
+                job, record = under_way.pop(future), _record_of(future)
+                store.add(job, record)
+                progress.update()
+                failures = failures + 1 if "failed" in record else 0
+                if failures:
+                    tqdm.write(f"{job.key} failed: {record['failed']}")
+                if failures >= MOST_FAILURES:
+                    raise SetupProblem(f"{MOST_FAILURES} jobs failed one after the other, the last with: {record['failed']}")
+                submit()
         finally:
             with contextlib.suppress(Exception):  # the scheduler may be what went away
                 client.cancel(list(under_way))
@@ -169,9 +155,7 @@ def _submitted(client: Client, job: Job) -> Future:
     def do(*plain: Any) -> Record:
         return get_worker().plugins[NAME].attempt(*plain)
 
-    plain = job.place, job.seed_number, job.prompts, job.method
-    key = f"{job.key}-{uuid.uuid4().hex[:8]}"  # a scheduler that others use too may have seen the job
-    return client.submit(do, *plain, key=key, pure=False, retries=MOST_ATTEMPTS - 1)
+    return client.submit(do, job.place, job.seed_number, job.prompts, job.method, pure=False, retries=MOST_ATTEMPTS - 1)
 
 
 def _record_of(future: Future) -> Record:
@@ -182,39 +166,9 @@ def _record_of(future: Future) -> Record:
         why = str(error) if isinstance(error, Lost) else "its worker died"
         return {"failed": f"given up after {MOST_ATTEMPTS} attempts; the last time {why}"}
     record: Record = future.result()  # an error of ours is raised as it is
+    if "unfit" in record:
+        raise SetupProblem(record["unfit"])
     return record
-
-
-class _Watch:
-    """Which workers are in trouble, as they tell, and how long all of them have been."""
-
-    def __init__(self, say: Callable[[str], None], patience: float) -> None:
-        self.say, self.patience, self.since = say, patience, 0.0
-        self.troubles: dict[str, tuple[str, bool]] = {}
-
-    def told(self, place: str, trouble: str, unfit: bool, **_: Any) -> None:
-        before = self.troubles.pop(place, None)
-        if trouble:
-            self.troubles[place] = trouble, unfit
-        if trouble and (before is None or before[0] != trouble):
-            self.say(f"{place} is set aside: {trouble}")
-        elif before and not trouble:
-            self.say(f"{place} is back.")
-
-    def check(self, workers: int) -> None:
-        troubles = dict(self.troubles)  # another thread hears of more
-        if workers > len(troubles):
-            self.since = 0.0
-            return
-        reasons = "".join(f"\n  {place}: {why}" for place, (why, _) in troubles.items())
-        if workers and all(unfit for _, unfit in troubles.values()):
-            raise SetupProblem(f"no server can be used.{reasons}")
-        minutes = f"{self.patience / 60:.0f} minutes"
-        if not self.since:
-            self.since = time.monotonic()
-            self.say(f"Nobody can work; waiting up to {minutes} (--patience).{reasons}")
-        elif time.monotonic() - self.since > self.patience:
-            raise SetupProblem(f"nobody could work for {minutes}. What was done is kept; the same command goes on from there.{reasons}")
 
 
 @contextlib.contextmanager

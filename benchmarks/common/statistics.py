@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import bootstrap, norm
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
-
-Z = float(norm.ppf(0.975))
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
@@ -20,18 +18,18 @@ def wilson(hits: int, n: int) -> tuple[float, float]:
     return float(low), float(high)
 
 
-@dataclass(frozen=True)
-class Paired:
+def share_text(hits: int, n: int) -> str:
+    """Per cent, and its interval: ``75.0 (62 to 84)``."""
+    low, high = wilson(hits, n)
+    return f"{100 * hits / n:.1f} ({100 * low:.0f} to {100 * high:.0f})"
+
+
+class Paired(NamedTuple):
     """Two methods on the same images: how many only the first gets right, how many only the second."""
 
     gained: int
     lost: int
     n: int
-
-    @property
-    def difference(self) -> float:
-        """Of the proportions, first minus second."""
-        return (self.gained - self.lost) / self.n
 
     @property
     def p(self) -> float:
@@ -42,16 +40,26 @@ class Paired:
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the difference: Wald's with half a pair added to each cell (Agresti and Min 2005, section 3)."""
         gained, lost, n = self.gained + 0.5, self.lost + 0.5, self.n + 2
-        middle, half = (gained - lost) / n, Z * float(np.sqrt(gained + lost - (gained - lost) ** 2 / n)) / n
-        return middle - half, middle + half
+        middle, half = (gained - lost) / n, norm.ppf(0.975) * np.sqrt(gained + lost - (gained - lost) ** 2 / n) / n
+        return float(middle - half), float(middle + half)
+
+    def cells(self) -> list[str]:
+        """Of a table: the difference in points of per cent with its interval, gained and lost, p."""
+        low, high = self.interval
+        difference = f"{100 * (self.gained - self.lost) / self.n:+.1f} ({100 * low:+.0f} to {100 * high:+.0f})"
+        return [difference, f"{self.gained} / {self.lost}", p_text(self.p)]
 
 
 def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
     """Count what only one of two methods got right. Raises ``ValueError`` if they are not of the same images."""
-    if len(first) != len(second) or not first:
+    if len(first) != len(second) or not len(first):
         raise ValueError(f"There are {len(first)} and {len(second)} outcomes; a paired comparison needs the same images, at least one.")
-    both = list(zip(first, second, strict=True))
-    return Paired(sum(a and not b for a, b in both), sum(b and not a for a, b in both), len(both))
+    one, other = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
+    return Paired(int((one & ~other).sum()), int((other & ~one).sum()), len(one))
+
+
+def p_text(p: float) -> str:
+    return f"{p:.3f}" if p >= 0.001 else f"{p:.0e}"
 
 
 def holm(values: Sequence[float]) -> list[float]:

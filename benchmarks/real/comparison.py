@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sgool.harness.problems import SetupProblem
+from sgool.latent_optimization.presets import DEFAULT_PRESET, Preset, preset
 
 from ..common.jobs import Job, plan
-from ..common.optimizer import DEFAULT_PRESET, Preset, default_settings, preset, sampler_runs
+from ..common.optimizer import default_settings, sampler_runs
 
 DEMO = "demo"
 PLAIN, BEST_OF, EDICT, WINNER = "plain", "best-of-N", "EDICT", "winner"
@@ -62,7 +63,7 @@ class Comparison:
         follows: dict[str, Any] = {"width": self.width or size, "height": self.height or size}
         follows["methods"] = tuple(method for method in METHODS if method in self.methods)
         follows["judging_rewards"] = tuple(dict.fromkeys(self.judging_rewards))
-        follows["best_of"] = self.best_of or math.ceil(self._samples(WINNER))
+        follows["best_of"] = self.best_of or math.ceil(self.plain_samples(WINNER))
         for name, value in follows.items():
             object.__setattr__(self, name, value)
 
@@ -102,9 +103,8 @@ class Comparison:
     def plain_samples(self, method: str) -> float:
         """What an image of a method costs, in plain samples of the same size. Decoding and scoring are not in it, nor samplers that call
         the model more than once a step."""
-        return {PLAIN: 1.0, BEST_OF: float(self.best_of)}.get(method) or self._samples(method)
-
-    def _samples(self, method: str) -> float:
+        if method in (PLAIN, BEST_OF):
+            return 1.0 if method == PLAIN else float(self.best_of)
         of = self.preset(method)
         calls = CALLS_A_STEP * of.procedure.steps if of.procedure else self.steps
         return sampler_runs(of, calls) * calls / self.steps
@@ -113,10 +113,9 @@ class Comparison:
         """A sentence for the user, before a run that may take days."""
         each = {method: self.plain_samples(method) for method in self.methods}
         parts = ", ".join(f"{method} {cost:.0f}" for method, cost in each.items())
-        total = sum(each.values()) * len(self.prompts) * self.seeds
         return (
-            f"In plain samples, a prompt and seed cost about {sum(each.values()):.0f} ({parts}), all of it {total:.0f}: at one second for "
-            f"a plain sample {total / 3600:.1f} hours, on one server. Decoding and scoring come on top."
+            f"In plain samples, a prompt and seed cost about {sum(each.values()):.0f} ({parts}), all of it "
+            f"{sum(each.values()) * len(self.prompts) * self.seeds:.0f}; decoding and scoring come on top."
         )
 
 

@@ -119,13 +119,13 @@ def widget_defaults(inputs: Mapping[str, Any], chosen: Mapping[str, Any]) -> dic
 
 
 def read_outputs(comparison: Comparison, outputs: Mapping[str, dict[str, Any]]) -> Record:
-    """The numbers of a finished job: ``scores`` by reward, ``optimized`` and ``cost``. Raises RunFailed for a score that is not finite."""
+    """The numbers of a finished job: ``scores`` by reward, and ``cost``. Raises RunFailed for a score that is not finite."""
     texts = {name: str(output["text"][0]) for name, output in outputs.items() if "text" in output}
-    judging = {name: float(texts[f"judging_{number}"]) for number, name in enumerate(comparison.judging_rewards)}
-    optimized = float(texts["optimized"])
-    if not all(map(math.isfinite, (optimized, *judging.values()))):
+    nodes = {"optimized": "optimized", **{name: f"judging_{number}" for number, name in enumerate(comparison.judging_rewards)}}
+    scores = {name: float(texts[node]) for name, node in nodes.items()}
+    if not all(map(math.isfinite, scores.values())):
         raise RunFailed("a score is not a number; the image has NaN in it, or the reward's precision does not suffice")
-    return {"optimized": optimized, "scores": judging, "cost": cost_of(texts.get("history", ""))}
+    return {"scores": scores, "cost": cost_of(texts.get("history", ""))}
 
 
 def cost_of(history: str) -> dict[str, int] | None:

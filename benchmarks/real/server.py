@@ -9,15 +9,15 @@ import os
 import shutil
 import tempfile
 import time
-import urllib.error
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from sgool.harness import comfyui
-from sgool.harness.client import OUTAGE, Client, Graph, RunFailed, RunLost
+from sgool.harness.client import OUTAGE, Client, Graph, RunFailed
 from sgool.harness.problems import SetupProblem
 from sgool.harness.server import Server
 
@@ -26,8 +26,7 @@ from ..common.spread import Owner
 from .comparison import Comparison
 from .graphs import Builder, read_outputs
 
-GRACE, POLL = 15.0, 0.1  # seconds for which a server may fail to answer before its run is given up, and between two questions
-URL = "SGOOL_SERVER"
+POLL = 0.1  # seconds
 
 
 class OwnServer(Owner):
@@ -43,32 +42,31 @@ class OwnServer(Owner):
     """
 
     client: Client | None = None
-    server: Server | None = None
-    run_under_way = ""
+    run_under_way = url = device = ""
 
     def __init__(
         self, comparison: Comparison, timeout: float, urls: Sequence[str] = (), models: Path | None = None, *, share_gpus: bool = False
     ) -> None:
         self.comparison, self.timeout, self.urls, self.models, self.share_gpus = comparison, timeout, list(urls), models, share_gpus
-        self.url = self.device = self.software = ""
 
     def label(self) -> str:
         return self.url or super().label()
 
     def bring(self, place: str) -> None:
         """Find or start the server, and see whether it has what is needed."""
-        self.url = os.environ.get(URL) or (self.urls[int(place)] if self.urls else "")
-        if self.url:
+        self.url = os.environ.get("SGOOL_SERVER") or (self.urls[int(place)] if self.urls else "")
+        if self.url and self.client is None:
             self.client = Client(self.url)
-        elif self.server is None or not self.server.running:
+        elif not self.url and not (isinstance(self.client, Server) and self.client.running):
             self._start(place)
         assert self.client is not None
         about = self.client.get("/system_stats")
         self._cancel()  # it may still be at a job that has been given to another
         self.builder = prepare(self.comparison, self.client)
-        self.device = str((about.get("devices") or [{}])[0].get("name", ""))
-        system = about.get("system", {})
-        self.software = f"ComfyUI {system.get('comfyui_version', '?')}, torch {system.get('pytorch_version', '?')}"
+        system, devices = about.get("system", {}), about.get("devices") or [{}]
+        self.device = (
+            f"{devices[0].get('name', '?')}, ComfyUI {system.get('comfyui_version', '?')}, torch {system.get('pytorch_version', '?')}"
+        )
 
     def do(self, job: Job) -> Record:
         """Run the job's graph and fetch what it made."""
@@ -82,47 +80,37 @@ class OwnServer(Owner):
             Image.open(io.BytesIO(each)).verify()
         workflow = json.dumps(graph, indent=1, ensure_ascii=False).encode()
         files = {**dict(zip(names.values(), contents, strict=True)), f"workflows/{job.method}.json": workflow}
-        about = {"seconds": seconds, "device": self.device, "software": self.software}
-        return {**read_outputs(self.comparison, outputs), **about, **names, "files": files}
+        return {**read_outputs(self.comparison, outputs), "seconds": seconds, "device": self.device, **names, "files": files}
 
     def run(self, graph: Graph) -> dict[str, dict[str, Any]]:
-        """Run a graph and return its outputs. Raises RunFailed, also after ``timeout`` or in leaving, or one of OUTAGE."""
+        """Run a graph and return its outputs. Raises RunFailed, also after ``timeout`` or once released, or one of OUTAGE."""
         assert self.client is not None
         self.run_under_way = run = self.client.submit(graph)
-        answered, end = time.monotonic(), time.monotonic() + self.timeout
-        while time.monotonic() < end:
-            try:
-                outputs = self.client.outcome(run)
-                answered = time.monotonic()
-            except OUTAGE as error:
-                outputs = None
-                if is_final(error) or time.monotonic() - answered > GRACE:
-                    raise
-            if outputs is not None:
-                self.run_under_way = ""
-                return outputs
-            if self.leaving.wait(POLL):
+        end = time.monotonic() + self.timeout
+        while (outputs := self.client.outcome(run)) is None:
+            if time.monotonic() > end:
+                self._cancel()
+                raise RunFailed(f"it did not end within {self.timeout / 60:.0f} minutes (--timeout)")
+            if not self.run_under_way:
                 raise RunFailed("stopped", interrupted=True)
-        self._cancel()
-        raise RunFailed(f"it did not end within {self.timeout / 60:.0f} minutes (--timeout)")
+            time.sleep(POLL)
+        self.run_under_way = ""
+        return outputs
 
     def release(self) -> None:
         """Cancel what is under way; stop a server that was started here."""
         with suppress(*OUTAGE):
             self._cancel()
-        server, self.server = self.server, None
-        if server is not None:
-            server.stop()
-            shutil.rmtree(server.base, ignore_errors=True)
+        if isinstance(self.client, Server):
+            self.client.stop()
+            shutil.rmtree(self.client.base, ignore_errors=True)
 
     def _cancel(self) -> None:
-        if self.run_under_way and self.client is not None:
-            self.client.cancel(self.run_under_way)
-        self.run_under_way = ""
+        run, self.run_under_way = self.run_under_way, ""
+        if run and self.client is not None:
+            self.client.cancel(run)
 
     def _start(self, place: str) -> None:
-        import torch
-
         tree = comfyui.find()
         if tree is None:
             raise SetupProblem("no ComfyUI was found on this machine: set COMFYUI_PATH, or name a running one with --server.")
@@ -134,9 +122,8 @@ class OwnServer(Owner):
             config = base / "models.yaml"
             config.write_text(json.dumps({"sgool": {"base_path": str(self.models), **folders}}))  # JSON is YAML
             arguments += ["--extra-model-paths-config", str(config)]
-        self.server = self.client = Server(tree, base, cpu=not count, arguments=arguments)
-        self.run_under_way = ""
-        self.server.start()
+        self.client = server = Server(tree, base, cpu=not count, arguments=arguments)
+        server.start()
 
 
 def prepare(comparison: Comparison, client: Client) -> Builder:
@@ -154,9 +141,3 @@ def prepare(comparison: Comparison, client: Client) -> Builder:
     for job in comparison.jobs()[: len(comparison.methods)]:
         builder.graph(job)
     return builder
-
-
-def is_final(error: BaseException) -> bool:
-    """Whether waiting for the run is pointless: nobody listens, or the server has forgotten it."""
-    reason = error.reason if isinstance(error, urllib.error.URLError) else error
-    return isinstance(reason, (ConnectionRefusedError, RunLost))

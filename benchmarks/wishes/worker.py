@@ -15,11 +15,11 @@ from sgool.demo.judging import judge_images
 from sgool.guidance.objective import BALANCES, Context, Objective, WeightedSum
 from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
 from sgool.guidance.terms import balanced, norms
+from sgool.latent_optimization.presets import DEFAULT_PRESET, Preset, preset
 from sgool.saliency_models.drawing import to_pil
 from torch import Tensor
 
 from ..common.jobs import Job, Record
-from ..common.optimizer import DEFAULT_PRESET, Preset, preset
 from ..worth.methods import Method, in_four_steps
 from ..worth.worker import Demo
 from .terms import terms

@@ -9,18 +9,23 @@ from typing import Any
 
 from sgool.guidance.augmentations import Augmentations
 from sgool.guidance.saliency_clip_loss import LossSettings
-
-from ..common import optimizer
-from ..common.optimizer import AdamUpdate, DOODLUpdate, JacobianSchedule, NormalizedGradient, NormLikelihood, Preset, Settings, WhiteNoise
+from sgool.harness.problems import SetupProblem
+from sgool.latent_optimization import presets
+from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
+from sgool.latent_optimization.presets import Preset
+from sgool.latent_optimization.regularizers import NormLikelihood, WhiteNoise  # noqa: F401  (for expressions)
+from sgool.latent_optimization.settings import Settings
+from sgool.latent_optimization.update_rules.adam import AdamUpdate
+from sgool.latent_optimization.update_rules.doodl import DOODLUpdate
+from sgool.latent_optimization.update_rules.normalized_gradient import NormalizedGradient
 
 STEPS, CFG, ITERATIONS = 8, 3.0, 10
 BEST_OF = 3 * ITERATIONS + 1  # costs what ITERATIONS gradients do: a forward counts one, a backward two
 BASELINE = f"best of {BEST_OF}"
 GLOBAL = LossSettings(w_salient=0.0, augmentations=Augmentations("augmented", 3))
 SALIENT = replace(GLOBAL, w_salient=1.0, region="blur surroundings")
-LIGHT = Augmentations("augmented", 3, smallest_zoom=1.0, color_jitter=0.2)
 CUTOUTS = Augmentations("cutouts", 16)
-NONE, SEGMENTER, RANDOM, CENTER, DEFAULT = "none", "segmenter", "random", "center-prior", "default"
+NONE, SEGMENTER, RANDOM, DEFAULT = "none", "segmenter", "random", "default"
 
 
 @dataclass(frozen=True)
@@ -50,23 +55,15 @@ class Method:
         return hashlib.sha256(json.dumps([names, asdict(self)], sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def gradient(
-    step: float = 0.03,
-    *,
-    loss: LossSettings = GLOBAL,
-    saliency: str = NONE,
-    jacobian: JacobianSchedule | None = None,
-    returned: str = "last",
-    **changes: Any,
-) -> Method:
-    """Optimization of the noise by gradient, the base of most others."""
-    base = Settings(iterations=ITERATIONS, rule=NormalizedGradient(step_size=step, momentum=0.9), returned=returned)
-    return Method(Preset(replace(base, **changes), jacobian or JacobianSchedule()), loss, saliency)
+def gradient(step: float = 0.03, *, loss: LossSettings = GLOBAL, saliency: str = NONE, calls: Any = None, **changes: Any) -> Method:
+    """Optimization of the noise by gradient, the base of most others. ``calls``: which of them have a gradient, if not all."""
+    base = Settings(iterations=ITERATIONS, rule=NormalizedGradient(step_size=step, momentum=0.9), returned="last")
+    return Method(Preset(replace(base, **changes), calls or JacobianSchedule()), loss, saliency)
 
 
 def rescored(step: float = 0.03, **changes: Any) -> Method:
     """Optimization by gradient that returns the iterate that is best by fresh augmentations."""
-    return gradient(step, returned="rescored", **changes)
+    return gradient(step, **{"returned": "rescored", **changes})
 
 
 def best_of(count: int, *, augmented: bool = False) -> Method:
@@ -102,21 +99,20 @@ CONTENDERS: dict[str, Method] = {
     "gradient and saliency": salient(DEFAULT),
     "best of 8, then gradient, rescored": rescored(best_of=8, iterations=8),
     "best of 16, then gradient, rescored": rescored(best_of=16, iterations=5),
-    "best of 16 (augmented), then gradient, rescored": rescored(best_of=16, iterations=5, search_augmented=True),
     "DOODL's update": Method(DOODLS_RULE, replace(GLOBAL, augmentations=CUTOUTS, reduce="minimum")),
     "SGOOL: DOODL's update and saliency": Method(DOODLS_RULE, replace(MULTIPLIED, augmentations=CUTOUTS, reduce="minimum"), DEFAULT),
-    "the nodes' defaults": Method(optimizer.SEARCH_FIRST, LossSettings(w_salient=0.0)),  # what one gets who changes nothing
-    "the nodes' defaults with saliency": Method(optimizer.SEARCH_FIRST, LossSettings(), DEFAULT),  # and connects a saliency model
+    "the nodes' defaults": Method(presets.SEARCH_FIRST, LossSettings(w_salient=0.0)),  # what one gets who changes nothing
+    "the nodes' defaults with saliency": Method(presets.SEARCH_FIRST, LossSettings(), DEFAULT),  # and connects a saliency model
     "CFG 1, plain": Method(cfg=1.0),
     f"CFG 1, {BASELINE}": replace(best_of(BEST_OF), cfg=1.0),
     "CFG 1, gradient, rescored": replace(rescored(), cfg=1.0),
 }
 
-# The published procedures as they are: some 15 000 evaluations an image.
+# The published procedures as they are: some 15 000 model calls an image, a gradient counted as two.
 PROCEDURES: dict[str, Method] = {
     "EDICT, 50 steps, CFG 7.5, plain": Method(steps=50, cfg=7.5, sampler="EDICT"),
-    "DOODL, the whole procedure": published(optimizer.DOODL, GLOBAL),
-    "SGOOL, the whole procedure": published(optimizer.SGOOL, MULTIPLIED, DEFAULT),
+    "DOODL, the whole procedure": published(presets.DOODL, GLOBAL),
+    "SGOOL, the whole procedure": published(presets.SGOOL, MULTIPLIED, DEFAULT),
 }
 
 # Can attention help at all? The same loss with another map.
@@ -126,35 +122,6 @@ SALIENCY: dict[str, Method] = {
     "map: default": salient(DEFAULT),
     "map: segmenter, multiplied": salient(SEGMENTER, region="multiply"),
     "map: random, multiplied": salient(RANDOM, region="multiply"),
-}
-
-ABLATIONS: dict[str, Method] = {
-    **{f"map: {name}": salient(name) for name in (CENTER, "graph-based", "image-signature", "spectral-residual", "itti-koch")},
-    "region: soft crop, segmenter": salient(SEGMENTER, region="soft crop"),
-    "region: multiply, default": salient(DEFAULT, region="multiply"),
-    **{f"salient weight {weight}": salient(DEFAULT, w_salient=weight) for weight in (0.3, 3.0)},
-    "saliency not detached": salient(DEFAULT, detach_saliency=False),
-    "saliency every 5 iterations": salient(DEFAULT, saliency_every=5),
-    "7 augmentations": rescored(loss=replace(GLOBAL, augmentations=Augmentations("augmented", 7))),
-    "augmentations of light and color only": rescored(loss=replace(GLOBAL, augmentations=LIGHT)),
-    "16 cutouts, mean": rescored(loss=replace(GLOBAL, augmentations=CUTOUTS)),
-    "minimum of augmentations": rescored(loss=replace(GLOBAL, reduce="minimum")),
-    **{f"step {step}": rescored(step) for step in (0.01, 0.06, 0.1, 0.2)},
-    **{f"step {step}, returned: last": gradient(step) for step in (0.06, 0.1)},
-    "no momentum": rescored(rule=NormalizedGradient(step_size=0.03, momentum=0.0)),
-    "Adam 0.02": rescored(rule=AdamUpdate(step_size=0.02)),
-    **{f"{count} iterations": rescored(iterations=count) for count in (5, 20, 50)},
-    "4 steps, 20 iterations": replace(rescored(iterations=20), steps=4),
-    "gradient of the last 4 calls": rescored(jacobian=JacobianSchedule("last", 4)),
-    "gradient of every 2nd call": rescored(jacobian=JacobianSchedule("every", 2)),
-    "returned: last": gradient(),
-    "returned: best by loss": gradient(returned="best"),
-    "noise regularizer": rescored(regularizer=WhiteNoise()),
-    "norm regularizer": rescored(regularizer=NormLikelihood(), renormalize="none"),
-    "CFG 6, plain": Method(cfg=6.0),
-    "CFG 6": replace(rescored(), cfg=6.0),
-    **{f"{name}, plain": Method(sampler=name) for name in ("dpmpp_2m", "euler_ancestral")},
-    **{name: replace(rescored(), sampler=name) for name in ("dpmpp_2m", "euler_ancestral")},
 }
 
 
@@ -170,11 +137,11 @@ def whole(settings: Settings) -> Method:
 
 def search_first(best: int, iterations: int) -> Method:
     """The default preset with another search and number of iterations."""
-    settings = replace(optimizer.SEARCH_FIRST.settings, best_of=best, iterations=iterations)
-    return Method(replace(optimizer.SEARCH_FIRST, settings=settings))
+    settings = replace(presets.SEARCH_FIRST.settings, best_of=best, iterations=iterations)
+    return Method(replace(presets.SEARCH_FIRST, settings=settings))
 
 
-RENO = optimizer.preset("ReNO").settings
+RENO = presets.preset("ReNO").settings
 WHITE = Settings(precondition="white", renormalize="white", rule=AdamUpdate(step_size=0.02), returned="best")
 # In pairs of equal cost: 32 runs of 4 calls are 128, and so are 10 iterations, which cost three runs each, and one run more or one search.
 FEW_STEPS: dict[str, Method] = {
@@ -193,4 +160,19 @@ FEW_STEPS: dict[str, Method] = {
     }.items()
 }
 
-GROUPS = {"contenders": CONTENDERS, "saliency": SALIENCY, "ablations": ABLATIONS, "procedures": PROCEDURES, "few steps": FEW_STEPS}
+GROUPS = {"contenders": CONTENDERS, "saliency": SALIENCY, "procedures": PROCEDURES, "few steps": FEW_STEPS}
+METHODS = {name: method for group in GROUPS.values() for name, method in group.items()}
+
+
+def method_of(name: str) -> Method:
+    """The one of this name, or what a Python expression of the user's in the words of this file makes: ``rescored(0.06, iterations=20)``.
+
+    Raises SetupProblem for neither.
+    """
+    try:
+        made = METHODS[name] if name in METHODS else eval(name, dict(globals()))
+    except Exception as error:
+        raise SetupProblem(f"there is no method {name!r} ({error}). Methods: {'; '.join(METHODS)}.") from None
+    if not isinstance(made, Method):
+        raise SetupProblem(f"{name!r} is no method. Methods: {'; '.join(METHODS)}.")
+    return made

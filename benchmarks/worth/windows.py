@@ -22,7 +22,7 @@ from sgool.saliency_models import registry
 from torch import Tensor, nn
 
 from ..common.markdown import write_csv
-from ..common.statistics import paired, wilson
+from ..common.statistics import paired, share_text
 from .low_resolution import draw_subjects, load_low_resolution, reduced
 
 RADII = {"7 to 9": (3.5, 4.5), "11 to 14": (5.5, 7.0)}  # by how wide the subjects are, in pixels
@@ -131,16 +131,7 @@ def table(count: int, width: str, hits: Hits) -> list[list[object]]:
     """Rows of one size and number; points, interval and McNemar's p are for images, against the whole."""
     rows = []
     for (reads, name), (images, captions) in hits.items():
-        low, high = wilson(int(images.sum()), len(images))
-        against = ["", "", ""]
-        if name != "whole":
-            pair = paired(images.tolist(), hits[reads, "whole"][0].tolist())
-            below, above = pair.interval
-            against = [
-                f"{100 * pair.difference:+.1f} ({100 * below:+.0f} to {100 * above:+.0f})",
-                f"{pair.gained} / {pair.lost}",
-                f"{pair.p:.1g}",
-            ]
-        share = f"{100 * images.mean():.1f} ({100 * low:.0f} to {100 * high:.0f})"
+        against = ["", "", ""] if name == "whole" else paired(images, hits[reads, "whole"][0]).cells()
+        share = share_text(int(images.sum()), len(images))
         rows.append([count, width, reads, name, share, f"{100 * captions.mean():.1f}", *against])
     return rows

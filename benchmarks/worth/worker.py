@@ -33,7 +33,7 @@ from sgool.saliency_models import registry
 from torch import Tensor
 
 from ..common.jobs import Job, Record
-from ..common.optimizer import evaluations
+from ..common.measuring import sampled
 from ..common.spread import Owner
 from .methods import NONE, RANDOM, SEGMENTER, Method
 from .prompts import kind_of, noise_seed
@@ -103,14 +103,16 @@ class Demo:
         began = time.process_time()
         images = self.images(method, sampler, prompts, self.noise(prompts, number), seed)
         seconds = (time.process_time() - began) / len(prompts)
+        cost = self._history(sampler).cost
+        calls_of_one_run = method.steps * (EDICTS_CALLS if method.sampler == "EDICT" else 1)  # which nobody counts
         paths: list[list[tuple[float, bool]]] = [[] for _ in prompts]
         for iteration, index in sorted(objective.seen):
             ((verdict, similarity),) = self._judged(objective.seen[iteration, index][None], [prompts[index]])
             paths[index].append((similarity, verdict.right))
         rows = [
             {"prompt": text, "kind": kind_of(parse(text)), "right": verdict.right, "objects": verdict.objects, "count": verdict.count}
-            | {"relation": verdict.relation, "similarity": similarity, "evaluations": self._evaluations(method, sampler)}
-            | {"seconds": seconds, "path": path}
+            | {"relation": verdict.relation, "similarity": similarity, "calls": cost.model_calls or calls_of_one_run}
+            | {"gradients": cost.sampler_backwards, "seconds": seconds, "path": path}
             for text, path, (verdict, similarity) in zip(prompts, paths, self._judged(images, prompts), strict=True)
         ]
         return rows, (images.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
@@ -120,19 +122,20 @@ class Demo:
         """What a method's optimizer wrote down for the prompts, one image each; ``objective`` is in the place of the method's own."""
         sampler = SGOOLSampler(self._sampler(method), objective, self.vae, method.preset)
         self.images(method, sampler, prompts, self.noise(prompts, 0), seed)
-        outcome = sampler.outcomes.last
-        assert outcome is not None
-        return outcome.history
+        return self._history(sampler)
+
+    @staticmethod
+    def _history(sampler: SGOOLSampler) -> History:
+        assert sampler.outcomes.last is not None
+        return sampler.outcomes.last.history
 
     def _sampler(self, method: Method) -> Any:
         return ReversibleSampler(EDICT()) if method.sampler == "EDICT" else comfy.samplers.sampler_object(method.sampler)
 
     def images(self, method: Method, sampler: Any, prompts: Sequence[str], noise: Tensor, seed: int) -> Tensor:
-        guider = comfy.samplers.CFGGuider(self.few_steps if method.few_steps else self.model)
-        guider.set_conds(self._encode(prompts), self.negative)
-        guider.set_cfg(method.cfg)
-        sigmas = comfy.samplers.calculate_sigmas(self.model.get_model_object("model_sampling"), method.scheduler, method.steps)
-        latent = guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=seed)
+        model, conditions = self.few_steps if method.few_steps else self.model, (self._encode(prompts), self.negative)
+        options = {"steps": method.steps, "cfg": method.cfg, "scheduler": method.scheduler, "seed": seed}
+        latent = sampled(model, sampler, noise, conditions, options)
         return self.vae.decode(latent).movedim(-1, 1).float()
 
     def _encode(self, prompts: Sequence[str]) -> Any:
@@ -157,16 +160,6 @@ class Demo:
         if name == RANDOM:
             return torch.cat([random_map(noise_seed(text, 0)) for text in prompts])
         return SaliencyPredictor(registry.load(name))
-
-    @staticmethod
-    def _evaluations(method: Method, sampler: Any) -> float:
-        """Model evaluations of an image: a forward counts one, a backward two."""
-        outcome = sampler.outcomes.last
-        if not sampler.optimizes or outcome is None:
-            return float(method.steps * (EDICTS_CALLS if method.sampler == "EDICT" else 1))
-        cost = outcome.history.cost
-        found = {"runs": cost.sampler_runs, "backwards": cost.sampler_backwards, "calls": cost.model_calls or 0}
-        return evaluations(method.preset, found)
 
     def _judged(self, images: Tensor, prompts: Sequence[str]) -> list[tuple[Any, float]]:
         """The judge's verdict and the reward's similarity of each image."""

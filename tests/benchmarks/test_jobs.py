@@ -39,8 +39,8 @@ def test_a_run_goes_on_from_what_is_there_and_may_grow(tmp_path: Path) -> None:
     ("changes", "sentence"),
     [
         ({"steps": 30}, "steps was 20 and is 30"),
-        ({"default": {"preset": "another"}}, "default was {} and is"),
-        ({"prompts": ("a cat", "a bird")}, "prompt 2 was 'a dog' and is 'a bird'"),
+        ({"default": {"preset": "another"}}, r"default was \{\} and is"),
+        ({"prompts": ("a cat", "a bird")}, r"prompts was \['a cat', 'a dog'\] and is \['a cat', 'a bird'\]"),
     ],
 )
 def test_a_folder_of_another_run_is_refused(tmp_path: Path, changes: dict[str, Any], sentence: str) -> None:

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import cloudpickle
 import dask
@@ -38,7 +37,7 @@ class Toy(Owner):
 
     def do(self, job: Job) -> Record:
         end = time.monotonic() + self.delay
-        while time.monotonic() < end and not self.leaving.is_set():
+        while time.monotonic() < end:
             time.sleep(0.02)
             self._look()
         if self.fails:
@@ -65,14 +64,15 @@ class Interrupted(Toy):
         raise RunFailed("stopped", interrupted=True)
 
 
-class Kept:
-    """Takes records into a store and lines into a list."""
+class Kept(Store):
+    """Notes in which order records come, and what is said."""
 
     def __init__(self, folder: Path) -> None:
-        self.store, self.order, self.lines = Store(folder / "kept", {}), list[str](), list[str]()
+        super().__init__(folder, {})
+        self.order, self.lines = list[str](), list[str]()
 
-    def keep(self, job: Job, record: Record) -> None:
-        self.store.add(job, record)
+    def add(self, job: Job, record: Record) -> None:
+        super().add(job, record)
         self.order.append(job.key)
         if len(self.order) == 2:
             self.after_two()
@@ -80,41 +80,38 @@ class Kept:
     def after_two(self) -> None:
         """What happens in the middle of a run."""
 
-    def run(self, jobs: list[Job], owner: Owner, **options: Any) -> None:
-        spread(self.store.missing(jobs), owner, self.keep, self.lines.append, **{"workers": 2, "patience": 30.0, **options})
-
     def said(self, what: str) -> bool:
         return any(what in line for line in self.lines)
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Kept:
-    return Kept(tmp_path)
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
+    made = Kept(tmp_path / "kept")
+    monkeypatch.setattr(spread_module.tqdm, "write", made.lines.append)
+    return made
 
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers without ComfyUI, which the other tests have, and short pauses."""
+    """Workers without ComfyUI, which the other tests have."""
     light = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from harness.pack import load_pack; load_pack()"
     monkeypatch.setattr(spread_module, "PRELOAD", light)
-    monkeypatch.setattr(spread_module, "TICK", 0.05)
 
 
 def test_two_workers_one_killed_in_the_middle_nothing_lost_nothing_twice(kept: Kept, tmp_path: Path) -> None:
     def kill_one() -> None:
-        os.kill(kept.store.records[kept.order[0]]["pid"], signal.SIGKILL)
+        os.kill(kept.records[kept.order[0]]["pid"], signal.SIGKILL)
 
     kept.after_two = kill_one  # type: ignore[method-assign]
-    kept.run(JOBS, Toy(tmp_path, delay=0.3))
+    spread(kept, JOBS, Toy(tmp_path, delay=0.3), workers=2)
     assert sorted(kept.order) == [job.key for job in JOBS]
-    records = kept.store.records.values()
+    records = kept.records.values()
     assert {record["worker"] for record in records} == {"0", "1"}
     assert not any("failed" in record for record in records)
     assert len((tmp_path / "kept" / "results.jsonl").read_text().splitlines()) == len(JOBS)
-    kept.run(JOBS, Toy(tmp_path))  # resumed: there is nothing to do
+    assert (tmp_path / f"released {kept.records[kept.order[-1]]['worker']}").exists()
+    spread(kept, JOBS, Toy(tmp_path))  # resumed: there is nothing to do
     assert len(kept.order) == len(JOBS)
-    assert (tmp_path / "released 0").exists()
-    assert (tmp_path / "released 1").exists()
 
 
 def test_a_worker_whose_server_goes_away_gets_no_jobs_until_it_is_back(kept: Kept, tmp_path: Path) -> None:
@@ -128,49 +125,45 @@ def test_a_worker_whose_server_goes_away_gets_no_jobs_until_it_is_back(kept: Kep
         away.unlink()
 
     threading.Thread(target=bring_back, daemon=True).start()
-    kept.run(jobs, Toy(tmp_path, delay=0.4))
+    spread(kept, jobs, Toy(tmp_path, delay=0.4), workers=2)
     assert sorted(kept.order) == [job.key for job in jobs]
     assert kept.said("worker 0 is back.")
 
 
-def test_it_gives_up_when_nobody_can_work_and_keeps_what_there_is(kept: Kept, tmp_path: Path) -> None:
-    kept.after_two = (tmp_path / "0").touch  # type: ignore[method-assign]
-    with pytest.raises(SetupProblem, match="nobody could work for"):
-        kept.run(JOBS, Toy(tmp_path), workers=1, patience=0.3)
-    assert kept.order == [job.key for job in JOBS[:2]]
+def test_a_worker_that_lacks_something_ends_the_run_with_its_sentence(kept: Kept, tmp_path: Path) -> None:
     (tmp_path / "0").write_text("it offers no ckpt_name 'a'")
-    with pytest.raises(SetupProblem, match=r"no server can be used\.\n.*it offers no ckpt_name 'a'"):
-        kept.run(JOBS, Toy(tmp_path), workers=1)
+    with pytest.raises(SetupProblem, match="worker 0: it offers no ckpt_name 'a'"):
+        spread(kept, JOBS, Toy(tmp_path))
+    assert not kept.order
 
 
 def test_what_fails_is_recorded_with_its_sentence_and_many_in_a_row_end_the_run(kept: Kept, tmp_path: Path) -> None:
     jobs = plan([(f"prompt {number}",) for number in range(20)], 1, ["plain"])
     with pytest.raises(SetupProblem, match="10 jobs failed one after the other, the last with: Allocation on device"):
-        kept.run(jobs, Toy(tmp_path, delay=0, fails="Allocation on device"), workers=1)
-    assert [record["failed"] for record in kept.store.records.values()] == ["Allocation on device"] * 10
-    assert kept.store.records[jobs[0].key]["node"] == "KSampler"
+        spread(kept, jobs, Toy(tmp_path, delay=0, fails="Allocation on device"))
+    assert [record["failed"] for record in kept.records.values()] == ["Allocation on device"] * 10
+    assert kept.records[jobs[0].key]["node"] == "KSampler"
 
 
 def test_a_job_that_is_lost_again_and_again_is_given_up(kept: Kept, tmp_path: Path) -> None:
-    kept.run(JOBS[:1], Interrupted(tmp_path), workers=1)
-    assert kept.store.records[JOBS[0].key]["failed"] == "given up after 5 attempts; the last time it was interrupted"
+    spread(kept, JOBS[:1], Interrupted(tmp_path))
+    assert kept.records[JOBS[0].key]["failed"] == "given up after 5 attempts; the last time it was interrupted"
     assert (tmp_path / "attempts").read_text().split() == [JOBS[0].key] * 5
 
 
 def test_a_problem_of_ours_is_not_taken_for_a_servers(kept: Kept, tmp_path: Path) -> None:
-    def full(job: Job, record: Record) -> None:
+    def full() -> None:
         raise OSError(28, "No space left on device")
 
-    kept.keep = full  # type: ignore[method-assign]
+    kept.after_two = full  # type: ignore[method-assign]
     with pytest.raises(OSError, match="No space left"):
-        kept.run(JOBS, Toy(tmp_path), workers=1)
+        spread(kept, JOBS, Toy(tmp_path))
     assert (tmp_path / "released 0").exists()
 
 
 def test_a_scheduler_that_is_not_there_is_a_sentence(kept: Kept, tmp_path: Path) -> None:
-
     with dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}), pytest.raises(SetupProblem, match="no dask scheduler at"):
-        kept.run(JOBS, Toy(tmp_path), scheduler="tcp://127.0.0.1:9")
+        spread(kept, JOBS, Toy(tmp_path), scheduler="tcp://127.0.0.1:9")
 
 
 def test_troubles_are_named_in_words() -> None:
@@ -193,10 +186,10 @@ def test_a_cluster_whose_scheduler_does_not_have_the_pack(kept: Kept, tmp_path: 
         subprocess.Popen([*worker, "--preload", spread_module.PRELOAD], **common) as second,
     ):
         try:
-            kept.run(JOBS, Toy(tmp_path), scheduler=address)
+            spread(kept, JOBS, Toy(tmp_path), scheduler=address)
         finally:
             second.terminate()
             second.wait(30)
             first.terminate()
-    assert {record["worker"] for record in kept.store.records.values()} == {"one"}
+    assert {record["worker"] for record in kept.records.values()} == {"one"}
     assert (tmp_path / "released one").exists()

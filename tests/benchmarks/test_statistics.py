@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from sgool.benchmarks.common.markdown import table
-from sgool.benchmarks.common.statistics import holm, mean_interval, paired, wilson
+from sgool.benchmarks.common.statistics import holm, mean_interval, paired, share_text, wilson
 
 
 @given(st.integers(1, 300), st.data())
@@ -16,12 +16,14 @@ def test_wilson_is_scipys(n: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, n))
     theirs = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
     assert wilson(hits, n) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
+    assert share_text(hits, n).startswith(f"{100 * hits / n:.1f} (")
 
 
 def test_a_paired_comparison_counts_what_only_one_gets_right() -> None:
     pair = paired([True, True, True, False, False], [True, False, False, True, False])
     assert (pair.gained, pair.lost, pair.n) == (2, 1, 5)
-    assert pair.difference == pytest.approx(0.2)
+    # By hand: 1 / 7 of a pair more, plus and minus 1.96 sqrt(4 - 1 / 7) / 7.
+    assert pair.cells() == ["+20.0 (-41 to +69)", "2 / 1", "1.000"]
     assert pair.p == pytest.approx(1.0)
     assert paired([True] * 8, [False] * 8).p == pytest.approx(2 / 2**8)
     assert paired([True] * 8, [True] * 8).p == 1.0

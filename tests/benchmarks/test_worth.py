@@ -5,27 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
-from sgool.benchmarks.common.jobs import Record, Store, plan
-from sgool.benchmarks.is_it_worth_it import report
+from sgool.benchmarks.common.jobs import Store, plan
+from sgool.benchmarks.is_it_worth_it import chosen, report
 from sgool.benchmarks.worth import tables
+from sgool.benchmarks.worth.methods import rescored
 from sgool.benchmarks.worth.prompts import CHUNK, HALVES, KINDS, chunks, draw_prompts, half_of, kind_of, noise_seed
 from sgool.demo.captions import held_out, parse
+from sgool.harness.problems import SetupProblem
 
 N = 20
 
 
-def made_up(hits: int, evaluations: float, path: bool) -> list[Record]:
+def made_up(method: str, hits: int, calls: float, path: bool) -> pd.DataFrame:
     """Rows of N prompts, the first ``hits`` of them right."""
-    return [
-        {"prompt": f"prompt {i}", "kind": KINDS[i % 5], "right": i < hits, "objects": True, "count": i < hits, "relation": True}
-        | {"similarity": 0.9, "evaluations": evaluations, "seconds": 1.0, "path": [(0.8, False), (0.9, i < hits)] if path else []}
+    rows = [
+        {
+            "method": method,
+            "number": 0,
+            "prompt": f"prompt {i}",
+            "kind": KINDS[i % 5],
+            "right": i < hits,
+            "objects": True,
+            "count": i < hits,
+        }
+        | {"relation": True, "similarity": 0.9, "calls": calls, "gradients": 10, "seconds": calls / 100, "image": "strip.png", "column": i}
+        | {"path": [(0.8, False), (0.9, i < hits)] if path else []}
         for i in range(N)
     ]
+    return pd.DataFrame(rows)
 
 
-OUTCOMES = {"plain": made_up(8, 8, False), "best of 31": made_up(14, 248, False), "gradient": made_up(18, 248, True)}
+IMAGES = pd.concat([made_up("plain", 8, 8, False), made_up("best of 31", 14, 248, False), made_up("gradient", 18, 248, True)])
 
 
 def test_the_halves_share_no_prompt_and_no_training_caption() -> None:
@@ -44,40 +57,50 @@ def test_kinds_come_in_turn_and_more_prompts_begin_with_the_same_ones() -> None:
 
 
 def test_rows_are_found_again_with_their_images(tmp_path: Path) -> None:
-    store, jobs = Store(tmp_path, {}), plan(chunks("tune", 20), 1, ["m"])
-    for job in jobs:
+    store, jobs = Store(tmp_path, {}), plan(chunks("tune", 20), 1, ["m", "half done"])
+    for job in jobs[:3]:
         strip = Image.fromarray(np.arange(CHUNK, dtype=np.uint8).repeat(64)[None].repeat(64, 0) + 10 * job.place).convert("RGB")
         strip.save(tmp_path / f"{job.key}.png")
         store.add(job, {"rows": [{"prompt": text} for text in job.prompts], "image": f"{job.key}.png"})
-    rows = tables.rows_of(store, jobs, 13)
-    assert [row["prompt"] for row in rows] == draw_prompts("tune", 13)
-    assert [tables.image_of(store, row).getpixel((5, 5)) for row in (rows[0], rows[12])] == [(0, 0, 0), (12, 12, 12)]
+    rows = tables.frame(store, jobs, 13, {"m": "a name", "half done": "another"})
+    assert [*rows.prompt] == draw_prompts("tune", 13)
+    assert set(rows.method) == {"a name"}  # the other's images are not all there
+    assert [tables.image_of(store, *rows.iloc[i][["image", "column"]]).getpixel((5, 5)) for i in (0, 12)] == [(0, 0, 0), (12, 12, 12)]
 
 
 def test_the_table_says_how_many_and_against_what() -> None:
-    lines = tables.comparison_table(OUTCOMES, "best of 31").splitlines()
+    lines = tables.comparison_table(IMAGES, "best of 31").splitlines()
     assert len({line.count("|") for line in lines}) == 1
-    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")] for line in lines[2:]}
-    assert cells["gradient"][2].startswith("**90.0**")
-    assert cells["gradient"][5].startswith("+20.0")
-    assert cells["gradient"][6:8] == ["4 / 0", "0.125"]
-    assert cells["plain"][6:9] == ["0 / 6", "0.031", "0.062"]
-    assert cells["best of 31"][5] == ""
+    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")][2:] for line in lines[2:]}
+    assert list(cells) == ["plain", "best of 31", "gradient"]
+    assert cells["gradient"] == ["90.0 (70 to 97)", "248", "10", "2.48", "+20.0 (-0 to +37)", "4 / 0", "0.125", "0.125", "0.900", ""]
+    assert cells["plain"][5:8] == ["0 / 6", "0.031", "0.062"]
+    assert cells["best of 31"][4] == ""
 
 
 def test_kinds_add_up() -> None:
-    line = tables.kinds_table({"plain": OUTCOMES["plain"]}).splitlines()[-1]
+    line = tables.kinds_table(IMAGES).splitlines()[2]
+    assert line.startswith("| plain |")
     assert sum(float(cell) for cell in line.split("|")[2:7]) / 5 == pytest.approx(40, abs=1)
 
 
+def test_methods_are_named_or_written_as_expressions() -> None:
+    found = chosen(["rescored(0.06)", "map: default"], ["contenders"])
+    assert list(found)[:3] == ["plain", "best of 31", "rescored(0.06)"]
+    assert found["rescored(0.06)"] == rescored(0.06)
+    assert "gradient and saliency" not in found  # which is the map's other name
+    others = ["rescored(regularizer=WhiteNoise())", "salient(DEFAULT, region='multiply')", "gradient(calls=JacobianSchedule('last', 4))"]
+    assert len(chosen(others, [])) == 2 + len(others)
+    for nonsense in ("rescored(", "iterations", "7"):
+        with pytest.raises(SetupProblem, match="no method"):
+            chosen([nonsense], [])
+
+
 def test_the_report_has_tables_plots_and_the_discordant_pairs(tmp_path: Path) -> None:
-    found = tables.gained_and_lost(OUTCOMES["gradient"], OUTCOMES["best of 31"])
-    assert [row["prompt"] for _, row in found["gained"]] == [f"prompt {i}" for i in range(14, 18)]
-    assert not found["lost"]
     Image.new("RGB", (64 * N, 64), (30, 30, 30)).save(tmp_path / "strip.png")
-    outcomes = {name: [{**row, "image": "strip.png", "column": i} for i, row in enumerate(rows)] for name, rows in OUTCOMES.items()}
-    report(Store(tmp_path, {}), outcomes, tmp_path / "out")
+    report(Store(tmp_path, {}), IMAGES, tmp_path / "out")
     assert (tmp_path / "out" / "table.md").read_text().startswith("20 images\n")
-    for name in ("cost.png", "iterations.png", "gradient/sheet-01.jpg"):
+    for name in ("cost.png", "iterations.png", "gradient/sheet-01.jpg", "plain/sheet-01.jpg"):
         with Image.open(tmp_path / "out" / name) as image:
             assert np.asarray(image.convert("RGB")).std() > 5
+    assert not (tmp_path / "out" / "best of 31").exists()
