@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from sgool.harness.problems import exit_with
+from sgool.latent_optimization.presets import DEFAULT_PRESET, preset
 
 from .common.jobs import Job, Record, Store, plan
 from .common.markdown import table, write_csv
-from .common.optimizer import default_settings
 from .wishes.figure import write_figure
 from .wishes.terms import terms
 from .wishes.worker import BEST_OF, NOISES, WAYS, Worker
@@ -74,7 +74,8 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     logging.disable(logging.INFO)
     names = options.terms or list(terms())
-    store = Store(options.folder.absolute(), {"preset": default_settings(), "best_of": BEST_OF, "terms": list(terms())})
+    default = {"preset": DEFAULT_PRESET, **preset(DEFAULT_PRESET).to_dict()}  # goes on only with the same
+    store = Store(options.folder.absolute(), {"preset": default, "best_of": BEST_OF, "terms": list(terms())})
     jobs = plan(chunks("report", options.images), 1, [NOISES, *(f"{name}, {way}" for way in options.ways for name in names)])
     missing = [] if options.tables_only else store.missing(jobs)
     worker = Worker(options.folder) if missing else None

@@ -58,7 +58,8 @@ def parts() -> list[Part]:
     found = [Part("costs", *size) for size in sizes] + [Part("iteration", *size) for size in sizes[:4]]
     found += [Part("costs", title, "fp16", {"batch": batch}) for title in ("SD 1.5", "SDXL") for batch in (2, 4, 8)]
     found += [Part("costs", "SDXL", "fp16", mode=mode) for mode in MODES if mode]
-    return [*found, Part("beside_doodl", "SD 1.5", "fp16"), *(Part("costs", *size) for size in more)]
+    found += [Part("beside_doodl", "SD 1.5", "fp16"), Part("schedules", "SD 1.5", "fp16")]
+    return [*found, *(Part("costs", *size) for size in more)]
 
 
 def measure(part: Part, small: bool, repeats: int) -> dict[str, Any]:

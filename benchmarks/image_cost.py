@@ -24,7 +24,7 @@ from sgool.tests.saliency_models.networks import NETWORKS, seeded
 from torch import Tensor
 
 from .common.markdown import table
-from .common.measuring import costs_of_images
+from .common.measuring import held_bytes, seconds
 from .common.seeded_rewards import FIRST, REWARDS, reward_of_images
 from .wishes.terms import terms
 
@@ -58,6 +58,18 @@ def kinds() -> dict[str, dict[str, Callable[[str], Look]]]:
     }
 
 
+def cost(look: Look, images: Tensor, repeats: int, *, gradient: bool) -> tuple[float, int]:
+    """The best of some repeats, in seconds, and the most bytes that tensors took at a time."""
+
+    def run() -> None:
+        found = look(images.detach().requires_grad_(gradient))
+        if gradient:
+            found.sum().backward()
+
+    most, _ = held_bytes(run, images.device)  # first, as the warm-up too
+    return min(seconds(run, images.device) for _ in range(repeats)), most
+
+
 def main() -> None:
     """Print the table."""
     every = kinds()
@@ -75,10 +87,11 @@ def main() -> None:
     for name, make in makers.items():
         for batch in options.batches:
             print(f"{name}, {batch} ...", flush=True)
-            costs = costs_of_images(make(options.device), seeded_images(batch, 512, 512).to(options.device), options.repeats)
-            unit = unit or costs[1].seconds * (name == FIRST)
-            cells = [f"{value / batch:.0f}" for cost in costs for value in (1e3 * cost.seconds, cost.bytes / 2**20)]
-            rows.append([name, batch, *cells, *(f"{cost.seconds / batch / unit:.3f}" if unit else "" for cost in costs)])
+            look, images = make(options.device), seeded_images(batch, 512, 512).to(options.device)
+            costs = [cost(look, images, options.repeats, gradient=gradient) for gradient in (False, True)]
+            unit = unit or costs[1][0] * (name == FIRST)
+            cells = [f"{value / batch:.0f}" for time, most in costs for value in (1e3 * time, most / 2**20)]
+            rows.append([name, batch, *cells, *(f"{time / batch / unit:.3f}" if unit else "" for time, _ in costs)])
     print(f"torch {torch.__version__}, {options.device}, {options.threads} thread(s); per image, best of {options.repeats}\n")
     head = ["what", "images", "ms", "MiB", "ms with gradient", "MiB with gradient", f"of {FIRST}'s", "with gradient"]
     print(table(head, rows))

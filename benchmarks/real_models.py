@@ -26,11 +26,9 @@ from .real.comparison import Comparison, read_prompts
 from .real.server import OwnServer
 from .real.table import shown, write_table
 
-EITHER = "a name is KSampler's (default: normal); an address is a dask scheduler's, whose workers are used (run.py bench worker)"
-
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
-    """The options, ``cluster`` among them: the address given as ``--scheduler``, which is also the name of a widget of KSampler."""
+    """The options: those of how to run, and the fields of ``Comparison``."""
     parser = argparse.ArgumentParser(
         prog="run.py bench real_models", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
     )
@@ -38,6 +36,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     add("--server", action="append", default=[], metavar="URL", help="a running ComfyUI with this pack; may be given many times")
     add("--workers", type=int, default=0, metavar="N", help="start N ComfyUI servers here, each on a GPU of its own")
     add("--models", type=Path, metavar="DIR", help="for servers that are started: a folder like ComfyUI's models")
+    add("--scheduler", default="", metavar="tcp://HOST:PORT", help="use the workers of this dask scheduler (run.py bench worker)")
     add("--checkpoint", required=True, help="as its loader names it, or 'demo' for the demo model")
     add("--prompts", required=True, type=Path, metavar="FILE", help="one prompt a line; # begins a comment")
     add("--folder", required=True, type=Path, help="for results, images, table")
@@ -45,19 +44,13 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     for each in fields(Comparison):
         if each.metadata:
             add(f"--{each.name.replace('_', '-')}", default=each.default, **each.metadata)
-    add("--scheduler", action="append", default=["normal"], metavar="NAME | tcp://HOST:PORT", help=EITHER)
-    add("--timeout", type=float, default=180, metavar="MINUTES", help="most that one image may take (default: 180)")
-    add("--retry-failed", action="store_true", help="try again what failed in an earlier run")
-    options = parser.parse_args(arguments)
-    options.cluster = next((each for each in options.scheduler if "://" in each), "")
-    options.scheduler = [each for each in options.scheduler if "://" not in each][-1]
-    return options
+    return parser.parse_args(arguments)
 
 
 def main(arguments: list[str]) -> int:
     """Run what is missing in the folder, then write table and sheets."""
     options = parsed(arguments)
-    if sum(map(bool, (options.server, options.workers, options.cluster))) > 1:
+    if sum(map(bool, (options.server, options.workers, options.scheduler))) > 1:
         raise SetupProblem("--server, --workers and --scheduler tcp://... are three ways to the same end; give one of them.")
     # run.py goes to its own folder; a relative one is meant from where the user is.
     here = Path(os.environ.get("SGOOL_CALLED_FROM", ".")).absolute()
@@ -67,12 +60,10 @@ def main(arguments: list[str]) -> int:
     comparison = Comparison(**{each.name: getattr(options, each.name) for each in fields(Comparison) if each.name != "default"})
     with only_one(folder / ".lock", lambda: print(f"Another run is at work in {folder}; waiting for it to end.", flush=True)):
         store = Store(folder, comparison.settings())
-        owner = OwnServer(comparison, options.timeout * 60, options.server, options.models, share_gpus=not options.cluster)
-        print(comparison.estimate(), flush=True)
+        owner = OwnServer(comparison, options.server, options.models, share_gpus=not options.scheduler)
         try:
-            if workers or options.cluster:
-                where = {"workers": workers, "scheduler": options.cluster}
-                spread(store, comparison.jobs(), owner, **where, retry_failed=options.retry_failed)
+            if workers or options.scheduler:
+                spread(store, comparison.jobs(), owner, workers=workers, scheduler=options.scheduler)
         finally:
             if store.records:
                 text = write_table(comparison, store)

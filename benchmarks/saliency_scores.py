@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from PIL import Image
 from scipy.stats import sem
+from sgool.image_ops.contact_sheet import CELL, contact_sheet
 from sgool.image_ops.resize import shrink
 from sgool.saliency_models import registry
-from sgool.saliency_models.drawing import contours, fit, overlay, titled, to_pil
+from sgool.saliency_models.drawing import contours, fit, overlay, to_pil
 from sgool.saliency_models.metrics import cc, kld, sim
 from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
@@ -29,7 +30,6 @@ from .common.markdown import table
 
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"CC": cc, "SIM": sim, "KLD": kld}
 Predict = Callable[[Tensor], Tensor]
-WIDTH = 300  # of a panel that is drawn, pixels
 
 
 def read(path: Path, mode: str, longest: int) -> Tensor:
@@ -50,17 +50,14 @@ def cells(predict: Predict, pairs: Iterable[tuple[Tensor, Tensor]]) -> list[str]
     return [f"{found.mean():.3f} ± {error:.3f}" for found, error in zip(scores, errors, strict=True)]
 
 
-def sheet(name: str, image: Tensor, models: Iterable[tuple[str, Predict]], columns: int = 4) -> Image.Image:
-    """One image and every predictor's overlay under its name. Each map is stretched to its own maximum, as one would look at it."""
-    small = shrink(image, WIDTH)
-    panels = [(name, small)]
+def sheet(name: str, image: Tensor, models: Iterable[tuple[str, Predict]]) -> Image.Image:
+    """One image and every predictor's overlay. Each map is stretched to its own maximum, as one would look at it."""
+    small, panels = shrink(image, CELL), {name: shrink(image, CELL)}
     for predictor, model in models:
         maps = fit(model(image), small)
         maps = maps / maps.amax().clamp(min=1e-6)
-        panels.append((predictor, contours(overlay(small, maps, opacity=0.75), maps, 1)))
-    panels += [("", torch.ones_like(small))] * (-len(panels) % columns)
-    rows = (titled(panels[start : start + columns])[0] for start in range(0, len(panels), columns))
-    return to_pil(torch.cat([*rows], dim=1))
+        panels[predictor] = contours(overlay(small, maps, opacity=0.75), maps, 1)
+    return to_pil(contact_sheet([panel[0] for panel in panels.values()], [[label] for label in panels])[0].movedim(-1, 0))
 
 
 def predictors(weights: Path | None, names: list[str] | None = None) -> Iterator[tuple[str, Predict]]:

@@ -18,7 +18,8 @@ import transformers
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.comfy_bridge.vae import decode_with_grad
 from sgool.latent_optimization.autograd_mode import OrdinaryTensors
-from sgool.latent_optimization.checkpointed_calls import checkpointed_blocks
+from sgool.latent_optimization.checkpointed_calls import JacobianSchedule, checkpointed_blocks
+from sgool.latent_optimization.stored_calls import StoredCalls
 from sgool.tests.comfyui.families.building import conditioning
 from sgool.tests.comfyui.guided import Probe
 from torch import Tensor, nn
@@ -32,6 +33,12 @@ VARIANTS: dict[str, tuple[dict[str, Any], bool]] = {
     "everything kept": ({"use_checkpoint": False}, False),
     "each call checkpointed": ({}, False),
     "each block as well": ({}, True),
+}
+SCHEDULES: dict[str, tuple[dict[str, Any], bool]] = {
+    **VARIANTS,
+    "last three calls kept": ({"stored": StoredCalls(3, lambda: 0.0)}, False),
+    "last call only": ({"schedule": JacobianSchedule("last", 1)}, False),
+    "every second call": ({"schedule": JacobianSchedule("every", 2)}, False),
 }
 Found = dict[str, Any]
 Runs = dict[str, Callable[[], Any]]
@@ -61,21 +68,21 @@ def through_guider(model: Any, title: str, noise: Tensor, action: Callable[..., 
     return probe.found  # type: ignore[no-any-return]
 
 
-def ways(make: Callable[..., NoiseToLatent], noise: Tensor, network: nn.Module) -> Runs:
+def ways(make: Callable[..., NoiseToLatent], noise: Tensor, network: nn.Module, variants: Any = VARIANTS) -> Runs:
     """Sampling, and each way to a gradient."""
 
     def with_gradient(options: dict[str, Any], blocks: bool) -> None:
         with checkpointed_blocks(network) if blocks else contextlib.nullcontext():
             gradient(make(**options), noise, torch.ones_like(noise))
 
-    return {"forward": partial(make().plain, noise), **{name: partial(with_gradient, *way) for name, way in VARIANTS.items()}}
+    return {"forward": partial(make().plain, noise), **{name: partial(with_gradient, *way) for name, way in variants.items()}}
 
 
-def measured(runs: Runs, device: torch.device, repeats: int) -> Found:
+def measured(runs: Runs, device: torch.device, repeats: int, steps: int = STEPS) -> Found:
     """Time of each run in F a step (taken in turns, the median) and its peak; ``None`` where memory does not suffice."""
     peaks = {name: _peak(run, device) for name, run in runs.items()}  # and warms up
     fitting = {name: runs[name] for name, peak in peaks.items() if peak is not None}
-    rounds = [{name: seconds(run, device) / STEPS for name, run in fitting.items()} for _ in range(repeats)]
+    rounds = [{name: seconds(run, device) / steps for name, run in fitting.items()} for _ in range(repeats)]
     if "forward" not in fitting:
         return {"forward": None}
     found: Found = {"seconds of F": round(statistics.median(taken["forward"] for taken in rounds), 4)}
@@ -116,6 +123,18 @@ def costs(title: str, precision: str, *, batch: int = 1, small: bool, repeats: i
         other = through_guider(model, title, noise, exact, small=small)["gradient"]
         found["cosine to fp32"] = round(float(torch.nn.functional.cosine_similarity(own, other, dim=0)), 5)
     return found
+
+
+def schedules(title: str, precision: str, *, small: bool, repeats: int, steps: int = 6) -> Found:
+    """A gradient through more steps, in F a step: with all calls or some of them kept, and through some of them."""
+    device = comfy.model_management.get_torch_device()
+    model = real_model(title, precision, device, small=small)
+    network, noise = model.model.diffusion_model, noise_for(title, model, 1, small=small)
+
+    def action(make: Callable[..., NoiseToLatent], x: Tensor, _: Any) -> Found:
+        return measured(ways(make, x, network, SCHEDULES), device, repeats, steps)
+
+    return through_guider(model, title, noise, action, small=small, steps=steps)
 
 
 def iteration(title: str, precision: str, *, small: bool, repeats: int, steps: int = 4) -> Found:

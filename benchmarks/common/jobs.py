@@ -78,10 +78,9 @@ class Store:
             self._append("\n")
         self.records: dict[str, Record] = {record["key"]: record for record in map(parsed, text.splitlines()) if record}
 
-    def missing(self, jobs: Sequence[Job], *, retry_failed: bool = False) -> list[Job]:
-        """The jobs that have no result yet."""
-        there = {key for key, record in self.records.items() if not (retry_failed and "failed" in record)}
-        return [job for job in jobs if job.key not in there]
+    def missing(self, jobs: Iterable[Job]) -> list[Job]:
+        """The jobs that have no result yet, or failed."""
+        return [job for job in jobs if "failed" in self.records.get(job.key, {"failed": ""})]
 
     def add(self, job: Job, record: Record) -> None:
         """Keep what came of a job. ``record["files"]``, path in the folder -> contents, are written before the line that names them."""
@@ -93,8 +92,7 @@ class Store:
 
     def of(self, jobs: Iterable[Job]) -> list[Record]:
         """The records of jobs that did not fail."""
-        found = (self.records.get(job.key, {"failed": ""}) for job in jobs)
-        return [record for record in found if "failed" not in record]
+        return [self.records[job.key] for job in jobs if "failed" not in self.records.get(job.key, {"failed": ""})]
 
     def _append(self, text: str) -> None:
         with self._lines.open("a", encoding="utf-8") as file:

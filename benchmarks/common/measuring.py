@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import comfy.samplers
 import torch
@@ -41,28 +41,6 @@ def held_bytes(run: Callable[[], Any], device: torch.device | str = "cpu") -> tu
         held += event.nbytes()
         most = max(most, held)
     return most, held
-
-
-class Cost(NamedTuple):
-    """The best of some repeats, in seconds, and the most bytes that tensors took at a time."""
-
-    seconds: float
-    bytes: int
-
-
-def cost(run: Callable[[], Any], device: torch.device | str, repeats: int) -> Cost:
-    """What a call costs."""
-    most, _ = held_bytes(run, device)  # first, as the warm-up too
-    return Cost(min(seconds(run, device) for _ in range(repeats)), most)
-
-
-def costs_of_images(function: Callable[[Tensor], Tensor], images: Tensor, repeats: int) -> tuple[Cost, Cost]:
-    """What a function of images costs without a gradient, and with the gradient in all pixels."""
-
-    def gradient() -> None:
-        function(images.detach().requires_grad_()).sum().backward()
-
-    return cost(torch.no_grad()(lambda: function(images)), images.device, repeats), cost(gradient, images.device, repeats)
 
 
 def sampled(model: Any, sampler: Any, noise: Tensor, conditions: tuple[Any, Any], options: dict[str, Any]) -> Tensor:

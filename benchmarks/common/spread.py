@@ -111,12 +111,11 @@ def spread(store: Store, jobs: Sequence[Job], owner: Owner, *, workers: int = 1,
         owner: is sent to each worker.
         workers: processes on this machine, where no scheduler is given.
         scheduler: the address of a dask scheduler, whose workers are used: ``tcp://...``.
-        retry_failed: do again what failed in an earlier run.
 
     Raises:
         SetupProblem: a worker lacks what is needed, or one job after the other failed.
     """
-    missing = store.missing(jobs, retry_failed=retry_failed)
+    missing = store.missing(jobs)
     print(f"{len(missing)} jobs to do, {len(jobs) - len(missing)} are done already.", flush=True)
     if not missing:
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,12 @@ from sgool.harness.problems import SetupProblem
 from sgool.latent_optimization.presets import DEFAULT_PRESET, Preset, preset
 
 from ..common.jobs import Job, plan
-from ..common.optimizer import default_settings, sampler_runs
 
 DEMO = "demo"
 PLAIN, BEST_OF, EDICT, WINNER = "plain", "best-of-N", "EDICT", "winner"
 PUBLISHED = ("DOODL", "SGOOL")
 METHODS = (PLAIN, BEST_OF, EDICT, *PUBLISHED, WINNER)  # EDICT: the published methods' sampler, not optimized
-CALLS_A_STEP = 2  # of EDICT
+A_GRADIENT = 2  # sampler runs that it counts beside its own: each call made again, and differentiated; where calls are kept it costs one
 
 
 def option(default: Any, words: str, **more: Any) -> Any:
@@ -42,14 +40,14 @@ class Comparison:
     steps: int = option(20, "as in KSampler (default: 20)")
     cfg: float = option(7.5, "as in KSampler (default: 7.5)")
     sampler: str = option("euler", "as in KSampler (default: euler)")
-    scheduler: str = "normal"
+    schedule: str = option("normal", "KSampler's scheduler (default: normal)")
     width: int = option(0, "default: 512, and 64 for the demo model; SDXL wants 1024")
     height: int = option(0, "the same")
     iterations: int = option(-1, "of all methods that optimize (default: each preset's own number)")
     optimized_reward: str = option("", "folder in models/rewards of the servers, or hub:NAME; the demo model has its own", metavar="NAME")
     judging_rewards: tuple[str, ...] = option((), "others that judge, the same way", nargs="*", metavar="NAME", type=str)
     saliency_model: str = option("", "as Load Saliency Model names it (default: the pack's own)", metavar="NAME")
-    default: dict[str, Any] = field(default_factory=default_settings)
+    default: dict[str, Any] = field(default_factory=lambda: {"preset": DEFAULT_PRESET, **preset(DEFAULT_PRESET).to_dict()})
 
     def __post_init__(self) -> None:
         """Check, and fill in what follows from the rest."""
@@ -57,13 +55,15 @@ class Comparison:
             raise SetupProblem("--optimized-reward is missing: the folder in models/rewards that DOODL, SGOOL and the others optimize for.")
         if self.demo and self.optimized_reward:
             raise SetupProblem("the demo model is optimized for its own reward; leave --optimized-reward out.")
+        if self.optimized_reward in self.judging_rewards and not self.demo:
+            raise SetupProblem(f"{self.optimized_reward} is optimized, so that it cannot judge; give other --judging-rewards, or none.")
         if self.seeds < 1 or not self.prompts:
             raise SetupProblem("--seeds and --most-prompts have to be at least 1.")
         size = 64 if self.demo else 512
         follows: dict[str, Any] = {"width": self.width or size, "height": self.height or size}
         follows["methods"] = tuple(method for method in METHODS if method in self.methods)
         follows["judging_rewards"] = tuple(dict.fromkeys(self.judging_rewards))
-        follows["best_of"] = self.best_of or math.ceil(self.plain_samples(WINNER))
+        follows["best_of"] = self.best_of or self._runs_of_the_default()
         for name, value in follows.items():
             object.__setattr__(self, name, value)
 
@@ -100,23 +100,10 @@ class Comparison:
         iterations = 0 if method == EDICT else self.iterations
         return of if iterations < 0 else replace(of, settings=replace(of.settings, iterations=iterations))
 
-    def plain_samples(self, method: str) -> float:
-        """What an image of a method costs, in plain samples of the same size. Decoding and scoring are not in it, nor samplers that call
-        the model more than once a step."""
-        if method in (PLAIN, BEST_OF):
-            return 1.0 if method == PLAIN else float(self.best_of)
-        of = self.preset(method)
-        calls = CALLS_A_STEP * of.procedure.steps if of.procedure else self.steps
-        return sampler_runs(of, calls) * calls / self.steps
-
-    def estimate(self) -> str:
-        """A sentence for the user, before a run that may take days."""
-        each = {method: self.plain_samples(method) for method in self.methods}
-        parts = ", ".join(f"{method} {cost:.0f}" for method, cost in each.items())
-        return (
-            f"In plain samples, a prompt and seed cost about {sum(each.values()):.0f} ({parts}), all of it "
-            f"{sum(each.values()) * len(self.prompts) * self.seeds:.0f}; decoding and scoring come on top."
-        )
+    def _runs_of_the_default(self) -> int:
+        """What the pack's default preset costs, in plain samples: its search, three for each iteration, and one."""
+        of = self.preset(WINNER).settings
+        return (of.best_of if of.best_of > 1 else 0) + of.iterations * (1 + A_GRADIENT) + 1
 
 
 def read_prompts(path: Path, most: int | None = None) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ class Builder:
         own = self.comparison
         inputs: dict[str, Any] = {"model": ["model", 0], "positive": ["positive", 0], "negative": ["negative", 0]}
         inputs |= {"latent_image": ["latent", 0], "seed": job.seed, "steps": own.steps, "cfg": own.cfg}
-        inputs |= {"sampler_name": own.sampler, "scheduler": own.scheduler}
+        inputs |= {"sampler_name": own.sampler, "scheduler": own.schedule}
         if job.method == PLAIN:
             return {"sampled": self._node("KSampler", **inputs)}
         # Augmentations come with the published presets; whether there is a salient term sets the two apart.

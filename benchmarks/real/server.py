@@ -35,7 +35,6 @@ class OwnServer(Owner):
     A worker takes the server that its environment names in ``SGOOL_SERVER``, else the one of ``urls`` in its own place, else it starts one.
 
     Args:
-        timeout: seconds that one job may take.
         urls: addresses of running servers, for the workers 0, 1, ... of this machine.
         models: a folder with subfolders like ComfyUI's ``models``, for servers that are started.
         share_gpus: the workers of this machine take its GPUs in turn; otherwise each uses what its environment shows it.
@@ -44,10 +43,8 @@ class OwnServer(Owner):
     client: Client | None = None
     run_under_way = url = device = ""
 
-    def __init__(
-        self, comparison: Comparison, timeout: float, urls: Sequence[str] = (), models: Path | None = None, *, share_gpus: bool = False
-    ) -> None:
-        self.comparison, self.timeout, self.urls, self.models, self.share_gpus = comparison, timeout, list(urls), models, share_gpus
+    def __init__(self, comparison: Comparison, urls: Sequence[str] = (), models: Path | None = None, *, share_gpus: bool = False) -> None:
+        self.comparison, self.urls, self.models, self.share_gpus = comparison, list(urls), models, share_gpus
 
     def label(self) -> str:
         return self.url or super().label()
@@ -83,14 +80,10 @@ class OwnServer(Owner):
         return {**read_outputs(self.comparison, outputs), "seconds": seconds, "device": self.device, **names, "files": files}
 
     def run(self, graph: Graph) -> dict[str, dict[str, Any]]:
-        """Run a graph and return its outputs. Raises RunFailed, also after ``timeout`` or once released, or one of OUTAGE."""
+        """Run a graph and return its outputs. Raises RunFailed, also once released, or one of OUTAGE."""
         assert self.client is not None
         self.run_under_way = run = self.client.submit(graph)
-        end = time.monotonic() + self.timeout
         while (outputs := self.client.outcome(run)) is None:
-            if time.monotonic() > end:
-                self._cancel()
-                raise RunFailed(f"it did not end within {self.timeout / 60:.0f} minutes (--timeout)")
             if not self.run_under_way:
                 raise RunFailed("stopped", interrupted=True)
             time.sleep(POLL)

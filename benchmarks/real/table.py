@@ -15,6 +15,7 @@ IMAGE = ["place", "seed_number"]
 COMPARED = {PLAIN: METHODS[1:], BEST_OF: (*PUBLISHED, WINNER), EDICT: PUBLISHED}
 READING = (
     "Scores are 100 times the cosine of image and prompt; only numbers of one column can be compared. "
+    "The optimized reward's says how well the optimizer pleased it, not whether images became better: read the others. "
     "In brackets: 95 % bootstrap intervals over prompts (the mean of a prompt's seeds is one sample). "
     "An interval of differences that spans 0 shows nothing either way. "
     "Model calls and gradients through the sampler are for one image, as the node counts them; KSampler does not. "
@@ -23,7 +24,7 @@ READING = (
 
 
 def write_table(comparison: Comparison, store: Store) -> str:
-    """Everything in one text: what was run, the means, the differences from plain sampling, what failed, how to read it."""
+    """Everything in one text: what was run, the means, the differences from plain sampling, how to read it."""
     images, every = frame(comparison, store), comparison.jobs()
     options = {name: value for name, value in comparison.settings().items() if value not in ("", ()) and name not in ("prompts", "default")}
     devices = "; ".join(sorted(set(images.device))) or "nothing yet"
@@ -31,12 +32,11 @@ def write_table(comparison: Comparison, store: Store) -> str:
         f"# {'The demo model' if comparison.demo else comparison.checkpoint}\n\n"
         f"{len(comparison.prompts)} prompts x {comparison.seeds} seeds; "
         + ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in options.items())
-        + f". {len(every) - len(store.missing(every))} of {len(every)} images are there. On {devices}.",
-        *_warnings(comparison),
+        + f". {len(images)} of {len(every)} images are there. On {devices}.",
     ]
     if len(images):
         blocks += [_means(comparison, images), *_differences(comparison, images)]
-    return "\n\n".join([*blocks, *_failures(comparison, store), READING]) + "\n"
+    return "\n\n".join([*blocks, READING]) + "\n"
 
 
 def frame(comparison: Comparison, store: Store) -> pd.DataFrame:
@@ -56,19 +56,6 @@ def mean(images: pd.DataFrame, column: str, form: str = ".2f") -> str:
     samples = images.groupby("place")[column].mean()
     low, high = mean_interval(samples.tolist())
     return f"{samples.mean():{form}} [{low:{form}}, {high:{form}}]"
-
-
-def _warnings(comparison: Comparison) -> Iterator[str]:
-    if comparison.optimized_reward in comparison.judging_rewards and not comparison.demo:
-        yield (
-            f"**Warning: {comparison.optimized_reward} is both optimized and judging.** Its column says how well the optimizer pleased it, "
-            "not whether images became better. Read the other columns, or run again with another reward."
-        )
-    if not comparison.judging_rewards:
-        yield (
-            "**There is no reward here but the one that was optimized**, so its column is no independent figure; this table cannot tell a "
-            "better image from a fooled reward." + " `bench is_it_worth_it` has a judge for the demo model." * comparison.demo
-        )
 
 
 def _means(comparison: Comparison, images: pd.DataFrame) -> str:
@@ -94,10 +81,3 @@ def _differences(comparison: Comparison, images: pd.DataFrame) -> Iterator[str]:
         if rows:
             head = ["method", "pairs", *map(comparison.column, comparison.rewards)]
             yield f"## Differences from {comparison.title(reference)}, same prompt and seed\n\n" + table(head, rows)
-
-
-def _failures(comparison: Comparison, store: Store) -> Iterator[str]:
-    failed = [each for each in map(store.records.get, (job.key for job in comparison.jobs())) if each and "failed" in each]
-    counts = pd.Series([f"{each['method']}: {each['failed'].splitlines()[0]}" for each in failed], dtype=str).value_counts()
-    if len(counts):
-        yield "## What failed\n\n" + "\n".join(f"- {sentence} ({count} images)" for sentence, count in counts.items())

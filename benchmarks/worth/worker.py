@@ -92,7 +92,7 @@ class Demo:
         self.few_steps, _ = comfy.sd.load_lora_for_models(self.model, None, comfy.utils.load_torch_file(FEW_STEPS_LORA), 1.0, 0.0)
         self.reward = load_reward(reward or loader.reward_folder())
         self.judge = loader.load_judge()
-        self.negative = self._encode([""])
+        self.negative = self.encode([""])
 
     @torch.no_grad()
     def run(self, method: Method, prompts: Sequence[str], seed: int, number: int = 0) -> tuple[list[dict[str, Any]], np.ndarray]:
@@ -133,12 +133,12 @@ class Demo:
         return ReversibleSampler(EDICT()) if method.sampler == "EDICT" else comfy.samplers.sampler_object(method.sampler)
 
     def images(self, method: Method, sampler: Any, prompts: Sequence[str], noise: Tensor, seed: int) -> Tensor:
-        model, conditions = self.few_steps if method.few_steps else self.model, (self._encode(prompts), self.negative)
+        model, conditions = self.few_steps if method.few_steps else self.model, (self.encode(prompts), self.negative)
         options = {"steps": method.steps, "cfg": method.cfg, "scheduler": method.scheduler, "seed": seed}
         latent = sampled(model, sampler, noise, conditions, options)
         return self.vae.decode(latent).movedim(-1, 1).float()
 
-    def _encode(self, prompts: Sequence[str]) -> Any:
+    def encode(self, prompts: Sequence[str]) -> Any:
         """One conditioning whose rows are the prompts, so that each image of a batch has its own."""
         rows = [self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))[0] for text in prompts]
         pooled = torch.cat([row[1]["pooled_output"] for row in rows])

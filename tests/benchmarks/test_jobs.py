@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sgool.benchmarks.common.jobs import LINES, Job, Store, plan
+from sgool.benchmarks.common.jobs import LINES, Store, plan
 from sgool.harness.problems import SetupProblem
 
 METHODS = ["plain", "gradient"]
@@ -71,10 +71,10 @@ def test_a_line_that_was_cut_off_costs_one_job_and_no_more(tmp_path: Path) -> No
     assert len((tmp_path / LINES).read_text().splitlines()) == 4
 
 
-def test_what_failed_is_not_tried_again_unless_asked_for(tmp_path: Path) -> None:
+def test_what_failed_is_tried_again(tmp_path: Path) -> None:
     Store(tmp_path, SETTINGS).add(JOBS[0], {"failed": "Allocation on device"})
     again = Store(tmp_path, SETTINGS)
-    assert JOBS[0] not in again.missing(JOBS)
-    assert JOBS[0] in again.missing(JOBS, retry_failed=True)
+    assert again.missing(JOBS) == JOBS
     assert again.of(JOBS) == []
-    assert Job(0, 0, ("a cat",), "plain") == JOBS[0]
+    again.add(JOBS[0], {"score": 0.3})
+    assert again.missing(JOBS) == JOBS[1:]

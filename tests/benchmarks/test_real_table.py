@@ -15,8 +15,9 @@ from sgool.benchmarks.common.sheets import write_sheets
 from sgool.benchmarks.real.comparison import METHODS, Comparison, read_prompts
 from sgool.benchmarks.real.graphs import cost_of
 from sgool.benchmarks.real.table import mean, write_table
-from sgool.benchmarks.real_models import parsed, sheet_rows
+from sgool.benchmarks.real_models import sheet_rows
 from sgool.harness.problems import SetupProblem
+from sgool.latent_optimization.presets import DEFAULT_PRESET, preset
 
 REAL = Comparison(
     "sd15.safetensors", ("a cat", "a dog", "two birds"), best_of=31, seeds=2, optimized_reward="A", judging_rewards=("B", "pick")
@@ -48,18 +49,13 @@ def test_prompts_are_lines_without_comments(tmp_path: Path) -> None:
             replace(REAL, **changes)
     with pytest.raises(SetupProblem, match="--optimized-reward is missing"):
         replace(REAL, optimized_reward="")
+    with pytest.raises(SetupProblem, match="A is optimized, so that it cannot judge"):
+        replace(REAL, judging_rewards=("B", "A"))
     path.write_text("# nothing\n")
     with pytest.raises(SetupProblem, match="no prompts in it"):
         read_prompts(path)
     with pytest.raises(SetupProblem, match="cannot be read"):
         read_prompts(tmp_path / "none.txt")
-
-
-def test_a_scheduler_is_ksamplers_or_dasks() -> None:
-    needed = ["--checkpoint", "demo", "--prompts", "p", "--folder", "f"]
-    both = parsed([*needed, "--scheduler", "tcp://head:8786", "--scheduler", "karras"])
-    assert (both.cluster, both.scheduler) == ("tcp://head:8786", "karras")
-    assert (parsed(needed).cluster, parsed(needed).scheduler) == ("", "normal")
 
 
 def test_the_table_has_means_differences_and_costs(tmp_path: Path) -> None:
@@ -74,21 +70,7 @@ def test_the_table_has_means_differences_and_costs(tmp_path: Path) -> None:
     assert "Differences from best of 31" in text
     assert "Differences from EDICT, not optimized" in text
     assert rows["DOODL"].count("better in 6") == 3
-    assert "Warning" not in text
     assert "36 of 36 images are there" in text
-
-
-def test_what_failed_is_told_once_for_each_sentence(tmp_path: Path) -> None:
-    failed = {job.key: {"failed": "Allocation on device\nmore"} for job in REAL.jobs() if job.method == "plain"}
-    text = write_table(REAL, filled(tmp_path, REAL, **failed))
-    assert "- plain: Allocation on device (6 images)" in text
-    assert "| plain | 6" not in text
-
-
-def test_the_table_warns_of_a_judge_that_was_optimized(tmp_path: Path) -> None:
-    both, nobody = replace(REAL, judging_rewards=("B", "A", "pick")), replace(REAL, judging_rewards=())
-    assert "Warning: A is both optimized and judging" in write_table(both, Store(tmp_path / "both", both.settings()))
-    assert "no reward here but the one that was optimized" in write_table(nobody, Store(tmp_path / "nobody", nobody.settings()))
 
 
 def test_seeds_of_one_prompt_are_one_sample() -> None:
@@ -96,14 +78,12 @@ def test_seeds_of_one_prompt_are_one_sample() -> None:
     assert mean(images, "A").startswith("3.50 [2.00, 5.00]")  # of 2 and 5
 
 
-def test_the_estimate_counts_forwards_and_backwards() -> None:
-    assert REAL.plain_samples("plain") == 1
-    assert REAL.plain_samples("best-of-N") == 31
-    assert REAL.plain_samples("EDICT") == 5  # 50 steps of two calls, against 20
-    assert REAL.plain_samples("DOODL") == 151 * 5
-    assert replace(REAL, iterations=10).plain_samples("SGOOL") == 31 * 5
-    four = replace(REAL, iterations=4, best_of=0)
-    assert four.best_of == four.plain_samples("winner") >= 13
+def test_best_of_n_costs_what_the_default_preset_does() -> None:
+    default = preset(DEFAULT_PRESET)
+    assert default.jacobian.choice == "all"
+    assert default.settings.smoothing is None  # neither of which is counted
+    assert replace(REAL, best_of=0).best_of == 16 + 5 * 3 + 1
+    assert replace(REAL, best_of=0, iterations=10).best_of == 16 + 10 * 3 + 1
 
 
 def test_cost_is_what_the_node_counted(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_the_report_has_tables_plots_and_the_discordant_pairs(tmp_path: Path) ->
     Image.new("RGB", (64 * N, 64), (30, 30, 30)).save(tmp_path / "strip.png")
     report(Store(tmp_path, {}), IMAGES, tmp_path / "out")
     assert (tmp_path / "out" / "table.md").read_text().startswith("20 images\n")
-    for name in ("cost.png", "iterations.png", "gradient/sheet-01.jpg", "plain/sheet-01.jpg"):
+    for name in ("iterations.png", "gradient/sheet-01.jpg", "plain/sheet-01.jpg"):
         with Image.open(tmp_path / "out" / name) as image:
             assert np.asarray(image.convert("RGB")).std() > 5
     assert not (tmp_path / "out" / "best of 31").exists()

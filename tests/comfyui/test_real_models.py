@@ -92,7 +92,7 @@ def test_an_input_that_a_node_does_not_have_is_not_sent(server: Server) -> None:
 
 def test_a_job_that_is_done_again_on_the_same_server_gives_the_same(server: Server) -> None:
     """As after a fetch that failed: all of it comes from ComfyUI's cache then."""
-    owner = OwnServer(DEMO, 60, [server.url])
+    owner = OwnServer(DEMO, [server.url])
     owner.bring("0")
     first, again = (owner.do(DEMO.jobs()[0]) for _ in range(2))
     assert {**first, "seconds": 0} == {**again, "seconds": 0}
@@ -113,7 +113,7 @@ def test_a_folder_of_models_judges_and_a_server_that_is_not_there_is_a_sentence(
         assert line["scores"]["copied"] == line["scores"]["optimized"]
         assert "| copied | the demo model's reward (optimized) |" in (tmp_path / "out" / "table.md").read_text()
         # The graph for a real checkpoint: all of it is fine but the checkpoint, which is not there.
-        real = Comparison("sd15.safetensors", ("a cat",), best_of=2, optimized_reward="copied", judging_rewards=("hub:some/one", "copied"))
+        real = Comparison("sd15.safetensors", ("a cat",), best_of=2, optimized_reward="copied", judging_rewards=("hub:some/one",))
         loader = server.object_info("CheckpointLoaderSimple")
         loader["input"]["required"]["ckpt_name"] = [["sd15.safetensors"]]
         builder = Builder(real, lambda name: loader if name == "CheckpointLoaderSimple" else server.object_info(name))
