@@ -13,10 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..latent_optimization.along_the_way import Snapshot
 from ..latent_optimization.candidates import Candidate
 from ..latent_optimization.history import History
 from ..latent_optimization.history_csv import to_csv
-from ..latent_optimization.plot import draw, panels_of
+from ..latent_optimization.image_strip import image_strip
+from ..latent_optimization.plot import panels_of
+from ..latent_optimization.plot_drawing import draw
 from .top_images import top_sheet, top_text
 
 MOST_KEPT = 16
@@ -34,12 +37,14 @@ class Outcome:
         history: the numbers of the run.
         messages: sentences for the user.
         top: of each image the best that the run made, the one returned first; empty where no more than that was asked for.
+        along_the_way: of each of the first images, some of its iterates, the returned one last.
     """
 
     noise: Tensor
     history: History
     messages: list[str] = field(default_factory=list)
     top: list[list[Candidate]] = field(default_factory=list)
+    along_the_way: list[list[Snapshot]] = field(default_factory=list)
 
     def to_text(self) -> str:
         """Messages and tables."""
@@ -55,7 +60,8 @@ class Outcome:
         if not history.rows and not history.candidates:
             return plot_of_nothing("nothing was optimized")
         count = "1 image" if history.images == 1 else f"{history.images} images"
-        return _to_image(draw(panels_of(history), heading=f"SGOOL: {max(0, len(history.rows) - 1)} iterations, {count}"))
+        heading = f"SGOOL: {max(0, len(history.rows) - 1)} iterations, {count}"
+        return _to_image(draw(panels_of(history), heading=heading, below=image_strip(self.along_the_way)))
 
     def to_sheet(self) -> Tensor:
         """The best images with rank, score and what made them, as an IMAGE ``(1, H, W, 3)``."""

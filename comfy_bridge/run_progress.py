@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from torch import Tensor
+
+from ..latent_optimization.along_the_way import AlongTheWay
 from ..latent_optimization.history import History
 from ..latent_optimization.recorder import Progress
 from ..latent_optimization.settings import Settings
@@ -20,15 +23,19 @@ class RunProgress:
         bar: of the node, of which the run is all.
         text: of the node.
         settings: of the run.
+        shown: how many images along the way are kept of each.
+
+    Attributes:
+        along_the_way: those images.
     """
 
-    def __init__(self, bar: Bar, text: Text, settings: Settings) -> None:
+    def __init__(self, bar: Bar, text: Text, settings: Settings, shown: int = 0) -> None:
         self._bar, self._text, self._settings = bar, text, settings
         self._live, self._position, self._work = Live(), Position(1.0, [], bar.to), Work(settings, 1, 1, 1)
         self._history: Callable[[], History] | None = None
         self._phase, self._number, self._rescored = "search" if settings.best_of > 1 else "optimize", 0, 0
         self._forwards, self._first_call = False, False
-        self.judged = self._live.judged
+        self.along_the_way = AlongTheWay(shown)
 
     def begin(self, work: Work, history: Callable[[], History]) -> None:
         """The run begins."""
@@ -38,6 +45,7 @@ class RunProgress:
     def run_begins(self) -> None:
         """The sampler runs, forwards."""
         self._forwards = self._first_call = True
+        self.along_the_way.run_begins()
 
     def run_ends(self) -> None:
         """It has run."""
@@ -62,6 +70,11 @@ class RunProgress:
         """An image is scored; ``with_grad``: the gradient in its latent is still to come, or has come."""
         self._add((SCORE_WITH_GRADIENT if with_grad else SCORE) - SCORE / 2)
 
+    def judged(self, index: int, images: Tensor, maps: Mapping[int, Tensor]) -> None:
+        """Frames ``(n, 3, H, W)`` of an image or video are scored; ``maps``: what is salient in images, by place."""
+        self._live.judged(index, images, maps)
+        self.along_the_way.judged(index, images)
+
     def told(self, progress: Progress) -> None:
         """A candidate, an iteration or a rescoring is done."""
         number = progress.iteration if progress.phase != "rescore" else self._rescored
@@ -70,6 +83,7 @@ class RunProgress:
             self._rescored += 1
         self._phase, self._number = _next(progress, self._settings)
         if self._history is not None:
+            self.along_the_way.told(progress, self._history())
             preview = self._live.told(progress, self._history())
             if preview is not None:
                 self._bar.to(self._position.share, preview)

@@ -139,7 +139,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         check_fits(model_wrap, noise, self.vae, parts)
         if self.preset.settings.iterations and hasattr(self.sampler, "sample_both"):
             state.check_reversible()
-        progress = RunProgress(Bar(len(sigmas) - 1), Text(), self.preset.settings)
+        progress = RunProgress(Bar(len(sigmas) - 1), Text(), self.preset.settings, self.preset.plot_images)
         wants_denoised = callback is not None and float(sigmas[-1]) > 0
         checked = self_check.check(run(), noise, self.preset.gradient_check if self.preset.settings.iterations else CHECK_NEVER)
         result, best, top = self._optimized(model_wrap, run, noise, state, parts, progress=progress, afterwards=wants_denoised)
@@ -154,6 +154,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         ]
         if self._wants_salient_part and not any("salient" in row.parts for row in result.history.rows):
             messages.append(NO_SALIENT)
+        along_the_way = progress.along_the_way.chosen(result.history)
         result.history.settings = self.preset.to_dict()
         if callback is not None and not wants_denoised:  # at sigma 0 the latent is the denoised image
             callback(len(sigmas) - 2, latent, latent, len(sigmas) - 1)
@@ -170,7 +171,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         for message in messages:
             logging.info("SGOOL: %s", message)
         progress.ends()
-        self.outcomes.add(model_wrap, latent, Outcome(_kept(best), result.history, messages, top))
+        self.outcomes.add(model_wrap, latent, Outcome(_kept(best), result.history, messages, top, along_the_way))
         return latent
 
     @property

@@ -54,8 +54,11 @@ def draw_image(shown: Sequence[Shown]) -> Image.Image:
 
 
 def _loss_curves(plot: Image.Image) -> Image.Image:
-    """The first of the plot's three panels, which has the losses."""
-    panel = plot.crop((0, 0, plot.width, round(plot.height * 0.37)))
+    """The first of the plot's panels, which has the losses: down to an empty line where a panel has ended."""
+    end = min(plot.height, round(0.6 * plot.width))
+    while end > 1 and len(plot.crop((0, end - 1, plot.width, end)).getcolors() or (0, 0)) > 1:
+        end -= 1
+    panel = plot.crop((0, 0, plot.width, end))
     panel.thumbnail(PLOT_SHAPE, Image.Resampling.LANCZOS)
     return panel
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from .history import History
-from .plot import BACKGROUND, COLORS, FAINT, INK, MOST_LINES
+from .plot import MOST_LINES
+from .plot_drawing import BACKGROUND, COLORS, FAINT, INK, font
 
 MARGIN = 8
 
@@ -28,7 +29,7 @@ def loss_strip(history: History, width: int, height: int) -> Image.Image | None:
     (left, right), (low, high) = ((min(values), max(values)) for values in zip(*points, strict=True))
     size = max(12, height // 5)
     strip = Image.new("RGB", (width, height), BACKGROUND)
-    pen, font = ImageDraw.Draw(strip), ImageFont.load_default(size)
+    pen = ImageDraw.Draw(strip)
 
     def at(x: float, y: float) -> tuple[float, float]:
         across = (x - left) / (right - left) if right > left else 0.5
@@ -45,7 +46,7 @@ def loss_strip(history: History, width: int, height: int) -> Image.Image | None:
         if spots:
             (x, y), radius = spots[-1], max(3, height // 30)
             pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=COLORS[number])
-    pen.text((MARGIN, 3), f"loss {min(y for _, y in points):.4g} at best", fill=INK, font=font)
+    pen.text((MARGIN, 3), f"loss {min(y for _, y in points):.4g} at best", fill=INK, font=font(size))
     return strip
 
 

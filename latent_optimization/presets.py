@@ -75,6 +75,7 @@ class Preset(Ranged):
     )
     frames: Frames = field(default_factory=Frames)
     stored_calls: int | None = None
+    plot_images: int = count(5, at_least=0, at_most=12, help="Images along the way that the plot shows, with those returned; 0 for none.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,7 +90,7 @@ class Preset(Ranged):
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values, the loop's settings at the top; a solver also has its ``"name"``."""
         plain = {**self.settings.to_dict(), "jacobian": asdict(self.jacobian), "procedure": None, "gradient_check": self.gradient_check}
-        plain |= {"frames": asdict(self.frames), "stored_calls": self.stored_calls}
+        plain |= {"frames": asdict(self.frames), "stored_calls": self.stored_calls, "plot_images": self.plot_images}
         if self.procedure is not None:
             plain["procedure"] = asdict(self.procedure)
             plain["procedure"]["solver"]["name"] = type(self.procedure.solver).__name__

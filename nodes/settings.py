@@ -111,6 +111,7 @@ class OptimizationSettingsNode(io.ComfyNode):
                 ),
                 *widgets_of(Preset, PRESETS[DEFAULT_PRESET], ["gradient_check"], advanced=True),
                 _stored_calls(),
+                *widgets_of(Preset, PRESETS[DEFAULT_PRESET], ["plot_images"], advanced=True),
             ],
             outputs=[OptimizationSettings.Output(display_name="settings", tooltip="For SGOOL KSampler and SGOOL Sampler.")],
         )
@@ -136,4 +137,5 @@ def preset_from(widgets: dict[str, Any]) -> Preset:
     jacobian = JacobianSchedule(calls["gradient_calls"], calls.get("count", 1))
     frames = Frames(widgets["frames"]["frames"], widgets["frames"].get("count", 1))
     check, stored = widgets.get("gradient_check", CHECK_PATCHED), widgets.get("stored_calls", {}).get("calls")
-    return Preset(settings, jacobian, PROCEDURES[widgets["procedure"]], check, frames, stored)
+    shown = widgets.get("plot_images", Preset.plot_images)
+    return Preset(settings, jacobian, PROCEDURES[widgets["procedure"]], check, frames, stored, shown)

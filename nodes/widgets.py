@@ -44,7 +44,7 @@ def _widget(name: str, field: dataclasses.Field[Any], default: Any, advanced: bo
         return io.Boolean.Input(name, **common)
     span = field.metadata["range"]
     if span.whole:
-        return io.Int.Input(name, min=int(span.low), max=MOST, **common)
+        return io.Int.Input(name, min=int(span.low), max=int(min(span.high, MOST)), **common)
     high = min(span.high, LARGEST)
     if not span.high_included and math.isfinite(span.high):
         high -= 1e-4 * abs(high)

@@ -49,9 +49,9 @@ def number(
     return dataclasses.field(default=default, metadata={"range": span, "help": help})
 
 
-def count(default: int, *, at_least: int, help: str) -> Any:
+def count(default: int, *, at_least: int, at_most: float = math.inf, help: str) -> Any:
     """A field that holds a whole number."""
-    return dataclasses.field(default=default, metadata={"range": Range(at_least, whole=True), "help": help})
+    return dataclasses.field(default=default, metadata={"range": Range(at_least, at_most, whole=True), "help": help})
 
 
 def choice(default: str, options: Sequence[str], *, help: str) -> Any:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from sgool.comfy_bridge.outcome import Outcome
 from sgool.comfy_bridge.sgool_sampler import LAST_RUN, SGOOLSampler
+from sgool.latent_optimization import along_the_way
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
 from sgool.latent_optimization.presets import Preset
 from sgool.latent_optimization.settings import Settings
@@ -316,3 +317,18 @@ def test_models_that_were_sent_away_come_back(model: Any) -> None:
 
     assert torch.equal(sample(model, wrapped(objective=Red(on_call))), expected)
     assert loaded
+
+
+def test_the_plot_shows_images_along_the_way_and_none_where_they_are_not_wanted(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = wrapped()
+    latent = sample(model, sampler)
+    outcome = outcome_of(sampler)
+    for index, row in enumerate(outcome.along_the_way):
+        assert [each.iteration for each in row][-1] == outcome.history.returned_iteration[index]
+        decoded = tiny_vae().decode(latent[index : index + 1])[0].movedim(-1, 0)
+        assert torch.allclose(row[-1].image / 255, decoded, atol=0.01)
+    monkeypatch.setattr(along_the_way, "_small", None)  # nothing is made small
+    without = wrapped(plot_images=0)
+    assert torch.equal(sample(model, without), latent)
+    assert outcome_of(without).along_the_way == []
+    assert outcome_of(without).to_plot().shape[1] < outcome.to_plot().shape[1]
