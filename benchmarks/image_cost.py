@@ -78,10 +78,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], help="names of these kinds")
     parser.add_argument("--batches", type=int, nargs="+", default=[1])
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     makers = {name: make for kind in options.kinds for name, make in every[kind].items() if not options.only or name in options.only}
     rows, unit = [], 0.0
     for name, make in makers.items():
@@ -92,7 +90,7 @@ def main() -> None:
             unit = unit or costs[1][0] * (name == FIRST)
             cells = [f"{value / batch:.0f}" for time, most in costs for value in (1e3 * time, most / 2**20)]
             rows.append([name, batch, *cells, *(f"{time / batch / unit:.3f}" if unit else "" for time, _ in costs)])
-    print(f"torch {torch.__version__}, {options.device}, {options.threads} thread(s); per image, best of {options.repeats}\n")
+    print(f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} thread(s); per image, best of {options.repeats}\n")
     head = ["what", "images", "ms", "MiB", "ms with gradient", "MiB with gradient", f"of {FIRST}'s", "with gradient"]
     print(table(head, rows))
 

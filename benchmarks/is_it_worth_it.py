@@ -1,4 +1,4 @@
-"""Is optimizing the noise worth what it costs? Methods on the demo model, its judge, tables and curves.
+"""Is optimizing the noise worth what it costs? Methods on the demo model, its judge, tables and images.
 
     python run.py bench is_it_worth_it --prompts 10 --methods "best of 8" gradient        minutes
     python run.py bench is_it_worth_it --prompts 50 --base "gradient, rescored" --methods "rescored(0.06)" "rescored(iterations=20)"
@@ -30,7 +30,6 @@ from .common.spread import spread
 from .worth.hard import draw_hard_prompts
 from .worth.hard_reward import load_hard_reward
 from .worth.methods import BASELINE, GROUPS, SEGMENTER, Method, method_of
-from .worth.plots import judge_against_score
 from .worth.prompts import HALVES, chunks, draw_prompts
 from .worth.segmenter import load_segmenter
 from .worth.tables import comparison_table, frame, image_of, kinds_table, rights
@@ -49,12 +48,11 @@ def chosen(names: list[str], groups: list[str], base: str = BASELINE) -> dict[st
 
 
 def report(store: Store, images: pd.DataFrame, out: Path, base: str = BASELINE) -> None:
-    """Tables to standard output and to the folder, curves and images beside them; all against ``base``."""
+    """Tables to standard output and to the folder, images beside them; all against ``base``."""
     right = rights(images)
     text = "\n\n".join([f"{len(right)} images", comparison_table(images, base), kinds_table(images)]) + "\n"
     write(out / "table.md", text.encode())
     print(text)
-    judge_against_score(images, out / "iterations.png")
     files = images.set_index(["method", "number", "prompt"])[["image", "column"]]
     for name in right:
         rows = []

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 from sgool.harness.locks import only_one
-from sgool.harness.problems import SetupProblem, exit_with
+from sgool.harness.problems import exit_with
 from sgool.harness.server import stop_on_signals
 
 from .common.jobs import Record, Store, write
@@ -33,10 +33,11 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
         prog="run.py bench real_models", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
     )
     add = parser.add_argument
-    add("--server", action="append", default=[], metavar="URL", help="a running ComfyUI with this pack; may be given many times")
-    add("--workers", type=int, default=0, metavar="N", help="start N ComfyUI servers here, each on a GPU of its own")
+    way = parser.add_mutually_exclusive_group().add_argument
+    way("--server", action="append", default=[], metavar="URL", help="a running ComfyUI with this pack; may be given many times")
+    way("--workers", type=int, default=0, metavar="N", help="start N ComfyUI servers here, each on a GPU of its own")
     add("--models", type=Path, metavar="DIR", help="for servers that are started: a folder like ComfyUI's models")
-    add("--scheduler", default="", metavar="tcp://HOST:PORT", help="use the workers of this dask scheduler (run.py bench worker)")
+    way("--scheduler", default="", metavar="tcp://HOST:PORT", help="use the workers of this dask scheduler (run.py bench worker)")
     add("--checkpoint", required=True, help="as its loader names it, or 'demo' for the demo model")
     add("--prompts", required=True, type=Path, metavar="FILE", help="one prompt a line; # begins a comment")
     add("--folder", required=True, type=Path, help="for results, images, table")
@@ -50,8 +51,6 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
 def main(arguments: list[str]) -> int:
     """Run what is missing in the folder, then write table and sheets."""
     options = parsed(arguments)
-    if sum(map(bool, (options.server, options.workers, options.scheduler))) > 1:
-        raise SetupProblem("--server, --workers and --scheduler tcp://... are three ways to the same end; give one of them.")
     # run.py goes to its own folder; a relative one is meant from where the user is.
     here = Path(os.environ.get("SGOOL_CALLED_FROM", ".")).absolute()
     folder, options.models = here / options.folder, options.models and here / options.models
@@ -60,7 +59,7 @@ def main(arguments: list[str]) -> int:
     comparison = Comparison(**{each.name: getattr(options, each.name) for each in fields(Comparison) if each.name != "default"})
     with only_one(folder / ".lock", lambda: print(f"Another run is at work in {folder}; waiting for it to end.", flush=True)):
         store = Store(folder, comparison.settings())
-        owner = OwnServer(comparison, options.server, options.models, share_gpus=not options.scheduler)
+        owner = OwnServer(comparison, options.server, options.models)
         try:
             if workers or options.scheduler:
                 spread(store, comparison.jobs(), owner, workers=workers, scheduler=options.scheduler)
@@ -80,7 +79,7 @@ def sheet_rows(comparison: Comparison, store: Store) -> list[tuple[str, list[Cel
         if record is None:
             return Cell(f"{comparison.title(method)}: none", ())
         images = [Image.open(path) for name in ("image", "saliency") if (path := store.folder / record[name]).exists()]
-        scores = [f"{score:.2f}  {comparison.column(reward)}" for reward, score in shown(record).items()]
+        scores = [f"{score:.2f}  {reward}" for reward, score in shown(record).items()]
         return Cell(comparison.title(method), images, scores)
 
     rows: dict[tuple[int, int], dict[str, Record]] = {}

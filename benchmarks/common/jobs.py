@@ -106,9 +106,8 @@ def _refuse_other(old: Any, new: Mapping[str, Any], folder: Path) -> None:
         raise SetupProblem(f"{folder / SETTINGS} is damaged. Take another --folder, or remove this one.")
     fewer = min(len(settings.get(MAY_GROW, ())) for settings in (old, new))
     before, now = ({**settings, MAY_GROW: settings.get(MAY_GROW, [])[:fewer]} for settings in (old, new))
-    changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    if reasons := "".join(f"\n  {name} was {before.get(name)!r} and is {now.get(name)!r}" for name in changed):
-        raise SetupProblem(f"{folder} holds a run with other settings. Take another --folder, or the same settings:{reasons}")
+    if changed := [f"{name} {old.get(name)!r}" for name in sorted({*before, *now}) if before.get(name) != now.get(name)]:
+        raise SetupProblem(f"{folder} holds a run with other settings: {', '.join(changed)}. Take another --folder, or the same settings.")
 
 
 def parsed(text: str) -> Any:

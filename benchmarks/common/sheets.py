@@ -9,7 +9,6 @@ from pathlib import Path
 from textwrap import shorten
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -49,19 +48,13 @@ def draw(rows: Sequence[tuple[str, Sequence[Cell]]]) -> Figure:
     tallest = max(sum(image.height / image.width for image in cell.images) for cell in cells)
     height = 0.6 + TILE * tallest + 0.17 * max(len(cell.lines) for cell in cells)
     figure = Figure(figsize=(TILE * columns, height * len(rows)), layout="constrained")
-    parts = figure.subfigures(len(rows), squeeze=False)[:, 0]
-    for part, (heading, row) in zip(parts, rows, strict=True):
+    for part, (heading, row) in zip(figure.subfigures(len(rows), squeeze=False)[:, 0], rows, strict=True):
         part.suptitle(shorten(heading, int(14 * TILE * columns), placeholder=" ..."), fontsize=9)
         for axes, cell in zip(part.subplots(1, columns, squeeze=False)[0], row, strict=False):
-            _draw_cell(axes, cell)
+            axes.set_title(cell.label, fontsize=8, loc="left")
+            axes.set(xticks=[], yticks=[])
+            axes.set_xlabel("\n".join(shorten(line, 36, placeholder=" ...") for line in cell.lines), fontsize=7, loc="left")
+            axes.spines[:].set(color=BORDER[cell.right], linewidth=2)
+            if cell.images:
+                axes.imshow(np.concatenate([np.asarray(image.convert("RGB")) for image in cell.images]))
     return figure
-
-
-def _draw_cell(axes: Axes, cell: Cell) -> None:
-    axes.set_title(cell.label, fontsize=8, loc="left")
-    axes.set(xticks=[], yticks=[])
-    axes.set_xlabel("\n".join(shorten(line, 36, placeholder=" ...") for line in cell.lines), fontsize=7, loc="left")
-    for side in axes.spines.values():
-        side.set(color=BORDER[cell.right], linewidth=2)
-    if cell.images:
-        axes.imshow(np.concatenate([np.asarray(image.convert("RGB")) for image in cell.images]))

@@ -36,9 +36,14 @@ class Lost(Exception):
 
 
 class Owner(WorkerPlugin):
-    """One on each worker. It owns something, and does jobs with it, one at a time."""
+    """One on each worker. It owns something, and does jobs with it, one at a time. dask calls ``teardown`` when the worker or the run ends,
+    in the middle of a job too: there it is to let go of everything.
 
-    name = NAME
+    Attributes:
+        label: what messages call it.
+    """
+
+    name, label = NAME, ""
 
     def bring(self, place: str) -> None:
         """Get what is owned, in the worker called ``place`` (its number on this machine), before its first job and after an outage.
@@ -50,20 +55,9 @@ class Owner(WorkerPlugin):
         """Do a job. May raise RunFailed, which is recorded, or one of OUTAGE: what is owned is away, and the job is tried again."""
         raise NotImplementedError
 
-    def release(self) -> None:
-        """Let go of everything, in the middle of a job too."""
-
-    def label(self) -> str:
-        """What messages call it."""
-        return f"worker {self._worker.name}"
-
     def setup(self, worker: Worker) -> None:
         """By dask, when the worker has started."""
-        self._worker, self._ready, self._trouble = worker, False, ""
-
-    def teardown(self, worker: Worker) -> None:
-        """By dask, when the worker ends or the run does."""
-        self.release()
+        self._worker, self._ready, self._trouble, self.label = worker, False, "", f"worker {worker.name}"
 
     def attempt(self, *plain: Any) -> Record:
         """``do`` the job of these values, with what that raises as dask is to understand it."""
@@ -71,7 +65,7 @@ class Owner(WorkerPlugin):
             if not self._ready:
                 self.bring(str(self._worker.name))
         except SetupProblem as problem:
-            return {"unfit": f"{self.label()}: {problem}"}
+            return {"unfit": f"{self.label}: {problem}"}
         except OUTAGE as error:
             self._tell(describe_outage(error))
             self._worker.loop.add_callback(self._pause)
@@ -90,7 +84,7 @@ class Owner(WorkerPlugin):
 
     def _tell(self, trouble: str) -> None:
         if trouble != self._trouble:
-            self._worker.log_event(NAME, f"{self.label()} is set aside: {trouble}" if trouble else f"{self.label()} is back.")
+            self._worker.log_event(NAME, f"{self.label} is set aside: {trouble}" if trouble else f"{self.label} is back.")
         self._trouble = trouble
 
     def _pause(self) -> None:
@@ -104,7 +98,7 @@ class Owner(WorkerPlugin):
         self._worker.loop.call_later(PAUSE, go_on)
 
 
-def spread(store: Store, jobs: Sequence[Job], owner: Owner, *, workers: int = 1, scheduler: str = "", retry_failed: bool = False) -> None:
+def spread(store: Store, jobs: Sequence[Job], owner: Owner, *, workers: int = 1, scheduler: str = "") -> None:
     """Do what is missing of ``jobs``, each job once, and keep what comes of it. Whatever ends it, the servers are left without our runs.
 
     Args:
@@ -123,10 +117,15 @@ def spread(store: Store, jobs: Sequence[Job], owner: Owner, *, workers: int = 1,
     with _connected(workers, scheduler) as client, tqdm(total=len(missing), unit="job") as progress:
         done = as_completed()
 
+        # A local function and plain values travel whole: the scheduler, which unpacks them, need not have this pack.
+        def do(*plain: Any) -> Record:
+            return get_worker().plugins[NAME].attempt(*plain)
+
         def submit() -> None:
             """As many as there are workers and no more, so that none waits for one that is busy."""
             while len(under_way) < max(1, len(client.nthreads())) and (job := next(left, None)):
-                under_way[future := _submitted(client, job)] = job
+                plain = job.place, job.seed_number, job.prompts, job.method
+                under_way[future := client.submit(do, *plain, pure=False, retries=MOST_ATTEMPTS - 1)] = job
                 done.add(future)
 
         client.subscribe_topic(NAME, lambda event: tqdm.write(event[1]))
@@ -147,14 +146,6 @@ def spread(store: Store, jobs: Sequence[Job], owner: Owner, *, workers: int = 1,
             with contextlib.suppress(Exception):  # the scheduler may be what went away
                 client.cancel(list(under_way))
                 client.unregister_worker_plugin(NAME)
-
-
-def _submitted(client: Client, job: Job) -> Future:
-    # A local function and plain values travel whole: the scheduler, which unpacks them, need not have this pack.
-    def do(*plain: Any) -> Record:
-        return get_worker().plugins[NAME].attempt(*plain)
-
-    return client.submit(do, job.place, job.seed_number, job.prompts, job.method, pure=False, retries=MOST_ATTEMPTS - 1)
 
 
 def _record_of(future: Future) -> Record:

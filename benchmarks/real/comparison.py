@@ -15,7 +15,6 @@ DEMO = "demo"
 PLAIN, BEST_OF, EDICT, WINNER = "plain", "best-of-N", "EDICT", "winner"
 PUBLISHED = ("DOODL", "SGOOL")
 METHODS = (PLAIN, BEST_OF, EDICT, *PUBLISHED, WINNER)  # EDICT: the published methods' sampler, not optimized
-A_GRADIENT = 2  # sampler runs that it counts beside its own: each call made again, and differentiated; where calls are kept it costs one
 
 
 def option(default: Any, words: str, **more: Any) -> Any:
@@ -101,9 +100,10 @@ class Comparison:
         return of if iterations < 0 else replace(of, settings=replace(of.settings, iterations=iterations))
 
     def _runs_of_the_default(self) -> int:
-        """What the pack's default preset costs, in plain samples: its search, three for each iteration, and one."""
+        """What the pack's default preset costs, in plain samples: its search; three for each iteration, whose calls are made, made
+        again for backward (where they are not kept) and differentiated; and the last."""
         of = self.preset(WINNER).settings
-        return (of.best_of if of.best_of > 1 else 0) + of.iterations * (1 + A_GRADIENT) + 1
+        return (of.best_of if of.best_of > 1 else 0) + 3 * of.iterations + 1
 
 
 def read_prompts(path: Path, most: int | None = None) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 import os
 import shutil
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from sgool.harness import comfyui
 from sgool.harness.client import OUTAGE, Client, Graph, RunFailed
 from sgool.harness.problems import SetupProblem
@@ -37,24 +35,20 @@ class OwnServer(Owner):
     Args:
         urls: addresses of running servers, for the workers 0, 1, ... of this machine.
         models: a folder with subfolders like ComfyUI's ``models``, for servers that are started.
-        share_gpus: the workers of this machine take its GPUs in turn; otherwise each uses what its environment shows it.
     """
 
     client: Client | None = None
-    run_under_way = url = device = ""
+    run_under_way = device = ""
 
-    def __init__(self, comparison: Comparison, urls: Sequence[str] = (), models: Path | None = None, *, share_gpus: bool = False) -> None:
-        self.comparison, self.urls, self.models, self.share_gpus = comparison, list(urls), models, share_gpus
-
-    def label(self) -> str:
-        return self.url or super().label()
+    def __init__(self, comparison: Comparison, urls: Sequence[str] = (), models: Path | None = None) -> None:
+        self.comparison, self.urls, self.models = comparison, list(urls), models
 
     def bring(self, place: str) -> None:
         """Find or start the server, and see whether it has what is needed."""
-        self.url = os.environ.get("SGOOL_SERVER") or (self.urls[int(place)] if self.urls else "")
-        if self.url and self.client is None:
-            self.client = Client(self.url)
-        elif not self.url and not (isinstance(self.client, Server) and self.client.running):
+        url = os.environ.get("SGOOL_SERVER") or (self.urls[int(place)] if self.urls else "")
+        if url and self.client is None:
+            self.client, self.label = Client(url), url
+        elif not url and not (isinstance(self.client, Server) and self.client.running):
             self._start(place)
         assert self.client is not None
         about = self.client.get("/system_stats")
@@ -73,14 +67,12 @@ class OwnServer(Owner):
         seconds = round(time.monotonic() - started, 2)
         names = {"image": f"images/{job.key}.png", "saliency": f"saliency/{job.key}.png"}
         contents = [self.client.fetch(outputs[node]["images"][0]) for node in ("preview", "saliency")]
-        for each in contents:
-            Image.open(io.BytesIO(each)).verify()
         workflow = json.dumps(graph, indent=1, ensure_ascii=False).encode()
         files = {**dict(zip(names.values(), contents, strict=True)), f"workflows/{job.method}.json": workflow}
         return {**read_outputs(self.comparison, outputs), "seconds": seconds, "device": self.device, **names, "files": files}
 
     def run(self, graph: Graph) -> dict[str, dict[str, Any]]:
-        """Run a graph and return its outputs. Raises RunFailed, also once released, or one of OUTAGE."""
+        """Run a graph and return its outputs. Raises RunFailed, also after ``teardown``, or one of OUTAGE."""
         assert self.client is not None
         self.run_under_way = run = self.client.submit(graph)
         while (outputs := self.client.outcome(run)) is None:
@@ -90,7 +82,7 @@ class OwnServer(Owner):
         self.run_under_way = ""
         return outputs
 
-    def release(self) -> None:
+    def teardown(self, worker: Any = None) -> None:
         """Cancel what is under way; stop a server that was started here."""
         with suppress(*OUTAGE):
             self._cancel()
@@ -107,9 +99,9 @@ class OwnServer(Owner):
         tree = comfyui.find()
         if tree is None:
             raise SetupProblem("no ComfyUI was found on this machine: set COMFYUI_PATH, or name a running one with --server.")
-        self.release()
+        self.teardown()
         base, count = Path(tempfile.mkdtemp(prefix="sgool-server-")), torch.cuda.device_count()
-        arguments = ["--cuda-device", str(int(place) % count)] if self.share_gpus and count else []
+        arguments = ["--cuda-device", str(int(place) % count)] if count > 1 and place.isdigit() else []  # in turn
         if self.models is not None:
             folders = {folder.name: folder.name for folder in sorted(self.models.iterdir()) if folder.is_dir()}
             config = base / "models.yaml"

@@ -92,20 +92,14 @@ CONTENDERS: dict[str, Method] = {
     "plain, as many evaluations in steps": Method(steps=STEPS * BEST_OF),
     "best of 8": best_of(8),
     BASELINE: best_of(BEST_OF),
-    f"{BASELINE}, augmented": best_of(BEST_OF, augmented=True),
     "gradient": gradient(),
     "gradient, rescored": rescored(),
-    "gradient, whole image": gradient(loss=replace(GLOBAL, augmentations=Augmentations("whole"))),
-    "gradient and saliency": salient(DEFAULT),
     "best of 8, then gradient, rescored": rescored(best_of=8, iterations=8),
     "best of 16, then gradient, rescored": rescored(best_of=16, iterations=5),
     "DOODL's update": Method(DOODLS_RULE, replace(GLOBAL, augmentations=CUTOUTS, reduce="minimum")),
     "SGOOL: DOODL's update and saliency": Method(DOODLS_RULE, replace(MULTIPLIED, augmentations=CUTOUTS, reduce="minimum"), DEFAULT),
     "the nodes' defaults": Method(presets.SEARCH_FIRST, LossSettings(w_salient=0.0)),  # what one gets who changes nothing
     "the nodes' defaults with saliency": Method(presets.SEARCH_FIRST, LossSettings(), DEFAULT),  # and connects a saliency model
-    "CFG 1, plain": Method(cfg=1.0),
-    f"CFG 1, {BASELINE}": replace(best_of(BEST_OF), cfg=1.0),
-    "CFG 1, gradient, rescored": replace(rescored(), cfg=1.0),
 }
 
 # The published procedures as they are: some 15 000 model calls an image, a gradient counted as two.
@@ -172,7 +166,7 @@ def method_of(name: str) -> Method:
     try:
         made = METHODS[name] if name in METHODS else eval(name, dict(globals()))
     except Exception as error:
-        raise SetupProblem(f"there is no method {name!r} ({error}). Methods: {'; '.join(METHODS)}.") from None
+        made = error
     if not isinstance(made, Method):
-        raise SetupProblem(f"{name!r} is no method. Methods: {'; '.join(METHODS)}.")
+        raise SetupProblem(f"there is no method {name!r} ({made}). Methods: {'; '.join(METHODS)}.")
     return made

@@ -13,6 +13,7 @@ from ..common.statistics import holm, p_text, paired, share_text
 from .prompts import CHUNK
 
 HEAD = ("method", "right, % (95 %)", "model calls", "gradients", "CPU s", "points (95 %)", "gained / lost", "p", "p, Holm", "reward")
+MEANS = ["calls", "gradients", "seconds", "similarity"]
 IMAGE = ["number", "prompt"]  # what tells the images of one method apart
 
 
@@ -42,7 +43,7 @@ def rights(images: pd.DataFrame) -> pd.DataFrame:
 
 def comparison_table(images: pd.DataFrame, base: str) -> str:
     """One line a method: how many are right, what they cost, and how they differ from ``base`` on the same images."""
-    right, means = rights(images), images.groupby("method").mean(numeric_only=True)
+    right, means = rights(images), images.groupby("method").mean(numeric_only=True).reindex(columns=MEANS)  # older folders lack some
     pairs = {name: paired(right[name], right[base]) for name in right if name != base}
     corrected = dict(zip(pairs, holm([pair.p for pair in pairs.values()]), strict=True))
     lines = []

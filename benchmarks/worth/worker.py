@@ -6,7 +6,6 @@ import io
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ from sgool.demo import loader
 from sgool.demo.captions import parse
 from sgool.demo.judging import judge_images
 from sgool.demo.weights import LORAS
-from sgool.guidance.augmentations import Augmentations
-from sgool.guidance.objective import Context, Objective, Scored
+from sgool.guidance.objective import Objective
 from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss
 from sgool.latent_optimization.history import History
 from sgool.latent_optimization.reversible import EDICT
@@ -63,26 +61,6 @@ class DemoOwner(Owner):
         return {"rows": rows, "image": name, "files": {name: contents.getvalue()}}
 
 
-@dataclass
-class Recording:
-    """An objective that keeps the images of each iteration, to be judged afterwards."""
-
-    inner: Objective
-    seen: dict[tuple[int, int], Tensor] = field(default_factory=dict)
-
-    def begin(self) -> None:
-        self.inner.begin()
-
-    def augmented(self, augmentations: Augmentations, reduce: str, region: str | None = None) -> Recording:
-        return Recording(self.inner.augmented(augmentations, reduce, region), self.seen)
-
-    def __call__(self, images: Tensor, context: Context) -> Scored:
-        if images.requires_grad:
-            for index, image in enumerate(images.detach(), start=context.index):
-                self.seen[context.iteration, index] = image.cpu().clone()
-        return self.inner(images, context)
-
-
 class Demo:
     """The demo model, its judge, and the saliency maps that methods ask for."""
 
@@ -98,39 +76,30 @@ class Demo:
     def run(self, method: Method, prompts: Sequence[str], seed: int, number: int = 0) -> tuple[list[dict[str, Any]], np.ndarray]:
         """Rows and images (n, 3, 64, 64) uint8, one for each prompt. ``number``: which of a prompt's noises it starts from; ``seed``: of
         everything else that is drawn."""
-        objective = Recording(self.objective(method, prompts))
-        sampler = SGOOLSampler(self._sampler(method), objective, self.vae, method.preset)
-        began = time.process_time()
-        images = self.images(method, sampler, prompts, self.noise(prompts, number), seed)
-        seconds = (time.process_time() - began) / len(prompts)
-        cost = self._history(sampler).cost
+        objective, began = self.objective(method, prompts), time.process_time()
+        images, history = self._optimized(method, objective, prompts, seed, number)
+        seconds, cost = (time.process_time() - began) / len(prompts), history.cost
         calls_of_one_run = method.steps * (EDICTS_CALLS if method.sampler == "EDICT" else 1)  # which nobody counts
-        paths: list[list[tuple[float, bool]]] = [[] for _ in prompts]
-        for iteration, index in sorted(objective.seen):
-            ((verdict, similarity),) = self._judged(objective.seen[iteration, index][None], [prompts[index]])
-            paths[index].append((similarity, verdict.right))
+        similarity, verdicts = self.reward(images, list(prompts)).tolist(), judge_images(self.judge, images, prompts)
         rows = [
             {"prompt": text, "kind": kind_of(parse(text)), "right": verdict.right, "objects": verdict.objects, "count": verdict.count}
-            | {"relation": verdict.relation, "similarity": similarity, "calls": cost.model_calls or calls_of_one_run}
-            | {"gradients": cost.sampler_backwards, "seconds": seconds, "path": path}
-            for text, path, (verdict, similarity) in zip(prompts, paths, self._judged(images, prompts), strict=True)
+            | {"relation": verdict.relation, "similarity": similar, "calls": cost.model_calls or calls_of_one_run}
+            | {"gradients": cost.sampler_backwards, "seconds": seconds}
+            for text, verdict, similar in zip(prompts, verdicts, similarity, strict=True)
         ]
         return rows, (images.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
 
     @torch.no_grad()
     def history(self, method: Method, objective: Objective, prompts: Sequence[str], seed: int) -> History:
         """What a method's optimizer wrote down for the prompts, one image each; ``objective`` is in the place of the method's own."""
-        sampler = SGOOLSampler(self._sampler(method), objective, self.vae, method.preset)
-        self.images(method, sampler, prompts, self.noise(prompts, 0), seed)
-        return self._history(sampler)
+        return self._optimized(method, objective, prompts, seed, 0)[1]
 
-    @staticmethod
-    def _history(sampler: SGOOLSampler) -> History:
+    def _optimized(self, method: Method, objective: Objective, prompts: Sequence[str], seed: int, number: int) -> tuple[Tensor, History]:
+        inner = ReversibleSampler(EDICT()) if method.sampler == "EDICT" else comfy.samplers.sampler_object(method.sampler)
+        sampler = SGOOLSampler(inner, objective, self.vae, method.preset)
+        images = self.images(method, sampler, prompts, self.noise(prompts, number), seed)
         assert sampler.outcomes.last is not None
-        return sampler.outcomes.last.history
-
-    def _sampler(self, method: Method) -> Any:
-        return ReversibleSampler(EDICT()) if method.sampler == "EDICT" else comfy.samplers.sampler_object(method.sampler)
+        return images, sampler.outcomes.last.history
 
     def images(self, method: Method, sampler: Any, prompts: Sequence[str], noise: Tensor, seed: int) -> Tensor:
         model, conditions = self.few_steps if method.few_steps else self.model, (self.encode(prompts), self.negative)
@@ -160,11 +129,6 @@ class Demo:
         if name == RANDOM:
             return torch.cat([random_map(noise_seed(text, 0)) for text in prompts])
         return SaliencyPredictor(registry.load(name))
-
-    def _judged(self, images: Tensor, prompts: Sequence[str]) -> list[tuple[Any, float]]:
-        """The judge's verdict and the reward's similarity of each image."""
-        similarity = self.reward(images, list(prompts))
-        return list(zip(judge_images(self.judge, images, prompts), similarity.tolist(), strict=True))
 
 
 def random_map(seed: int) -> Tensor:

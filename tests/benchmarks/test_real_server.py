@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sgool.benchmarks.real.comparison import Comparison
 from sgool.benchmarks.real.server import OwnServer
-from sgool.harness.client import Client, RunFailed, RunLost
+from sgool.harness.client import Client, RunFailed, RunLost, describe_outage
 
 
 class StandIn(Client):
@@ -41,7 +41,7 @@ def owner_of(client: Client) -> OwnServer:
 def test_leaving_cancels_what_is_under_way() -> None:
     client = StandIn()
     owner = owner_of(client)
-    leaving = threading.Timer(0.2, owner.release)
+    leaving = threading.Timer(0.2, owner.teardown)
     leaving.start()
     with pytest.raises(RunFailed, match="stopped") as stopped:
         owner.run({})
@@ -56,5 +56,11 @@ def test_a_run_whose_server_went_away_is_canceled_by_whoever_asks_again(final: E
     owner = owner_of(client)
     with pytest.raises(type(final)):
         owner.run({})
-    owner.release()  # it may still be at it
+    owner.teardown()  # it may still be at it
     assert client.canceled == ["a run"]
+
+
+def test_troubles_are_named_in_words() -> None:
+    assert describe_outage(ConnectionRefusedError(111, "refused")) == "nobody listens there"
+    assert describe_outage(TimeoutError()) == "it does not answer in time"
+    assert describe_outage(RunLost("x")) == "it was restarted, or its queue was cleared"

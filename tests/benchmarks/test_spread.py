@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
 import sys
 import threading
 import time
@@ -14,10 +12,11 @@ from pathlib import Path
 import cloudpickle
 import dask
 import pytest
+from distributed import SubprocessCluster, Worker
 from sgool.benchmarks.common import spread as spread_module
 from sgool.benchmarks.common.jobs import Job, Record, Store, plan
 from sgool.benchmarks.common.spread import Owner, spread
-from sgool.harness.client import RunFailed, RunLost, describe_outage
+from sgool.harness.client import RunFailed
 from sgool.harness.pack import ROOT
 from sgool.harness.problems import SetupProblem
 
@@ -28,40 +27,29 @@ cloudpickle.register_pickle_by_value(sys.modules[__name__])  # dask's workers ca
 class Toy(Owner):
     """Its server is away while there is a file with its name, and lacks something while the file has text in it."""
 
-    def __init__(self, folder: Path, delay: float = 0.1, fails: str = "") -> None:
-        self.folder, self.delay, self.fails = folder, delay, fails
+    def __init__(self, folder: Path, delay: float = 0.1, error: RunFailed | None = None) -> None:
+        self.folder, self.delay, self.error = folder, delay, error
 
     def bring(self, place: str) -> None:
         self.place = place
         self._look()
 
     def do(self, job: Job) -> Record:
-        end = time.monotonic() + self.delay
-        while time.monotonic() < end:
-            time.sleep(0.02)
-            self._look()
-        if self.fails:
-            raise RunFailed(self.fails, "1", "KSampler")
+        with (self.folder / "attempts").open("a") as file:
+            file.write(f"{job.key}\n")
+        time.sleep(self.delay)
+        self._look()
+        if self.error:
+            raise self.error
         return {"worker": self.place, "pid": os.getpid()}
 
-    def release(self) -> None:
-        (self.folder / f"released {self._worker.name}").touch()  # one that got no job too
+    def teardown(self, worker: Worker) -> None:
+        (self.folder / f"released {worker.name}").touch()  # one that got no job too
 
     def _look(self) -> None:
         file = self.folder / self.place
         if file.exists():
-            if text := file.read_text():
-                raise SetupProblem(text)
-            raise ConnectionRefusedError
-
-
-class Interrupted(Toy):
-    """Somebody stops each of its runs."""
-
-    def do(self, job: Job) -> Record:
-        with (self.folder / "attempts").open("a") as file:
-            file.write(f"{job.key}\n")
-        raise RunFailed("stopped", interrupted=True)
+            raise SetupProblem(file.read_text()) if file.read_text() else ConnectionRefusedError
 
 
 class Kept(Store):
@@ -69,16 +57,13 @@ class Kept(Store):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, {})
-        self.order, self.lines = list[str](), list[str]()
+        self.order, self.lines, self.after_two = list[str](), list[str](), lambda: None
 
     def add(self, job: Job, record: Record) -> None:
         super().add(job, record)
         self.order.append(job.key)
         if len(self.order) == 2:
             self.after_two()
-
-    def after_two(self) -> None:
-        """What happens in the middle of a run."""
 
     def said(self, what: str) -> bool:
         return any(what in line for line in self.lines)
@@ -102,7 +87,7 @@ def test_two_workers_one_killed_in_the_middle_nothing_lost_nothing_twice(kept: K
     def kill_one() -> None:
         os.kill(kept.records[kept.order[0]]["pid"], signal.SIGKILL)
 
-    kept.after_two = kill_one  # type: ignore[method-assign]
+    kept.after_two = kill_one
     spread(kept, JOBS, Toy(tmp_path, delay=0.3), workers=2)
     assert sorted(kept.order) == [job.key for job in JOBS]
     records = kept.records.values()
@@ -117,7 +102,7 @@ def test_two_workers_one_killed_in_the_middle_nothing_lost_nothing_twice(kept: K
 def test_a_worker_whose_server_goes_away_gets_no_jobs_until_it_is_back(kept: Kept, tmp_path: Path) -> None:
     away = tmp_path / "0"
     jobs = plan([(f"prompt {number}",) for number in range(12)], 1, ["plain"])
-    kept.after_two = away.touch  # type: ignore[method-assign]
+    kept.after_two = away.touch
 
     def bring_back() -> None:
         while not kept.said("worker 0 is set aside: nobody listens there"):
@@ -140,13 +125,13 @@ def test_a_worker_that_lacks_something_ends_the_run_with_its_sentence(kept: Kept
 def test_what_fails_is_recorded_with_its_sentence_and_many_in_a_row_end_the_run(kept: Kept, tmp_path: Path) -> None:
     jobs = plan([(f"prompt {number}",) for number in range(20)], 1, ["plain"])
     with pytest.raises(SetupProblem, match="10 jobs failed one after the other, the last with: Allocation on device"):
-        spread(kept, jobs, Toy(tmp_path, delay=0, fails="Allocation on device"))
+        spread(kept, jobs, Toy(tmp_path, delay=0, error=RunFailed("Allocation on device", "1", "KSampler")))
     assert [record["failed"] for record in kept.records.values()] == ["Allocation on device"] * 10
     assert kept.records[jobs[0].key]["node"] == "KSampler"
 
 
 def test_a_job_that_is_lost_again_and_again_is_given_up(kept: Kept, tmp_path: Path) -> None:
-    spread(kept, JOBS[:1], Interrupted(tmp_path))
+    spread(kept, JOBS[:1], Toy(tmp_path, error=RunFailed("stopped", interrupted=True)))
     assert kept.records[JOBS[0].key]["failed"] == "given up after 5 attempts; the last time it was interrupted"
     assert (tmp_path / "attempts").read_text().split() == [JOBS[0].key] * 5
 
@@ -155,7 +140,7 @@ def test_a_problem_of_ours_is_not_taken_for_a_servers(kept: Kept, tmp_path: Path
     def full() -> None:
         raise OSError(28, "No space left on device")
 
-    kept.after_two = full  # type: ignore[method-assign]
+    kept.after_two = full
     with pytest.raises(OSError, match="No space left"):
         spread(kept, JOBS, Toy(tmp_path))
     assert (tmp_path / "released 0").exists()
@@ -166,30 +151,12 @@ def test_a_scheduler_that_is_not_there_is_a_sentence(kept: Kept, tmp_path: Path)
         spread(kept, JOBS, Toy(tmp_path), scheduler="tcp://127.0.0.1:9")
 
 
-def test_troubles_are_named_in_words() -> None:
-    assert describe_outage(ConnectionRefusedError(111, "refused")) == "nobody listens there"
-    assert describe_outage(TimeoutError()) == "it does not answer in time"
-    assert describe_outage(RunLost("x")) == "it was restarted, or its queue was cleared"
-
-
 @pytest.mark.slow
-def test_a_cluster_whose_scheduler_does_not_have_the_pack(kept: Kept, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    port = address.rpartition(":")[2]
-    common = {"cwd": tmp_path, "stderr": subprocess.DEVNULL}
-    scheduler = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"]
-    worker = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--name", "one", "--nthreads", "1", "--memory-limit", "0"]
-    with (
-        subprocess.Popen(scheduler, **common) as first,
-        subprocess.Popen([*worker, "--preload", spread_module.PRELOAD], **common) as second,
-    ):
-        try:
-            spread(kept, JOBS, Toy(tmp_path), scheduler=address)
-        finally:
-            second.terminate()
-            second.wait(30)
-            first.terminate()
-    assert {record["worker"] for record in kept.records.values()} == {"one"}
+def test_a_cluster_whose_scheduler_does_not_have_the_pack(kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = {"name": "one", "preload": [spread_module.PRELOAD], "memory_limit": 0}
+    with SubprocessCluster(n_workers=1, threads_per_worker=1, worker_kwargs=options, dashboard_address=":0") as cluster:
+        spread(kept, JOBS, Toy(tmp_path), scheduler=cluster.scheduler_address)
+    assert len(kept.order) == len(JOBS)
+    assert not any("failed" in record for record in kept.records.values())
     assert (tmp_path / "released one").exists()
