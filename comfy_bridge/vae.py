@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from comfy.ldm.modules.temporal_ae import VideoDecoder
-from torch import Tensor
+from comfy.ldm.wan.vae import WanVAE
+from torch import Tensor, nn
 
-from ..latent_optimization.checkpointed_calls import checkpointed_blocks, differentiable_call
+from ..latent_optimization.checkpointed_calls import blocks_of, checkpointed_blocks, differentiable_call
 from ..latent_optimization.frames import Frames
 from ..numerics.loss_scaling import scaled
 from . import memory
@@ -75,7 +76,7 @@ def decode_with_grad(
     with_grad = latent.requires_grad and torch.is_grad_enabled()
     memory.load([vae.patcher], needed * (RATIO if with_grad and not fine else 1.0), as_inference)
     fine = with_grad and (fine or needed * RATIO > vae.patcher.get_free_memory(vae.device))
-    with checkpointed_blocks(vae.first_stage_model) if fine else contextlib.nullcontext():
+    with checkpointed_blocks(checkpointed_part(vae.first_stage_model, latent)) if fine else contextlib.nullcontext():
         images = _decode(vae, latent, frames, together=wanted is not None)
     return images if wanted is None else images[wanted]
 
@@ -95,6 +96,18 @@ def _decodable(vae: Any, latent: Tensor, frames: Frames, frames_are_batch: bool)
 def _estimate(vae: Any, latent: Tensor) -> float:
     """Core's, of a decode, which is for one of a batch."""
     return float(vae.memory_used_decode(latent.shape, vae.vae_dtype)) * len(latent)
+
+
+def checkpointed_part(model: nn.Module, latent: Tensor) -> nn.Module:
+    """What of a VAE's network has the blocks to checkpoint: its decoder, where that is called once.
+
+    Several frames are decoded some at a time by most VAEs. Then the calls of the decoder are the blocks: what each keeps would add up. And
+    video decoders may keep frames in their layers from call to call (LTXV's does), so that a layer alone cannot be run again; of those only
+    Wan's, which Qwen-Image decodes with, hands them around as arguments.
+    """
+    decoder = getattr(model, "decoder", None)
+    once = latent.ndim == 4 or (latent.shape[2] == 1 and isinstance(model, WanVAE))
+    return decoder if once and isinstance(decoder, nn.Module) and blocks_of(decoder) else model
 
 
 def _mixes_frames(vae: Any) -> bool:

@@ -10,7 +10,7 @@ import comfy.sd
 import pytest
 import torch
 from sgool.comfy_bridge.preview import to_preview
-from sgool.comfy_bridge.vae import check_vae, decode_with_grad
+from sgool.comfy_bridge.vae import check_vae, checkpointed_part, decode_with_grad
 from sgool.latent_optimization.frames import Frames
 from torch import Tensor
 
@@ -67,6 +67,7 @@ def test_decodes_as_comfyui_does_with_the_right_gradient(make: Any) -> None:
 def test_checkpointed_blocks_give_the_same_gradient_and_are_given_back() -> None:
     with torch.inference_mode():
         vae = tiny_vae()
+    assert checkpointed_part(vae.first_stage_model, latent()) is vae.first_stage_model.decoder  # whose blocks, not itself as one
     gradients = []
     for fine in (False, True):
         leaf = latent().requires_grad_()
