@@ -1,0 +1,128 @@
+"""How much memory an iteration takes at real sizes, predicted without a GPU: bytes counted on torch's meta device. Prints tables.
+
+    python run.py bench memory                      five models, some minutes; again: those that are missing
+    python run.py bench memory --only SDXL          the models whose name has this in it
+
+Counted are tensors, from when they are made to when they go, in the pack's own and core's code. Not counted: what kernels take for
+themselves while they run, what the allocator cannot use, other programs. Nothing here was measured on a card; `bench gpu` measures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from sgool.harness.pack import ROOT
+
+from .common.jobs import write
+from .common.markdown import table, write_csv
+
+GIB = 2**30
+CARDS = (6, 8, 12, 16, 24, 80)
+STEPS = (4, 8, 30)
+SYSTEM = 1.0
+"""GiB of a card that are taken before ComfyUI takes any: the driver's context, and what core leaves free for others (0.4 to 0.7)."""
+MODELS = {  # precision, whether there is guidance (two images a call), precision of the VAE
+    "SD 1.5": ("fp16", True, "bf16"),
+    "SDXL": ("fp16", True, "bf16"),
+    "SD 3.5 medium": ("fp16", True, "bf16"),
+    "Z-Image": ("bf16", False, "bf16"),
+    "Z-Image, fp8": ("fp8", False, "bf16"),
+    "Flux": ("bf16", False, "bf16"),
+    "Flux, fp8": ("fp8", False, "bf16"),
+}
+REWARD = "CLIP ViT-L/14"
+PARTS = ("weights", "kept", "stored", "call", "block", "VAE and reward", "decode", "decode, blocks")
+Found = dict[str, float]
+
+
+def measure(name: str) -> Found:
+    """GiB of one model's parts. To be called before ComfyUI is imported: it decides then which attention it uses."""
+    from comfy.cli_args import args
+
+    args.use_pytorch_cross_attention = True  # as on a GPU
+    from .common.counted_parts import judge_bytes, network_bytes
+
+    precision, guided, decoder = MODELS[name]
+    title = name.partition(",")[0]
+    network, judge = asdict(network_bytes(title, precision, guided)), asdict(judge_bytes(title, decoder, REWARD))
+    judge = {"VAE and reward": judge["decoder"] + judge["reward"], "decode": judge["plain"], "decode, blocks": judge["block"]}
+    return {part: round(size / GIB, 3) for part, size in {**network, **judge}.items() if part in PARTS}
+
+
+def stored(found: Mapping[str, float], steps: int) -> float:
+    """The peak with every call stored, weights included: all but one call's activations wait while the last is differentiated."""
+    waiting = steps * found["kept"]
+    sampling = (steps - 1) * found["kept"] + max(found["stored"], found["kept"])
+    return found["weights"] + max(sampling, found["VAE and reward"] + waiting + found["decode"])
+
+
+def together(found: Mapping[str, float], network: str, decode: str) -> float:
+    """The peak with nothing stored and all weights on the card."""
+    return found["weights"] + found["VAE and reward"] + max(found[network], found[decode])
+
+
+def in_turns(found: Mapping[str, float], network: str, decode: str) -> float:
+    """The peak where core moves the model's weights away for decoding, and back: slower, by a copy of the weights an iteration."""
+    return max(found["weights"] + found[network], found["VAE and reward"] + found[decode])
+
+
+def settings(found: Mapping[str, float], card: float) -> str:
+    """The first of the ways to run that fits a card of so many GiB: what the pack comes to by itself."""
+    free = card - SYSTEM
+    if fitting := [steps for steps in STEPS if stored(found, steps) <= free]:
+        return f"{max(fitting)} calls stored"
+    ways = {"each call checkpointed": ("call", "decode"), "each call checkpointed, VAE's blocks": ("call", "decode, blocks")}
+    ways["each block checkpointed"] = ("block", "decode, blocks")
+    for moved, peak in (("", together), (", weights moved", in_turns)):
+        for way, parts in ways.items():
+            if peak(found, *parts) <= free:
+                return way + moved
+    return "weights in part on the processor" if _activations(found) <= free else "does not fit"
+
+
+def _activations(found: Mapping[str, float]) -> float:
+    return max(found["block"] + 0.2 * found["weights"], found["VAE and reward"] + found["decode, blocks"])
+
+
+def report(all_found: Mapping[str, Found]) -> str:
+    """Both tables."""
+    parts = [[name, *(f"{found[part]:.2f}" for part in PARTS)] for name, found in all_found.items()]
+    peaks = []
+    for name, found in all_found.items():
+        smallest = in_turns(found, "block", "decode, blocks")
+        peaks.append([name, *(f"{stored(found, steps):.1f}" for steps in STEPS), f"{together(found, 'call', 'decode'):.1f}"])
+        peaks[-1] += [f"{together(found, 'block', 'decode, blocks'):.1f}", f"{smallest:.1f}"]
+    cards = [[name, *(settings(found, card) for card in CARDS)] for name, found in all_found.items()]
+    head = [*(f"{steps} calls stored" for steps in STEPS), "each call checkpointed", "each block", "each block, weights moved"]
+    titles = ["model", "weights", "kept of a call", "call stored", "call checkpointed", "each block", "VAE and reward", "decode", "blocks"]
+    tables = [table(titles, parts), table(["model", *head], peaks), table(["model", *(f"{card} GB" for card in CARDS)], cards)]
+    return "Predicted from counted bytes (GiB), not measured on a card.\n\n" + "\n\n".join(tables)
+
+
+def main() -> None:
+    """Count what is missing; print and write what there is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=ROOT / "output" / "bench-memory", help="of the results")
+    parser.add_argument("--only", default="", help="models whose name has this in it")
+    options = parser.parse_args()
+    all_found: dict[str, Any] = {}
+    for name in MODELS:
+        path = options.folder.resolve() / f"{name.replace(', ', '_').replace(' ', '-')}.json"
+        if not path.exists() and options.only in name:
+            print(f"{name} ...", flush=True)
+            with torch.inference_mode(False):
+                write(path, json.dumps(measure(name)).encode())
+        if path.exists():
+            all_found[name] = json.loads(path.read_text(encoding="utf-8"))
+    print(report(all_found))
+    write_csv(options.folder / "memory.csv", ["model", *PARTS], [[name, *found.values()] for name, found in all_found.items()])
+
+
+if __name__ == "__main__":
+    main()
