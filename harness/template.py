@@ -2,7 +2,7 @@
 
 The page itself does it, so that widgets, sockets and sizes are what this ComfyUI makes of them. Needs Chromium.
 
-What an API graph has no place for: ``workflows/api/NAME.md``, where there is one, becomes a note beside the graph, and the files that it
+Where nodes stand is said in `layout.py`; ``_meta.group`` names a node's group, ``_meta.collapsed`` folds it. What an API graph has no place for: ``workflows/api/NAME.md``, where there is one, becomes a note beside the graph, and the files that it
 links to and a node loads go to that node's ``models``, which the page reads to say what is missing and offer it.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 
 from . import comfyui
 from .client import Graph
+from .layout import Node, arranged
 from .page import Page, start_chromium, why_no_browser
 from .problems import SetupProblem, exit_with
 from .server import ROOT, Server
@@ -23,31 +24,39 @@ from .workflow import load
 
 LOAD = "window.app.loadApiJson(JSON.parse(arguments[0]), 'template')"  # as text: the driver would sort the keys
 LOADED = "return window.app.graph.nodes.length === arguments[0]"
-SERIALIZE = """
+NODES = """
 for (const node of window.app.graph.nodes)
     for (const widget of node.widgets ?? [])
         if (widget.name === 'control_after_generate') widget.value = 'fixed';
-window.app.graph.arrange(60);
-if (arguments[0]) {
-    const note = window.LiteGraph.createNode('MarkdownNote');
-    window.app.graph.add(note);
-    note.title = 'Read me';
-    note.widgets[0].value = arguments[0];
-    const others = window.app.graph.nodes.filter(node => node !== note);
-    const sampler = others.find(node => node.type === 'SGOOL_KSampler');
-    if (arguments[0].length < 1000) {  // a few sentences stand at the left, where reading begins
-        note.setSize([360, 320]);
-        note.pos = [Math.min(...others.map(node => node.pos[0])) - 420, Math.min(...others.map(node => node.pos[1]))];
-    } else {
-        note.setSize([800, 560]);
-        note.pos = [sampler.pos[0], 720];  // below the sampler, with room for the text that it shows after a run
-        note.color = '#432';
-        note.bgcolor = '#653';
-    }
-}
-return JSON.stringify(window.app.graph.serialize());
+return window.app.graph.nodes.map(node => [Number(node.id), node.type, [...node.size]]);
 """
+ARRANGE = """
+const [layout, collapsed] = arguments;
+for (const node of window.app.graph.nodes) {
+    node.setSize(layout.sizes[node.id]);
+    node.pos = layout.positions[node.id];
+    if (collapsed.includes(Number(node.id))) node.collapse(true);
+}
+for (const {title, box} of layout.groups) {
+    const group = new window.LiteGraph.LGraphGroup(title);
+    group.pos = box.slice(0, 2);
+    group.size = box.slice(2);
+    window.app.graph.add(group);
+}
+"""
+NOTE = """
+const note = window.LiteGraph.createNode('MarkdownNote');
+window.app.graph.add(note);
+note.title = 'Read me';
+note.widgets[0].value = arguments[0];
+note.setSize(arguments[1]);
+note.pos = [-arguments[1][0] - 30, 30];  // at the left, where reading begins
+note.color = '#432';
+note.bgcolor = '#653';
+"""
+SERIALIZE = "return JSON.stringify(window.app.graph.serialize())"
 LINK = re.compile(r"\[([^\]]+)\]\((https://\S+?/resolve/\S+?)\)[^`\n]*`models/([^`]+)`")  # a file, where from, where to
+SHORT_NOTE, LONG_NOTE = (240, 420), (480, 800)  # width and height
 AS_API = "const done = arguments[0]; window.app.graphToPrompt().then(made => done(JSON.stringify(made.output)))"
 
 
@@ -95,7 +104,16 @@ def make(page: Page, graph: Graph, note: str = "") -> dict[str, Any]:
     page.open()
     page.run(LOAD, json.dumps(numbered(graph)))
     page.wait_until(LOADED, len(graph))
-    made: dict[str, Any] = json.loads(page.run(SERIALIZE, note))
+    told = {int(name): node.get("_meta", {}) for name, node in numbered(graph).items()}
+    collapsed = [name for name, meta in told.items() if meta.get("collapsed")]
+    nodes = [Node(name, kind, size, told[name]["group"], name in collapsed) for name, kind, size in page.run(NODES)]
+    layout = arranged(sorted(nodes))
+    page.run(
+        ARRANGE, {"positions": layout.positions, "sizes": layout.sizes, "groups": [group._asdict() for group in layout.groups]}, collapsed
+    )
+    if note:
+        page.run(NOTE, note, SHORT_NOTE if len(note) < 1000 else LONG_NOTE)
+    made: dict[str, Any] = json.loads(page.run(SERIALIZE))
     add_models(made, note)
     return made
 

@@ -80,7 +80,7 @@ class LoadSaliencyModel(io.ComfyNode):
                     tooltip="UNISAL only: which of the data it was trained on to predict for. SALICON is still images, the others films.",
                 ),
             ],
-            outputs=[SaliencyModel.Output(display_name="saliency_model", tooltip="For Saliency (Attention) and Saliency CLIP Loss.")],
+            outputs=[SaliencyModel.Output(display_name="saliency_model", tooltip="For Attention (Saliency) and Saliency CLIP Loss.")],
         )
 
     @classmethod
@@ -97,7 +97,7 @@ class PredictSaliency(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="SGOOL_PredictSaliency",
-            display_name="Saliency (Attention)",
+            display_name="Attention (Saliency)",
             category=CATEGORY,
             description="Predicts where people look in each image: a MASK from 0 (nobody) to 1 (most), for anything that takes a mask, "
             "and the same in colors. Without a model it uses the default predictor, which needs no download.",

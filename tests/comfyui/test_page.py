@@ -64,10 +64,11 @@ def test_the_page_shows_a_node_in_its_language(page: Page, server: Server) -> No
         server.post("/settings", {"Comfy.Locale": "en"})
 
 
-# Of what somebody types: how far down one of the pack's nodes may stand in the page's own order (by names first, then by search aliases).
+# Of what somebody types: how far down one of the pack's nodes may stand in the page's own order. It goes by how well a name fits (the whole
+# name, its beginning, a word in it), then by how often people use a node, for which the page loads a list of core's nodes after it is shown.
 SEARCHES = {
     "attention": ("SGOOL_PredictSaliency", 3),
-    "saliency": ("SGOOL_PredictSaliency", 3),
+    "saliency": ("SGOOL_PredictSaliency", 5),
     "improve prompt": ("SGOOL_KSampler", 2),
     "prompt alignment": ("SGOOL_KSampler", 2),
     "better image": ("SGOOL_KSampler", 2),
@@ -89,5 +90,8 @@ FIND = """
 def test_the_pages_search_finds_the_node_that_is_meant(page: Page) -> None:
     page.open()
     page.wait_until("return 'SGOOL_KSampler' in window.LiteGraph.registered_node_types")
+    page.wait_until(
+        "return document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia._s.get('nodeFrequency')?.isLoaded"
+    )
     found = dict(zip(SEARCHES, page.run(FIND, list(SEARCHES)), strict=True))
     assert {text: found[text] for text, (node, place) in SEARCHES.items() if node not in found[text][:place]} == {}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sgool.harness.client import Graph
+from sgool.harness.layout import HEAD, ROOM, Node, arranged
 from sgool.harness.server import ROOT, Server
 from sgool.harness.template import differences, numbered
 from sgool.harness.workflow import load
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.server
 TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
 FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".jpg", ".png")
 NOTES = ("Note", "MarkdownNote")  # the page's own, of which the server knows nothing
-HEAD = 30  # a node's title stands above its position
+WIDEST = 2500  # in a window of 1920 pixels the page then opens at 57 % or more, and below that it draws no text
 NUMBERS = {"INT": int, "FLOAT": (int, float)}
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 
@@ -119,6 +120,7 @@ def as_graph(page: dict[str, Any], known: dict[str, Any]) -> Graph:
 def box(node: dict[str, Any]) -> tuple[float, float, float, float]:
     """Left, top, right and bottom."""
     (x, y), (width, height) = node["pos"], node["size"]
+    height = 0 if node.get("flags", {}).get("collapsed") else height
     return x, y - HEAD, x + width, y + height
 
 
@@ -143,7 +145,37 @@ def test_a_template_is_what_the_nodes_take(template: Path, known: dict[str, Any]
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
 def test_no_node_of_a_template_lies_over_another(template: Path) -> None:
-    assert overlapping(json.loads(template.read_text(encoding="utf-8"))) == []
+    """With the room that ``harness.layout`` keeps for what nodes show after a run."""
+    page = json.loads(template.read_text(encoding="utf-8"))
+    assert overlapping(page) == []
+    assert len(page["groups"]) > 1
+    for node in page["nodes"]:
+        if node["type"] in ROOM:
+            assert node["size"][1] >= ROOM[node["type"]][1]
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
+def test_a_template_opens_at_a_zoom_at_which_the_page_draws_text(template: Path) -> None:
+    boxes = [box(node) for node in json.loads(template.read_text(encoding="utf-8"))["nodes"]]
+    assert max(right for *_, right, _ in boxes) - min(left for left, *_ in boxes) <= WIDEST
+
+
+def test_groups_stand_below_each_other_where_they_fit_and_their_nodes_apart() -> None:
+    nodes = [
+        Node(1, "A", (200, 300), "one"),
+        Node(2, "A", (200, 300), "two"),
+        Node(3, "A", (200, 700), "three"),
+        Node(4, "A", (200, 700), "three"),
+    ]
+    layout = arranged(nodes)
+    one, two, three = layout.groups
+    assert one.box[0] == two.box[0] < three.box[0]  # the third does not fit below
+    assert two.box[1] >= one.box[1] + one.box[3]
+    assert layout.positions[3][0] < layout.positions[4][0]  # and takes two columns
+    for node, group in zip(nodes, (one, two, three, three), strict=True):
+        (x, y), (width, height), (left, top, wide, high) = layout.positions[node.id], layout.sizes[node.id], group.box
+        assert left < x < x + width < left + wide
+        assert top < y - HEAD < y + height < top + high
 
 
 def test_what_is_wrong_with_a_template_is_named(known: dict[str, Any]) -> None:
