@@ -25,7 +25,7 @@ from .common.jobs import Job, Store
 from .common.markdown import table, write_csv
 from .is_it_worth_it import weights_mark
 from .worth.falls import HEAD, Falls, Step, steps_of, summary
-from .worth.methods import PROCEDURES, Method
+from .worth.methods import PROCEDURES, Method, in_four_steps
 from .worth.prompts import chunks
 from .worth.worker import Demo
 
@@ -38,7 +38,7 @@ DATA = ROOT / "docs" / "data" / "landscape.csv"
 
 
 def methods() -> dict[str, Method]:
-    """Single steps by length, and presets, at both guidance scales; the procedures have their own."""
+    """Single steps by length, and presets, at both guidance scales, and presets on the few-step model; the procedures have their own."""
     found = {}
     for cfg in (1.0, 3.0):
         for length in LENGTHS:
@@ -46,7 +46,9 @@ def methods() -> dict[str, Method]:
             found[f"one step of {length:g}, CFG {cfg:g}"] = Method(Preset(settings), LOSS, cfg=cfg)
         for name, preset in PRESETS.items():
             if preset.procedure is None:
-                found[f"{name}{'' if preset == shortened(preset) else BEGIN}, CFG {cfg:g}"] = Method(shortened(preset), LOSS, cfg=cfg)
+                called = f"{name}{'' if preset == shortened(preset) else BEGIN}"
+                found[f"{called}, CFG {cfg:g}"] = Method(shortened(preset), LOSS, cfg=cfg)
+                found[f"{called}, few-step model"] = in_four_steps(Method(shortened(preset), LOSS))
     return found
 
 

@@ -91,7 +91,7 @@ def columns(nodes: list[Node], sizes: Mapping[int, Size]) -> Iterator[list[Node]
 
 
 def arranged(nodes: list[Node]) -> Layout:
-    """Lay the nodes out, a group below the one before where both are within ``HIGHEST``; the first group's upper left corner is at (0, 0)."""
+    """Lay the nodes out, a group below the one before where both are within ``HIGHEST``; the first begins at (0, 0)."""
     layout = Layout({}, {node.id: with_room(node) for node in nodes}, [])
     left = top = right = 0.0
     for title in dict.fromkeys(node.group for node in nodes):

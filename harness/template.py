@@ -2,8 +2,9 @@
 
 The page itself does it, so that widgets, sockets and sizes are what this ComfyUI makes of them. Needs Chromium.
 
-Where nodes stand is said in `layout.py`; ``_meta.group`` names a node's group, ``_meta.collapsed`` folds it. What an API graph has no place for: ``workflows/api/NAME.md``, where there is one, becomes a note beside the graph, and the files that it
-links to and a node loads go to that node's ``models``, which the page reads to say what is missing and offer it.
+Where nodes stand is said in `layout.py`; ``_meta.group`` names a node's group, ``_meta.collapsed`` folds it. What an API graph has no
+place for: ``workflows/api/NAME.md``, where there is one, becomes a note beside the graph, and the files that it links to and a node loads
+go to that node's ``models``, which the page reads to say what is missing and offer it.
 """
 
 from __future__ import annotations

@@ -24,12 +24,12 @@ from torch import Tensor
 
 from .hard import HARD_KINDS, draw_hard_scene
 
-SCHEDULE = Schedule(steps=180, rate=8e-4, average=0.995, warmup=100, weight_decay=0.05, save_every=50)
+SCHEDULE = Schedule(steps=800, rate=8e-4, average=0.995, warmup=100, weight_decay=0.05, save_every=50)
 BATCH, NEGATIVES, BINDING, ORDINARY, DECODED = 48, 7, 3.0, 12, 24
 
 
 def load_hard_reward(folder: Path) -> Path:
-    """The reward as a transformers folder in ``folder``, trained if it is not there (some minutes on one core)."""
+    """The reward as a transformers folder in ``folder``, trained if it is not there (ten minutes on one core)."""
     out = folder / "hard-reward"
     if not (out / "preprocessor_config.json").exists():  # what is written last
         export_reward(train_hard_reward(folder), out)

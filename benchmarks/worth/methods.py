@@ -149,6 +149,8 @@ FEW_STEPS: dict[str, Method] = {
         "4 steps, best of 16, then 5 iterations": search_first(16, 5),
         "4 steps, best of 64, then 21 iterations": search_first(64, 21),
         "4 steps, ReNO, 10 iterations": whole(replace(RENO, iterations=10)),
+        "4 steps, best of 16, then ReNO, 5 iterations": whole(replace(RENO, best_of=16, iterations=5)),
+        "4 steps, DOODL's update, 10 iterations": Method(DOODLS_RULE, replace(GLOBAL, augmentations=CUTOUTS, reduce="minimum")),
         "4 steps, white projection, 10 iterations": whole(replace(WHITE, iterations=10)),
         "4 steps, best of 8, then white projection, 8 iterations": whole(replace(WHITE, best_of=8, iterations=8)),
     }.items()

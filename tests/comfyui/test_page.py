@@ -64,8 +64,9 @@ def test_the_page_shows_a_node_in_its_language(page: Page, server: Server) -> No
         server.post("/settings", {"Comfy.Locale": "en"})
 
 
-# Of what somebody types: how far down one of the pack's nodes may stand in the page's own order. It goes by how well a name fits (the whole
-# name, its beginning, a word in it), then by how often people use a node, for which the page loads a list of core's nodes after it is shown.
+# Of what somebody types: how far down one of the pack's nodes may stand in the page's own order. It goes by how well a name fits
+# (the whole name, its beginning, a word in it), then by how often people use a
+# node, for which the page loads a list of core's nodes after it is shown.
 SEARCHES = {
     "attention": ("SGOOL_PredictSaliency", 3),
     "saliency": ("SGOOL_PredictSaliency", 5),
