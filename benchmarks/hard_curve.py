@@ -15,7 +15,6 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from typing import Any
 
 import comfy.samplers
 import numpy as np

@@ -103,7 +103,7 @@ def by_hand(model: Any, noise: Tensor, solver: Any, steps: int, cfg: float) -> T
 @pytest.mark.parametrize("preset", ["SGOOL", "DOODL"])
 def test_the_preset_is_the_procedure(preset: str, model: Any) -> None:
     objective = clip_loss(augmentations=Augmentations("whole"))
-    latent, noise, _, text = ksampled(model, objective=WeightedSum([(1.0, objective), (0.5, Red())]), preset=preset)
+    latent, noise, _, text, *_ = ksampled(model, objective=WeightedSum([(1.0, objective), (0.5, Red())]), preset=preset)
     assert (NO_SALIENT in text) == (preset == "SGOOL")
     start = comfy.sample.prepare_noise(torch.zeros(1, 4, 8, 8), 5)
     assert not torch.equal(noise["samples"], start)
@@ -165,7 +165,7 @@ def test_the_node_takes_the_published_steps(model: Any) -> None:
 
 
 def test_without_iterations_it_samples_plainly_by_the_procedure(model: Any) -> None:
-    latent, noise, _, text = ksampled(model, iterations=0, vae=None)
+    latent, noise, _, text, *_ = ksampled(model, iterations=0, vae=None)
     start = comfy.sample.prepare_noise(torch.zeros(1, 4, 8, 8), 5)
     assert torch.equal(noise["samples"], start)
     assert torch.equal(latent["samples"], by_hand(model, start, EDICT(0.93), 50, 7.5))
@@ -176,7 +176,7 @@ def test_without_iterations_it_samples_plainly_by_the_procedure(model: Any) -> N
 def test_settings_take_the_procedure_away_and_give_it(model: Any) -> None:
     own = replace(PRESETS["DOODL"].with_iterations(1), procedure=PROCEDURES["none"])
     assert own.procedure is None
-    latent, _, _, text = ksampled(model, settings=own.with_iterations(0))
+    latent, _, _, text, *_ = ksampled(model, settings=own.with_iterations(0))
     (theirs,) = nodes.common_ksampler(
         model, 5, 3, 4.0, "dpm_2", "normal", conditioning(1), conditioning(2), {"samples": torch.zeros(1, 4, 8, 8)}
     )
