@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..latent_optimization.frames import Frames
 from ..latent_optimization.history import History
+from ..latent_optimization.judged_images import Judged
 from ..latent_optimization.loss_strip import loss_strip
 from ..latent_optimization.recorder import Progress
 from ..saliency_models.drawing import overlay, to_pil
@@ -56,33 +57,27 @@ def to_shown(decoded: Sequence[Tensor]) -> list[Tensor]:
 class Live:
     """What the preview of an optimization shows: its images, what is salient in them, and the losses so far.
 
-    While noises are searched these are the best so far, then the iterate's. Rescoring, which looks at old iterates, changes nothing.
+    ``wanted`` says whether it shows any. While noises are searched these are the best so far, then the iterate's. Rescoring, which looks at
+    old iterates, changes nothing.
     """
 
     def __init__(self) -> None:
-        self._judged: dict[int, tuple[Tensor, Tensor | None]] = {}
-        self._shown: dict[int, tuple[Tensor, Tensor | None]] = {}
+        self._shown: dict[int, Judged] = {}
         self._lowest: dict[int, float] = {}
-        self._wanted = wanted()
+        self.wanted = wanted()
 
-    def judged(self, index: int, images: Tensor, maps: Mapping[int, Tensor]) -> None:
-        """Frames ``(n, 3, H, W)`` of the image or video at ``index`` are scored; ``maps``: of images, ``(1, h, w)``, by place."""
-        if self._wanted:
-            kept = images[Frames().numbers(len(images))].detach().cpu()
-            found = maps.get(index) if len(images) == 1 else None
-            self._judged[index] = kept, None if found is None else found.cpu()
-
-    def told(self, progress: Progress, history: History) -> Preview | None:
-        """The preview after a candidate or an iteration."""
-        if not self._wanted or progress.phase == "rescore":
+    def told(self, progress: Progress, history: History, judged: Mapping[int, Judged]) -> Preview | None:
+        """The preview after a candidate or an iteration, which ``judged`` shows."""
+        if not self.wanted or progress.phase == "rescore":
             return None
-        for index, judged in self._judged.items():
+        for index, each in judged.items():
             loss = progress.losses[index]
             better = math.isfinite(loss) and loss < self._lowest.get(index, math.inf)
             if better:
                 self._lowest[index] = loss
             if better or progress.phase != "search" or index not in self._shown:
-                self._shown[index] = judged
+                kept = each.frames[Frames().numbers(len(each.frames))].cpu()
+                self._shown[index] = Judged(kept, None if each.salient is None else each.salient.cpu())
         in_order = [shown for _, shown in sorted(self._shown.items())]
         images = to_shown([frames for frames, _ in in_order])
         overlaid = [overlay(frames, map_[None])[0] for frames, map_ in in_order if map_ is not None]

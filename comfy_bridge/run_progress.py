@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..latent_optimization.along_the_way import AlongTheWay
 from ..latent_optimization.history import History
+from ..latent_optimization.judged_images import JudgedImages
 from ..latent_optimization.recorder import Progress
 from ..latent_optimization.settings import Settings
 from ..latent_optimization.status import status
@@ -35,6 +36,7 @@ class RunProgress:
         self._history: Callable[[], History] | None = None
         self._phase, self._number, self._rescored = "search" if settings.best_of > 1 else "optimize", 0, 0
         self._forwards, self._first_call = False, False
+        self._judged, self._shows = JudgedImages(), bool(shown) or self._live.wanted
         self.along_the_way = AlongTheWay(shown)
 
     def begin(self, work: Work, history: Callable[[], History]) -> None:
@@ -45,7 +47,7 @@ class RunProgress:
     def run_begins(self) -> None:
         """The sampler runs, forwards."""
         self._forwards = self._first_call = True
-        self.along_the_way.run_begins()
+        self._judged.run_begins()
 
     def run_ends(self) -> None:
         """It has run."""
@@ -72,8 +74,8 @@ class RunProgress:
 
     def judged(self, index: int, images: Tensor, maps: Mapping[int, Tensor]) -> None:
         """Frames ``(n, 3, H, W)`` of an image or video are scored; ``maps``: what is salient in images, by place."""
-        self._live.judged(index, images, maps)
-        self.along_the_way.judged(index, images)
+        if self._shows:
+            self._judged.judged(index, images, maps.get(index) if len(images) == 1 else None)
 
     def told(self, progress: Progress) -> None:
         """A candidate, an iteration or a rescoring is done."""
@@ -83,8 +85,9 @@ class RunProgress:
             self._rescored += 1
         self._phase, self._number = _next(progress, self._settings)
         if self._history is not None:
-            self.along_the_way.told(progress, self._history())
-            preview = self._live.told(progress, self._history())
+            judged = self._judged.taken(progress.phase)
+            self.along_the_way.told(progress, self._history(), {index: each.frames for index, each in judged.items()})
+            preview = self._live.told(progress, self._history(), judged)
             if preview is not None:
                 self._bar.to(self._position.share, preview)
         self._say()

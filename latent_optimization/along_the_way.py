@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -13,7 +14,6 @@ from .history import History
 from .recorder import Progress
 
 SIDE = 128
-MOST_IMAGES = 4
 GIVEN = -1
 """The iteration of the noise that a search was given."""
 
@@ -24,6 +24,7 @@ class Snapshot:
 
     iteration: int
     image: Tensor
+    returned: bool = False
 
 
 @dataclass
@@ -38,51 +39,34 @@ class _Kept:
     last: tuple[int, Tensor] | None = None
 
     def found(self, iteration: int) -> Tensor | None:
-        candidates = [(number, image) for each in (self.rescored, self.best) if each is not None for _, number, image in [each]]
-        candidates += [self.last] if self.last is not None else []
-        return next((image for number, image in candidates if number == iteration), self.evenly.get(iteration))
+        latest = [each[-2:] for each in (self.last, self.best, self.rescored) if each is not None]
+        return {**self.evenly, **dict(latest)}.get(iteration)
 
 
 class AlongTheWay:
-    """Keeps at most ``2 * count + 4`` small images for each of the first four of a batch.
+    """Keeps at most ``2 * count + 4`` small images for each of a batch.
 
     Args:
-        count: of the images to show of each; 0 keeps nothing, and costs nothing.
+        count: of the images to show of each; 0 keeps nothing.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._kept: dict[int, _Kept] = {}
-        self._first: dict[int, Tensor] = {}  # scored since the sampler ran anew
-        self._last: dict[int, Tensor] = {}
-        self._has_run = False
 
-    def run_begins(self) -> None:
-        """The sampler runs."""
-        if not self._has_run:
-            self._first, self._has_run = {}, True
-
-    def judged(self, index: int, images: Tensor) -> None:
-        """Frames ``(n, 3, H, W)`` of the image or video at ``index`` are scored; of a video the middle one is shown."""
-        if self._count and index < MOST_IMAGES:
-            self._last[index] = images[len(images) // 2].detach()
-            self._first.setdefault(index, self._last[index])
-
-    def told(self, progress: Progress, history: History) -> None:
-        """A candidate, an iteration or a rescoring is done.
-
-        Of a search's candidate and of a rescored iterate the image is the one scored last. An iteration runs the sampler, scores what
-        came of it, and then perhaps of other noises nearby (smoothing).
+    def told(self, progress: Progress, history: History, judged: Mapping[int, Tensor]) -> None:
+        """A candidate, an iteration or a rescoring is done. ``judged``: frames ``(n, 3, H, W)`` of it, by the place of the image or video
+        in the batch, see :class:`~.judged_images.JudgedImages`; of a video the middle one is shown.
         """
+        if not self._count:
+            return
         iterated = progress.phase == "optimize"
-        for index, judged in (self._first if iterated and self._has_run else {} if iterated else self._last).items():
-            loss, kept = progress.losses[index], self._kept.setdefault(index, _Kept())
-            taken_back = iterated and history.rows[-1].rejected[index]
-            if not taken_back:
-                self._keep(kept, progress, loss, _small(judged))
+        for index, frames in judged.items():
+            kept = self._kept.setdefault(index, _Kept())
+            if not (iterated and history.rows[-1].rejected[index]):
+                self._keep(kept, progress, progress.losses[index], _small(frames[len(frames) // 2]))
         if iterated and progress.iteration == 0:
             self._begin(history)
-        self._first, self._last, self._has_run = {}, {}, False
 
     def _keep(self, kept: _Kept, progress: Progress, loss: float, image: Tensor) -> None:
         number = progress.iteration
@@ -124,9 +108,9 @@ class AlongTheWay:
             before = [before[round(place * (len(before) - 1) / max(1, room - 1))] for place in range(room)]
         last = kept.found(returned)
         shown = [Snapshot(number, kept.evenly[number]) for number in before]
-        shown += [Snapshot(returned, last)] if last is not None else []
+        shown += [Snapshot(returned, last, returned=True)] if last is not None else []
         return ([Snapshot(GIVEN, kept.given)] if kept.given is not None else []) + shown
 
 
 def _small(image: Tensor) -> Tensor:
-    return (shrink(image[None].float(), SIDE)[0].clamp(0, 1) * 255).round().to("cpu", torch.uint8)
+    return (shrink(image[None].detach().float(), SIDE)[0].clamp(0, 1) * 255).round().to("cpu", torch.uint8)

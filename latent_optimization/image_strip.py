@@ -15,7 +15,7 @@ HEADING = "images along the way, by iteration (frame: the one returned)"
 
 
 def image_strip(rows: Sequence[Sequence[Snapshot]], width: int = WIDTH) -> Image.Image | None:
-    """A row for each image of a batch, whose last snapshot is what was returned; ``None`` where there is none.
+    """A row for each image of a batch; ``None`` where there is none.
 
     Frames have the colors of the images' curves. Images much smaller than their place are enlarged pixel by pixel.
     """
@@ -31,14 +31,13 @@ def image_strip(rows: Sequence[Sequence[Snapshot]], width: int = WIDTH) -> Image
         top = TITLE + 14 + number * tall
         for place, each in enumerate(row):
             image, left = _fitted(each.image, cell), EDGE + place * (cell + GAP)
-            returned = place == len(row) - 1
             strip.paste(image, (left, top))
-            if returned:
+            if each.returned:
                 box = (left - 4, top - 4, left + image.width + 3, top + image.height + 3)
                 pen.rectangle(box, outline=COLORS[number % len(COLORS)], width=4)
             name = "given" if each.iteration == GIVEN else str(each.iteration)
             middle = left + image.width / 2, top + image.height + 6
-            pen.text(middle, name, fill=INK if returned else FAINT, font=font(SMALL), anchor="ma")
+            pen.text(middle, name, fill=INK if each.returned else FAINT, font=font(SMALL), anchor="ma")
     return strip
 
 

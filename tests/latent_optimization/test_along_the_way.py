@@ -8,9 +8,10 @@ import pytest
 import torch
 from sgool.latent_optimization.along_the_way import GIVEN, SIDE, AlongTheWay, Snapshot
 from sgool.latent_optimization.image_strip import image_strip
+from sgool.latent_optimization.judged_images import JudgedImages
 from sgool.latent_optimization.optimize import Result, optimize
 from sgool.latent_optimization.plot_drawing import COLORS, WIDTH
-from sgool.latent_optimization.recorder import Recorder
+from sgool.latent_optimization.recorder import Progress, Recorder
 from sgool.latent_optimization.settings import Settings
 from sgool.latent_optimization.smoothing import Smoothing
 from sgool.latent_optimization.top_k import TopK
@@ -26,22 +27,28 @@ IMAGES = 2
 def run(count: int = 5, top_k: int = 1, **changes: Any) -> tuple[Result, AlongTheWay, dict[int, list[Tensor]]]:
     """A run whose latents are its images, and, independently, the latent of each iteration's own noise."""
     settings = Settings(**{"iterations": 6, "rule": NormalizedGradient(0.3), **changes})
-    along = AlongTheWay(count)
-    target, recorder = normal(IMAGES, 3, 4, 4, seed=1), Recorder(lambda progress: along.told(progress, recorder.history))
+    along, images = AlongTheWay(count), JudgedImages()
+    target = normal(IMAGES, 3, 4, 4, seed=1)
+
+    def told(progress: Progress) -> None:
+        judged = images.taken(progress.phase)
+        along.told(progress, recorder.history, {index: each.frames for index, each in judged.items()})
+
+    recorder = Recorder(told)
     sampled: dict[int, list[Tensor]] = {}
 
     def evaluate(latent: Tensor, index: int, iteration: int, generator: torch.Generator | None) -> tuple[Tensor, dict[str, Tensor]]:
-        along.judged(index, latent)
+        images.judged(index, latent)
         sampled.setdefault(index, []).append(latent.detach().clone())
         jitter = 0.0 if generator is None else 0.1 * torch.randn((), generator=generator)
         return ((latent - target[index] + jitter) ** 2).flatten(1).mean(1), {}
 
     def held_out(latent: Tensor, index: int, *_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        along.judged(index, latent)
+        images.judged(index, latent)
         return latent.flatten(1).mean(1), {}
 
     def generate(noise: Tensor) -> Tensor:
-        along.run_begins()
+        images.run_begins()
         return linear_sampler()(noise)
 
     noise = 0.3 * normal(IMAGES, 3, 4, 4)
@@ -76,6 +83,7 @@ def test_the_last_is_what_is_returned_and_the_others_came_before(changes: dict[s
     assert len(rows) == IMAGES
     for index, row in enumerate(rows):
         assert torch.equal(row[-1].image, levels(result.latent[index]))
+        assert [each.returned for each in row] == [False] * (len(row) - 1) + [True]
         numbers = [each.iteration for each in row]
         assert numbers[-1] == result.history.returned_iteration[index]
         assert numbers == sorted(set(numbers))
@@ -102,20 +110,19 @@ def test_memory_is_bounded_and_off_keeps_nothing() -> None:
     _, along, _ = run(count=3, iterations=200)
     assert max(len(kept.evenly) for kept in along._kept.values()) <= 6
     result, along, _ = run(count=0)
-    assert (along._kept, along._last, along._first, along.chosen(result.history)) == ({}, {}, {}, [])
-    many = AlongTheWay(5)
+    assert (along._kept, along.chosen(result.history)) == ({}, [])
+    many = JudgedImages()
     for index in range(9):
         many.judged(index, torch.rand(1, 3, 8, 8))
-    assert len(many._last) == 4
+    assert len(many.taken("search")) == 4
+    assert many.taken("search") == {}
 
 
 def test_large_images_are_made_small_and_of_a_video_the_middle_frame_is_shown() -> None:
     along = AlongTheWay(5)
     frames = torch.stack([torch.full((3, 4 * SIDE, 2 * SIDE), level) for level in (0.0, 0.2, 1.0)])
-    along.run_begins()
-    along.judged(0, frames)
     result, other, _ = run(iterations=1)
-    along.told(type("Told", (), {"phase": "optimize", "iteration": 0, "losses": [1.0]})(), result.history)  # type: ignore[arg-type]
+    along.told(type("Told", (), {"phase": "optimize", "iteration": 0, "losses": [1.0]})(), result.history, {0: frames})  # type: ignore[arg-type]
     image = along._kept[0].evenly[0]
     assert (image.shape, image.dtype) == ((3, SIDE, SIDE // 2), torch.uint8)
     assert set(image.unique().tolist()) == {51}
@@ -124,7 +131,7 @@ def test_large_images_are_made_small_and_of_a_video_the_middle_frame_is_shown() 
 
 def test_a_row_for_each_image_with_the_returned_one_framed_in_its_color() -> None:
     gray = torch.full((3, 64, 32), 128, dtype=torch.uint8)
-    strip = image_strip([[Snapshot(GIVEN, gray), Snapshot(0, gray), Snapshot(3, gray)], [Snapshot(0, gray)]])
+    strip = image_strip([[Snapshot(GIVEN, gray), Snapshot(0, gray), Snapshot(3, gray, True)], [Snapshot(0, gray, True)]])
     assert strip is not None
     assert strip.width == WIDTH
     colors = {color for _, color in strip.getcolors(strip.width * strip.height) or []}
