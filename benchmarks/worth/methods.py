@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
@@ -13,7 +14,7 @@ from sgool.harness.problems import SetupProblem
 from sgool.latent_optimization import presets
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
 from sgool.latent_optimization.presets import Preset
-from sgool.latent_optimization.regularizers import NormLikelihood, WhiteNoise  # noqa: F401  (for expressions)
+from sgool.latent_optimization.regularizers import NormLikelihood, WhiteNoise
 from sgool.latent_optimization.settings import Settings
 from sgool.latent_optimization.update_rules.adam import AdamUpdate
 from sgool.latent_optimization.update_rules.doodl import DOODLUpdate
@@ -160,15 +161,32 @@ GROUPS = {"contenders": CONTENDERS, "saliency": SALIENCY, "procedures": PROCEDUR
 METHODS = {name: method for group in GROUPS.values() for name, method in group.items()}
 
 
+WORDS: dict[str, Any] = {
+    word.__name__: word
+    for word in (gradient, rescored, best_of, salient, search_first, whole, in_four_steps, replace, Method, LossSettings, Augmentations)
+}
+WORDS |= {word.__name__: word for word in (AdamUpdate, DOODLUpdate, NormalizedGradient, JacobianSchedule, NormLikelihood, WhiteNoise)}
+WORDS |= {name: globals()[name] for name in ("GLOBAL", "SALIENT", "CUTOUTS", "NONE", "SEGMENTER", "RANDOM", "DEFAULT")}
+
+
 def method_of(name: str) -> Method:
-    """The one of this name, or what a Python expression of the user's in the words of this file makes: ``rescored(0.06, iterations=20)``.
+    """The one of this name, or what an expression in ``WORDS`` makes, calls of them within calls: ``rescored(0.06, iterations=20)``.
 
     Raises SetupProblem for neither.
     """
     try:
-        made = METHODS[name] if name in METHODS else eval(name, dict(globals()))
-    except Exception as error:
+        made = METHODS[name] if name in METHODS else _made(ast.parse(name, mode="eval").body)
+    except (SyntaxError, KeyError, ValueError, TypeError) as error:
         made = error
     if not isinstance(made, Method):
-        raise SetupProblem(f"there is no method {name!r} ({made}). Methods: {'; '.join(METHODS)}.")
+        raise SetupProblem(f"there is no method {name!r} ({made}). Methods: {'; '.join(METHODS)}. Words: {', '.join(WORDS)}.")
     return made
+
+
+def _made(node: ast.expr) -> Any:
+    if isinstance(node, ast.Name):
+        return WORDS[node.id]
+    if isinstance(node, ast.Call):
+        named = {each.arg: _made(each.value) for each in node.keywords if each.arg is not None}
+        return _made(node.func)(*map(_made, node.args), **named)
+    return ast.literal_eval(node)

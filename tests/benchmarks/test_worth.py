@@ -88,9 +88,10 @@ def test_methods_are_named_or_written_as_expressions() -> None:
     assert list(found)[:3] == ["plain", "best of 31", "rescored(0.06)"]
     assert found["rescored(0.06)"] == rescored(0.06)
     assert "gradient, rescored" not in found  # which is the other name of one that was asked for first
+    assert found["rescored(0.06)"] == chosen(["replace(rescored(0.06), cfg=3.0)"], [])["replace(rescored(0.06), cfg=3.0)"]
     others = ["rescored(regularizer=WhiteNoise())", "salient(DEFAULT, region='multiply')", "gradient(calls=JacobianSchedule('last', 4))"]
     assert len(chosen(others, [])) == 2 + len(others)
-    for nonsense in ("rescored(", "iterations", "7"):
+    for nonsense in ("rescored(", "iterations", "7", "rescored(nothing=1)", "().__class__", "open('a')"):
         with pytest.raises(SetupProblem, match="no method"):
             chosen([nonsense], [])
 
