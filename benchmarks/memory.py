@@ -36,7 +36,6 @@ MODELS = {  # precision, whether there is guidance (two images a call), precisio
     "Flux": ("bf16", False, "bf16"),
     "Flux, fp8": ("fp8", False, "bf16"),
 }
-REWARD = "CLIP ViT-L/14"
 PARTS = ("weights", "kept", "stored", "call", "block", "VAE and reward", "decode", "decode, blocks")
 Found = dict[str, float]
 
@@ -50,7 +49,7 @@ def measure(name: str) -> Found:
 
     precision, guided, decoder = MODELS[name]
     title = name.partition(",")[0]
-    network, judge = asdict(network_bytes(title, precision, guided)), asdict(judge_bytes(title, decoder, REWARD))
+    network, judge = asdict(network_bytes(title, precision, guided)), asdict(judge_bytes(title, decoder))
     judge = {"VAE and reward": judge["decoder"] + judge["reward"], "decode": judge["plain"], "decode, blocks": judge["block"]}
     return {part: round(size / GIB, 3) for part, size in {**network, **judge}.items() if part in PARTS}
 

@@ -31,32 +31,11 @@ from .gradient_parts import gradient
 from .live_bytes import LiveBytes, counted
 from .measuring import sigmas_of
 from .real_sizes import family_of, noise_for, real_model, real_vae
+from .seeded_rewards import BASE, LARGE
 
 META = torch.device("meta")
 PLENTY = 1e15
 """Bytes that are said to be free, so that nothing is split for want of memory."""
-TOWERS: dict[str, dict[str, dict[str, int]]] = {
-    "CLIP ViT-L/14": {
-        "vision_config": {
-            "hidden_size": 1024,
-            "intermediate_size": 4096,
-            "num_hidden_layers": 24,
-            "num_attention_heads": 16,
-            "patch_size": 14,
-        },
-        "text_config": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12},
-    },
-    "ViT-H/14 (HPS v2, PickScore)": {
-        "vision_config": {
-            "hidden_size": 1280,
-            "intermediate_size": 5120,
-            "num_hidden_layers": 32,
-            "num_attention_heads": 16,
-            "patch_size": 14,
-        },
-        "text_config": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -150,15 +129,16 @@ def network_bytes(title: str, precision: str, guided: bool, *, small: bool = Fal
     return sample(action, 1, guided)  # type: ignore[no-any-return]
 
 
-def judge_bytes(title: str, precision: str, tower: str, *, small: bool = False) -> Judge:
-    """Counts decoding a latent of the named size, scoring image and salient part by a reward in float32, and backward."""
+def judge_bytes(title: str, precision: str, *, small: bool = False) -> Judge:
+    """Counts decoding a latent of the named size, scoring image and salient part by CLIP ViT-L/14 in float32, and backward."""
     family, channels = family_of(title, small=small), 4 if title.startswith("SD 1") or title == "SDXL" else 16
     vae = real_vae(channels, "fp32", small=small)
     decoder = vae.first_stage_model.to(META, {"fp16": torch.float16, "bf16": torch.bfloat16}[precision])
     vae.vae_dtype, vae.device = next(decoder.parameters()).dtype, META
     vae.patcher.get_free_memory = lambda _: PLENTY
     with META:
-        encoder: Any = transformers.CLIPModel(transformers.CLIPConfig(**TOWERS[tower])).eval().requires_grad_(False)
+        config = transformers.CLIPConfig(text_config=BASE, vision_config={**LARGE, "patch_size": 14})
+        encoder: Any = transformers.CLIPModel(config).eval().requires_grad_(False)
     see = Preprocessing()
     latent = torch.zeros(1, channels, *family.size, device=META)
 

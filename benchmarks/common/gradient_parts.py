@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from .measuring import held_bytes, sampled, seconds
 from .real_sizes import as_float32, family_of, noise_for, real_model, real_vae
+from .seeded_rewards import LARGE
 
 GIB = 2**30
 STEPS = 2
@@ -143,7 +144,7 @@ def iteration(title: str, precision: str, *, small: bool, repeats: int, steps: i
     model = real_model(title, precision, device, small=small)
     noise = noise_for(title, model, 1, small=small)
     vae = real_vae(noise.shape[1], "fp32" if device.type == "cpu" else "bf16", small=small)
-    large = {} if small else {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+    large = {} if small else LARGE
     with torch.inference_mode(False):
         tower = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**large, patch_size=14)).to(device).eval().requires_grad_(False)
 
