@@ -15,7 +15,7 @@ HIGHEST = 1000  # of a column of nodes or of groups: the page shows the whole gr
 NARROWEST = 220  # a node narrower than that has its title cut
 PROMPTS = ("CLIPTextEncode", "PrimitiveStringMultiline")
 
-IMAGES = ("PreviewImage", "SaveImage", "MaskPreview", "ImageCompare")
+IMAGES = ("PreviewImage", "SaveImage", "MaskPreview")
 ROOM = {  # what a node needs beyond its widgets after a run, measured in the page: least width, additional height
     "SGOOL_KSampler": (340, 190),
     "SGOOL_BestOfN": (340, 190),

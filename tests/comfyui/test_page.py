@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,31 @@ def test_a_template_opens_as_the_graph_that_scripts_run(page: Page, template: Pa
     assert {name: node["class_type"] for name, node in opened.items()} == {name: node["class_type"] for name, node in scripted.items()}
     # A script may leave out what has a default; the page never does.
     assert differences(scripted, opened) == {}
+
+
+BOXES = "return window.app.graph.nodes.map(n => [n.title, ...n.boundingRect])"  # with title, and as small as it is when collapsed
+DEMO = [path.stem for path in TEMPLATES if "SGOOL_LoadDemoModel" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "sgool_ksampler" else pytest.mark.slow) for name in DEMO])
+def test_no_node_of_a_template_lies_over_another_when_all_show_what_they_made(page: Page, server: Server, name: str) -> None:
+    page.open_template(name)
+    kinds = json.dumps(sorted(node["type"] for node in json.loads((ROOT / "workflows" / f"{name}.json").read_text("utf-8"))["nodes"]))
+    page.wait_until("return JSON.stringify(window.app.graph.nodes.map(n => n.type).sort()) === arguments[0]", kinds.replace(", ", ","))
+    before = set(server.get("/history"))
+    page.run("window.app.queuePrompt(0)")
+    end = time.monotonic() + 400
+    while not (ran := set(server.get("/history")) - before) and time.monotonic() < end:
+        time.sleep(0.5)
+    assert server.get("/history")[ran.pop()]["status"]["status_str"] == "success"
+    page.wait_until("return window.app.graph.nodes.filter(n => n.type === 'PreviewImage').every(n => n.imgs?.length)")
+    boxes = page.run(BOXES)
+    over = [
+        (one[0], other[0])
+        for one, other in itertools.combinations(boxes, 2)
+        if all(one[1 + axis] < other[1 + axis] + other[3 + axis] and other[1 + axis] < one[1 + axis] + one[3 + axis] for axis in (0, 1))
+    ]
+    assert over == []
 
 
 def test_the_page_shows_a_node_in_its_language(page: Page, server: Server) -> None:
