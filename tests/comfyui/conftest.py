@@ -19,6 +19,20 @@ def comfyui() -> Path:
     return folder
 
 
+@pytest.fixture
+def as_in_a_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As ComfyUI runs nodes, in inference mode; without progress bars, interrupted by nobody."""
+    import comfy.model_management
+    import comfy.utils
+    import torch
+
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_ENABLED", False)
+    comfy.model_management.interrupt_current_processing(False)
+    with torch.inference_mode():
+        yield
+    comfy.model_management.interrupt_current_processing(False)
+
+
 @pytest.fixture(scope="session")
 def server(comfyui: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One real server with the pack, for all tests of the session. Its folders are under ``server.base``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management
@@ -22,18 +22,15 @@ from .objectives import Red
 from .test_sgool_sampler import outcome_of, sample, state, wrapped
 from .tiny_models import low_rank, tiny_model
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore:Should have t[ab]")]
+pytestmark = [pytest.mark.comfyui, pytest.mark.usefixtures("as_in_a_node"), pytest.mark.filterwarnings("ignore:Should have t[ab]")]
 # Of the module, not of a patch: what a patch keeps is put back before each run and each call that is made again.
 calls = itertools.count()
 accidents: list[BaseException] = []
 
 
 @pytest.fixture(autouse=True)
-def _as_in_a_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_ENABLED", False)
+def _no_accidents_yet() -> None:
     accidents.clear()
-    with torch.inference_mode():
-        yield
 
 
 def patched(change: Callable[[Callable[[], Tensor]], Tensor], model: Any = None) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import comfy.model_management
@@ -24,15 +23,8 @@ import nodes
 from .objectives import Red
 from .tiny_models import conditioning, tiny_model, tiny_vae
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.comfyui, pytest.mark.usefixtures("as_in_a_node"), pytest.mark.filterwarnings("ignore")]
 STEPS = 8
-
-
-@pytest.fixture(autouse=True)
-def _as_in_comfyui(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_ENABLED", False)
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -35,17 +34,10 @@ from .objectives import Red
 from .tiny_models import MODEL_TYPES, conditioning, tiny_model, tiny_vae
 from .untouched import as_given
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.comfyui, pytest.mark.usefixtures("as_in_a_node"), pytest.mark.filterwarnings("ignore")]
 SCHEDULERS = list(comfy.samplers.SCHEDULER_NAMES)
 SAMPLERS = list(comfy.samplers.SAMPLER_NAMES)
 KSAMPLER_WIDGETS = ["model", "seed", "steps", "cfg", "sampler_name", "scheduler", "positive", "negative", "latent_image", "denoise"]
-
-
-@pytest.fixture(autouse=True)
-def _no_progress_bars(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_ENABLED", False)
-    with torch.inference_mode():  # as ComfyUI runs nodes
-        yield
 
 
 def empty() -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -36,15 +35,8 @@ import nodes
 from .objectives import Red
 from .tiny_models import MODEL_TYPES, conditioning, tiny_model, tiny_vae
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.comfyui, pytest.mark.usefixtures("as_in_a_node"), pytest.mark.filterwarnings("ignore")]
 SIDE = 8
-
-
-@pytest.fixture(autouse=True)
-def _as_in_a_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_ENABLED", False)
-    with torch.inference_mode():
-        yield
 
 
 @pytest.fixture(scope="module")

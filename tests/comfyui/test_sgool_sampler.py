@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,18 +25,9 @@ from torch import Tensor
 from .objectives import Red
 from .tiny_models import conditioning, tiny_model, tiny_vae
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore:Should have t[ab]")]
+pytestmark = [pytest.mark.comfyui, pytest.mark.usefixtures("as_in_a_node"), pytest.mark.filterwarnings("ignore:Should have t[ab]")]
 SHAPE = (2, 4, 8, 8)
 SETTINGS = Settings(iterations=2)
-
-
-@pytest.fixture(autouse=True)
-def _as_in_a_node(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_ENABLED", False)
-    comfy.model_management.interrupt_current_processing(False)
-    with torch.inference_mode():
-        yield
-    comfy.model_management.interrupt_current_processing(False)
 
 
 @pytest.fixture
