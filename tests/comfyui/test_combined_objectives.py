@@ -11,9 +11,9 @@ from sgool.nodes.guidance import CombineObjectives
 from torch import Tensor
 
 from .objectives import Red
-from .test_procedure import _as_in_a_node, ksampled, model  # noqa: F401
+from .test_procedure import ksampled, model  # noqa: F401
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.comfyui, pytest.mark.usefixtures("as_in_a_node"), pytest.mark.filterwarnings("ignore")]
 
 
 class Dark(Red):

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from .families.building import build, gradient, through_guider
 from .objectives import Red
-from .test_sgool_sampler import _as_in_a_node, noise, out_of_memory, outcome_of, sample, state, wrapped  # noqa: F401
+from .test_sgool_sampler import noise, out_of_memory, outcome_of, sample, state, wrapped
 from .tiny_models import tiny_model
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.comfyui, pytest.mark.usefixtures("as_in_a_node"), pytest.mark.filterwarnings("ignore")]
 THREE = Settings(iterations=3, returned="last")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import comfy.sample
@@ -23,14 +23,8 @@ from .objectives import Red
 from .stateful import ACROSS_CALLS, WITHIN_CALLS, Patched
 from .tiny_models import conditioning, tiny_model, tiny_vae
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore:Should have t[ab]")]
+pytestmark = [pytest.mark.comfyui, pytest.mark.usefixtures("as_in_a_node"), pytest.mark.filterwarnings("ignore:Should have t[ab]")]
 EVERY = ACROSS_CALLS + WITHIN_CALLS
-
-
-@pytest.fixture(autouse=True)
-def _as_in_a_node() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
 
 
 def made(make: Callable[[], Patched], action: Callable[[NoiseToLatent, Tensor], Any], **options: Any) -> Any:

@@ -6,7 +6,6 @@ ComfyUI-GGUF do: ``detach`` and ``clone`` return the tensor itself, ``shape`` is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import comfy.lora
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from .guided import error_along_gradient, gradient, through_guider
 from .tiny_models import low_rank, tiny_model
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore:Should have t[ab]")]
+pytestmark = [pytest.mark.comfyui, pytest.mark.usefixtures("as_in_a_node"), pytest.mark.filterwarnings("ignore:Should have t[ab]")]
 BLOCK = 32
 
 
@@ -95,12 +94,6 @@ def packed_and_unpacked() -> tuple[Any, Any]:
             layer.comfy_cast_weights = True
             layer.weight = nn.Parameter(packed, requires_grad=False)
     return Patcher(model.model, load_device=model.load_device, offload_device=model.offload_device), reference
-
-
-@pytest.fixture(autouse=True)
-def _as_in_a_node() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
 
 
 @pytest.mark.parametrize("with_lora", [False, True])

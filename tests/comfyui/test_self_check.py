@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -25,14 +25,8 @@ from .objectives import Red
 from .stateful import ACROSS_CALLS, WITHIN_CALLS, Patched
 from .tiny_models import conditioning, tiny_controlnet, tiny_model, tiny_vae
 
-pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore:Should have t[ab]")]
+pytestmark = [pytest.mark.comfyui, pytest.mark.usefixtures("as_in_a_node"), pytest.mark.filterwarnings("ignore:Should have t[ab]")]
 STEPS, RUNS = 3, 2
-
-
-@pytest.fixture(autouse=True)
-def _as_in_a_node() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
 
 
 def optimized(model: Any, when: str = CHECK_PATCHED) -> Outcome:
