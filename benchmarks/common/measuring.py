@@ -35,12 +35,27 @@ def held_bytes(run: Callable[[], Any], device: torch.device | str = "cpu") -> tu
         kept = run()
         gc.collect()
     del kept
-    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]  # type: ignore[union-attr]
-    held = most = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        held += event.nbytes()
+    own, held, most = set[int](), 0, 0
+    for address, size in _memory_events(profile):
+        if size > 0:
+            own.add(address)
+        elif address not in own:  # made before, by something else
+            continue
+        held += size
         most = max(most, held)
     return most, held
+
+
+def _memory_events(profile: Any) -> list[tuple[int, int]]:
+    """Address and bytes of what was taken (above 0) and given back (below), in order."""
+    found, todo = [], list(profile.profiler.kineto_results.experimental_event_tree())
+    while todo:
+        event = todo.pop()
+        todo += event.children
+        kind, fields = event.typed
+        if kind == torch._C._profiler._EventType.Allocation:
+            found.append((event.start_time_ns, fields.ptr, fields.alloc_size))
+    return [(address, size) for _, address, size in sorted(found, key=lambda each: each[0])]
 
 
 def sampled(model: Any, sampler: Any, noise: Tensor, conditions: tuple[Any, Any], options: dict[str, Any]) -> Tensor:
