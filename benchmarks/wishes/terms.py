@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from sgool.comfy_bridge.saliency import SaliencyPredictor
 from sgool.guidance.art.charts import draw_color, draw_light, draw_texture
-from sgool.guidance.art.color_rules import ColorContrast, Harmony, Palette, Temperature, hex_colors
+from sgool.guidance.art.color_rules import ColorContrast, Harmony, Palette, Saturation, Temperature, hex_colors
 from sgool.guidance.art.composition import Composition
-from sgool.guidance.art.composition_rules import PreferenceForBalance, RuleOfThirds
-from sgool.guidance.art.light_rules import BackLight, KeyDirection
-from sgool.guidance.art.texture_rules import SIDE, TextureStatistics
+from sgool.guidance.art.composition_rules import (
+    Centered, Diagonal, GoldenSection, PreferenceForBalance, Rule, RuleOfThirds, SubjectSize, Symmetry,
+)  # fmt: skip
+from sgool.guidance.art.light_rules import BackLight, Exposure, Key, KeyDirection, RimLight, Shadows
+from sgool.guidance.art.texture_rules import SIDE, StrokeDirection, StrokeScale, TextureStatistics
 from sgool.guidance.art.view import SIDE as COLOR_SIDE
 from sgool.guidance.art.view import ViewObjective
 from sgool.guidance.objective import Objective
@@ -45,21 +47,40 @@ class Remembered:
         return self.last[1]
 
 
-def _by_view(name: str, rule: Any, saliency: Any, drawn: Any, side: int = COLOR_SIDE) -> Objective:
-    return ViewObjective(name, rule, saliency, drawn, side)
+def _view(name: str, rule: Any, saliency: Any, drawn: Any, side: int) -> Objective:
+    return ViewObjective(name, rule, saliency if rule.needs_subject else None, drawn, side)
 
 
 def terms() -> dict[str, Objective]:
     """The objectives, by name."""
     found = Remembered(SaliencyPredictor(registry.load("default-without-center")))
+    composed: dict[str, Rule] = {
+        "rule of thirds": RuleOfThirds(),
+        "golden section": GoldenSection(),
+        "centered": Centered(),
+        "diagonal": Diagonal(),
+        "preference for balance": PreferenceForBalance(),
+        "symmetry": Symmetry(),
+        "subject size": SubjectSize(),
+    }
+    colored = {
+        "complementary": Harmony(),
+        "palette": Palette(hex_colors(PALETTE)),
+        "warm": Temperature(),
+        "saturation": Saturation(),
+        "subject contrast": ColorContrast(difference=1.0),
+    }
+    lit = {
+        "light from the left": KeyDirection("left"),
+        "back light": BackLight(difference=0.6),
+        "rim light": RimLight(),
+        "soft shadows": Shadows(),
+        "low key": Key(),
+        "exposure": Exposure(),
+    }
+    textured = {"hatching": TextureStatistics(hatching()), "strokes at 45 degrees": StrokeDirection(), "stroke width": StrokeScale()}
+    views = [(colored, draw_color, COLOR_SIDE), (lit, draw_light, COLOR_SIDE), (textured, draw_texture, SIDE)]
     return {
-        "rule of thirds": Composition(RuleOfThirds(), found),
-        "preference for balance": Composition(PreferenceForBalance(), found),
-        "complementary": _by_view("harmony", Harmony(), None, draw_color),
-        "palette": _by_view("palette", Palette(hex_colors(PALETTE)), None, draw_color),
-        "warm": _by_view("temperature", Temperature(), None, draw_color),
-        "subject contrast": _by_view("subject contrast", ColorContrast(difference=1.0), found, draw_color),
-        "light from the left": _by_view("key direction", KeyDirection("left"), None, draw_light),
-        "back light": _by_view("back light", BackLight(difference=0.6), found, draw_light),
-        "hatching": _by_view("reference", TextureStatistics(hatching()), None, draw_texture, SIDE),
+        **{name: Composition(rule, found) for name, rule in composed.items()},
+        **{name: _view(name, rule, found, *how) for rules, *how in views for name, rule in rules.items()},
     }
