@@ -29,7 +29,7 @@ from torch import Tensor
 
 from .common.jobs import Store, plan
 from .common.markdown import table, write_csv
-from .common.statistics import mean_interval, p_text, paired, share_text
+from .common.statistics import Share, mean_interval, mean_share, p_text, paired, share
 from .is_it_worth_it import weights_mark
 from .worth.curve import STEPS, Pool, any_of, best_of, halved
 from .worth.hard import HARD_KINDS, draw_hard_prompts
@@ -106,10 +106,9 @@ def curves(found: Sequence[Pool]) -> list[list[object]]:
     return rows
 
 
-def _shares(values: Sequence[float]) -> list[str]:
-    low, high = mean_interval(values)
+def _shares(values: Sequence[float]) -> list[object]:
     by_kind = [f"{100 * np.mean(values[number :: len(HARD_KINDS)]):.0f}" for number in range(len(HARD_KINDS))]
-    return [f"{100 * np.mean(values):.1f} ({100 * low:.0f} to {100 * high:.0f})", *by_kind]
+    return [mean_share(values), *by_kind]
 
 
 def against(store: Store, found: Sequence[Pool]) -> list[list[object]]:
@@ -144,7 +143,7 @@ def _against(found: Sequence[Pool], images: Sequence[tuple[int, int, bool]], cou
         for place, seed, _ in images
     ]
     pair = paired(right, drawn)
-    return [share_text(sum(right), len(right)), STEPS * count, count, difference, f"{pair.gained} / {pair.lost}", p_text(pair.p)]
+    return [share(sum(right), len(right)), STEPS * count, count, difference, f"{pair.gained} / {pair.lost}", p_text(pair.p)]
 
 
 def draw(rows: Sequence[Sequence[object]], methods: Sequence[Sequence[object]], path: Path) -> None:
@@ -154,15 +153,16 @@ def draw(rows: Sequence[Sequence[object]], methods: Sequence[Sequence[object]], 
     for what, style in {"any right (ceiling)": "k--", "best of": "C0o-", "halving": "C1s-"}.items():
         own = [row for row in rows if row[0] == what]
         costs = np.array([row[2] for row in own], dtype=float)
-        share, low, high = np.array([_numbers(row[3]) for row in own]).T
-        axes.plot(costs, share, style, markersize=4, label=what)
+        right, low, high = 100 * np.array([row[3] for row in own], dtype=float).T
+        axes.plot(costs, right, style, markersize=4, label=what)
         axes.fill_between(costs, low, high, color=style[:2] if style[0] == "C" else "k", alpha=0.1)
     for number, row in enumerate(methods):
-        share, low, high = _numbers(row[2])
+        assert isinstance(row[2], Share)
+        right, low, high = (100 * each for each in row[2])
         at = float(row[3]) * 1.04 ** (number % 7 - 3)  # type: ignore[arg-type]  # those of equal cost, side by side
         label = f"{str(row[0]).removeprefix('4 steps, ')} ({row[1]} images)"
         axes.errorbar(
-            [at], [share], yerr=[[share - low], [high - share]], fmt="^Dvp*"[number % 5], color=f"C{2 + number}", capsize=2, label=label
+            [at], [right], yerr=[[right - low], [high - right]], fmt="^Dvp*"[number % 5], color=f"C{2 + number}", capsize=2, label=label
         )
     axes.set(
         xscale="log", xlabel="model evaluations an image (a backward counts two)", ylabel="wholly right, by the judge, %", ylim=(0, 100)
@@ -171,11 +171,6 @@ def draw(rows: Sequence[Sequence[object]], methods: Sequence[Sequence[object]], 
     axes.legend(fontsize=7, loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
-
-
-def _numbers(cell: object) -> tuple[float, float, float]:
-    share, low, _, high = str(cell).replace("(", "").replace(")", "").split()
-    return float(share), min(float(low), float(share)), max(float(high), float(share))
 
 
 def main(arguments: list[str]) -> int:

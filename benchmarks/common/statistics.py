@@ -12,16 +12,28 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """The 95 % score interval of a proportion (Wilson 1927). ``n`` at least 1."""
-    low, high = proportion_confint(hits, n, method="wilson")
-    return float(low), float(high)
+class Share(NamedTuple):
+    """A proportion with its 95 % interval. As text per cent: ``75.0 (62 to 84)``."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self:.1f}"
+
+    def __format__(self, form: str) -> str:
+        return f"{100 * self.value:{form}} ({100 * self.low:.0f} to {100 * self.high:.0f})"
 
 
-def share_text(hits: int, n: int) -> str:
-    """Per cent, and its interval: ``75.0 (62 to 84)``."""
-    low, high = wilson(hits, n)
-    return f"{100 * hits / n:.1f} ({100 * low:.0f} to {100 * high:.0f})"
+def share(hits: int, n: int) -> Share:
+    """With the score interval (Wilson 1927). ``n`` at least 1."""
+    return Share(hits / n, *map(float, proportion_confint(hits, n, method="wilson")))
+
+
+def mean_share(values: Sequence[float]) -> Share:
+    """The mean of proportions, with the interval of ``mean_interval``."""
+    return Share(float(np.mean(values)), *mean_interval(values))
 
 
 class Paired(NamedTuple):

@@ -11,7 +11,14 @@ from sgool.guidance.art.charts import draw_color, draw_light, draw_texture
 from sgool.guidance.art.color_rules import ColorContrast, Harmony, Palette, Saturation, Temperature, hex_colors
 from sgool.guidance.art.composition import Composition
 from sgool.guidance.art.composition_rules import (
-    Centered, Diagonal, GoldenSection, PreferenceForBalance, Rule, RuleOfThirds, SubjectSize, Symmetry,
+    Centered,
+    Diagonal,
+    GoldenSection,
+    PreferenceForBalance,
+    Rule,
+    RuleOfThirds,
+    SubjectSize,
+    Symmetry,
 )  # fmt: skip
 from sgool.guidance.art.light_rules import BackLight, Exposure, Key, KeyDirection, RimLight, Shadows
 from sgool.guidance.art.texture_rules import SIDE, StrokeDirection, StrokeScale, TextureStatistics
@@ -63,14 +70,14 @@ def terms() -> dict[str, Objective]:
         "symmetry": Symmetry(),
         "subject size": SubjectSize(),
     }
-    colored = {
+    colored: dict[str, Any] = {
         "complementary": Harmony(),
         "palette": Palette(hex_colors(PALETTE)),
         "warm": Temperature(),
         "saturation": Saturation(),
         "subject contrast": ColorContrast(difference=1.0),
     }
-    lit = {
+    lit: dict[str, Any] = {
         "light from the left": KeyDirection("left"),
         "back light": BackLight(difference=0.6),
         "rim light": RimLight(),
@@ -78,9 +85,13 @@ def terms() -> dict[str, Objective]:
         "low key": Key(),
         "exposure": Exposure(),
     }
-    textured = {"hatching": TextureStatistics(hatching()), "strokes at 45 degrees": StrokeDirection(), "stroke width": StrokeScale()}
+    textured: dict[str, Any] = {
+        "hatching": TextureStatistics(hatching()),
+        "strokes at 45 degrees": StrokeDirection(),
+        "stroke width": StrokeScale(),
+    }
     views = [(colored, draw_color, COLOR_SIDE), (lit, draw_light, COLOR_SIDE), (textured, draw_texture, SIDE)]
     return {
         **{name: Composition(rule, found) for name, rule in composed.items()},
-        **{name: _view(name, rule, found, *how) for rules, *how in views for name, rule in rules.items()},
+        **{name: _view(name, rule, found, drawn, side) for rules, drawn, side in views for name, rule in rules.items()},
     }

@@ -15,7 +15,7 @@ from sgool.latent_optimization.history import History
 from sgool.latent_optimization.random_streams import copy_of
 from torch import Tensor
 
-from ..common.statistics import wilson
+from ..common.statistics import share
 
 Place = tuple[int, int]
 
@@ -85,13 +85,12 @@ def summary(steps: Sequence[Step]) -> list[object]:
     """Cells of a table: steps, their median length, per cent that lowered the loss (with its interval), the part of the promised fall that
     came (median, where a fall was promised), per cent in which momentum led uphill, per cent kept, per cent of the kept that lowered it."""
     fell, kept = [step.fall > 0 for step in steps], [step for step in steps if step.kept]
-    low, high = wilson(sum(fell), len(fell))
     parts = [step.fall / step.promised for step in steps if step.promised > 0]
     uphill = 1 - len(parts) / len(steps)
     return [
         len(steps),
         f"{np.median([step.length for step in steps]):.3g}",
-        f"{100 * np.mean(fell):.0f} ({100 * low:.0f} to {100 * high:.0f})",
+        f"{share(sum(fell), len(fell)):.0f}",
         f"{np.median(parts):.2f}" if parts else "",
         f"{100 * uphill:.0f}",
         f"{100 * len(kept) / len(steps):.0f}",

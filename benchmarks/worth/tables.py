@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..common.jobs import Job, Store
 from ..common.markdown import table
-from ..common.statistics import holm, p_text, paired, share_text
+from ..common.statistics import holm, p_text, paired, share
 from .prompts import CHUNK
 
 HEAD = ("method", "right, % (95 %)", "model calls", "gradients", "CPU s", "points (95 %)", "gained / lost", "p", "p, Holm", "reward")
@@ -50,7 +50,7 @@ def comparison_table(images: pd.DataFrame, base: str) -> str:
     for name in right:
         mean, against = means.loc[name], [*pairs[name].cells(), p_text(corrected[name])] if name in pairs else [""] * 4
         cost = [f"{mean.calls:.0f}", f"{mean.gradients:.0f}", f"{mean.seconds:.2f}"]
-        lines.append([name, share_text(right[name].sum(), len(right)), *cost, *against, f"{mean.similarity:.3f}"])
+        lines.append([name, share(right[name].sum(), len(right)), *cost, *against, f"{mean.similarity:.3f}"])
     return table([f"{cell}, against {base}" if cell.startswith("points") else cell for cell in HEAD], lines)
 
 

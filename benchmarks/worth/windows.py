@@ -22,7 +22,7 @@ from sgool.saliency_models import registry
 from torch import Tensor, nn
 
 from ..common.markdown import write_csv
-from ..common.statistics import paired, share_text
+from ..common.statistics import paired, share
 from .low_resolution import draw_subjects, load_low_resolution, reduced
 
 RADII = {"7 to 9": (3.5, 4.5), "11 to 14": (5.5, 7.0)}  # by how wide the subjects are, in pixels
@@ -132,6 +132,6 @@ def table(count: int, width: str, hits: Hits) -> list[list[object]]:
     rows = []
     for (reads, name), (images, captions) in hits.items():
         against = ["", "", ""] if name == "whole" else paired(images, hits[reads, "whole"][0]).cells()
-        share = share_text(int(images.sum()), len(images))
-        rows.append([count, width, reads, name, share, f"{100 * captions.mean():.1f}", *against])
+        right = share(int(images.sum()), len(images))
+        rows.append([count, width, reads, name, right, f"{100 * captions.mean():.1f}", *against])
     return rows

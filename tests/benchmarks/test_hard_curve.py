@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sgool.benchmarks.common.statistics import share
 from sgool.benchmarks.hard_curve import AGAINST, HEAD, _against, curves, draw, evaluations
 from sgool.benchmarks.worth.curve import Pool, any_of, best_of, halved
 from sgool.benchmarks.worth.methods import FEW_STEPS
@@ -39,8 +40,8 @@ def test_halving_keeps_the_better_half_of_each_look_at_half_the_steps() -> None:
     own = pool(8)  # all of them: there is one subset
     left = sorted(range(8), key=lambda i: -own.early[1][i])[:4]
     left = sorted(left, key=lambda i: -own.early[2][i])[:2]
-    share, steps = halved(own, 8)
-    assert share == own.right[max(left, key=lambda i: own.final[i])]
+    right, steps = halved(own, 8)
+    assert right == own.right[max(left, key=lambda i: own.final[i])]
     assert steps == 8 + 4 + 2 * 2  # of 4 steps each: one of eight, one of four, two of two
 
 
@@ -62,9 +63,9 @@ def test_methods_that_cost_the_same_are_counted_as_the_same() -> None:
 def test_a_method_is_compared_with_the_best_of_as_many_noises_as_it_costs() -> None:
     found = [pool(12) for _ in range(3)]
     images = [(0, 0, True), (0, 1, False), (2, 0, True)]
-    share, cost, count, points, pairs, _ = _against(found, images, 4)
+    right, cost, count, points, pairs, _ = _against(found, images, 4)
     assert (cost, count) == (16, 4)
-    assert str(share).startswith("66.7 ")
+    assert str(right).startswith("66.7 ")
     expected = np.mean([0.5 - best_of(found[0], 4), 1 - best_of(found[2], 4)])  # prompts count the same
     assert float(str(points).split()[0]) == pytest.approx(100 * expected, abs=0.051)
     firsts = [own.right[start + np.argmax(own.final[start : start + 4])] for own, start in ((found[0], 0), (found[0], 4), (found[2], 0))]
@@ -76,7 +77,7 @@ def test_a_method_is_compared_with_the_best_of_as_many_noises_as_it_costs() -> N
 def test_the_table_and_the_plot(tmp_path: Path) -> None:
     rows = curves([pool(33) for _ in range(8)])
     assert {len(row) for row in rows} == {len(HEAD)}
-    method = ["4 steps, plain", 10, "10.0 (2 to 40)", 4, 1, "+1.0 (-2 to +3)", "1 / 0", "1.000"]
+    method = ["4 steps, plain", 10, share(1, 10), 4, 1, "+1.0 (-2 to +3)", "1 / 0", "1.000"]
     assert len(method) == len(AGAINST)
     draw(rows, [method], tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 10_000

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from sgool.benchmarks.common.markdown import table
-from sgool.benchmarks.common.statistics import holm, mean_interval, paired, share_text, wilson
+from sgool.benchmarks.common.statistics import holm, mean_interval, mean_share, paired, share
 
 
 @given(st.integers(1, 300), st.data())
 def test_wilson_is_scipys(n: int, data: st.DataObject) -> None:
     hits = data.draw(st.integers(0, n))
     theirs = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    assert wilson(hits, n) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
-    assert share_text(hits, n).startswith(f"{100 * hits / n:.1f} (")
+    assert share(hits, n) == pytest.approx((hits / n, theirs.low, theirs.high), abs=1e-6)
+    assert str(share(hits, n)).startswith(f"{100 * hits / n:.1f} (")
 
 
 def test_a_paired_comparison_counts_what_only_one_gets_right() -> None:
@@ -45,7 +45,7 @@ def test_the_interval_of_a_mean_is_the_same_every_time() -> None:
     assert low < values.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * values.std() / np.sqrt(200), rel=0.15)
     assert (low, high) == mean_interval(values)
-    assert mean_interval([2.0]) == (2.0, 2.0)
+    assert mean_share([0.5]) == (0.5, 0.5, 0.5)
 
 
 def test_a_table_has_the_same_bars_in_every_line() -> None:
