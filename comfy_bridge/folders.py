@@ -8,8 +8,10 @@ import folder_paths
 
 SALIENCY = "saliency"
 REWARDS = "rewards"
+TEXTURE = "texture"
 SALIENCY_EXTENSIONS = frozenset({".safetensors", ".pth", ".pt"})
 REWARD_EXTENSIONS = frozenset({".safetensors", ".pth", ".pt"})
+TEXTURE_EXTENSIONS = frozenset({".safetensors", ".pth", ".pt"})
 
 # One file, and nothing else is needed; the help of Load Reward has its license.
 EXAMPLE_REWARD, EXAMPLE_SOURCE, EXAMPLE_SIZE = "HPS_v2.1_compressed.pt", "https://huggingface.co/xswu/HPSv2", "3.9 GB"
@@ -33,6 +35,11 @@ def register_saliency() -> None:
 def register_rewards() -> None:
     """Add ``models/rewards``: files, and subfolders that hold one image-text model of transformers each."""
     register_folder(REWARDS, REWARD_EXTENSIONS)
+
+
+def register_texture() -> None:
+    """Add ``models/texture``, where the networks whose features say what a texture is are looked for."""
+    register_folder(TEXTURE, TEXTURE_EXTENSIONS)
 
 
 def register_loras(folder: str | os.PathLike[str]) -> None:

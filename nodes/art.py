@@ -6,9 +6,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..comfy_bridge.folders import register_saliency, register_texture
 from ..comfy_bridge.layout import from_image, from_mask, to_image
 from ..comfy_bridge.objective_scores import objective_scores, score_table
 from ..comfy_bridge.saliency import load_predictor
+from ..comfy_bridge.texture_models import SIDE as NETWORK_SIDE
+from ..comfy_bridge.texture_models import texture_features
 from ..comfy_bridge.vision_features import VisionFeatures
 from ..guidance.art.charts import draw_color, draw_light, draw_texture
 from ..guidance.art.color_rules import COLOR_RULES, Harmony, Palette, colors_of, hex_colors
@@ -18,13 +21,18 @@ from ..guidance.art.learned_texture import LearnedTexture
 from ..guidance.art.light_rules import LIGHT_RULES, KeyDirection
 from ..guidance.art.texture_rules import SIDE as TEXTURE_SIDE
 from ..guidance.art.texture_rules import STROKE_RULES, TextureStatistics
+from ..guidance.art.vgg import NETWORKS
 from ..guidance.art.view import ViewObjective, asks_for_subject
 from .sockets import Objective, SaliencyModel
 from .widgets import choice_of, chosen, widgets_of
 
+register_saliency()
+register_texture()
+
 CATEGORY = "SGOOL/art"
 PALETTE = "palette"
 REFERENCE = "reference"
+RANDOM_FILTERS = "random filters"
 ALIASES = ["sgool", "art", "objective", "guidance", "aesthetic"]
 # Without the center prior, which would say that the subject is in the middle wherever it is.
 SUBJECT_PREDICTOR = "default-without-center"
@@ -209,6 +217,15 @@ class TextureNode(io.ComfyNode):
             io.Float.Input(name, default=1.0, min=0.0, max=100.0, step=0.1, tooltip=f"How much the texture of {what} counts.")
             for name, what in weights.items()
         ]
+        of_reference.append(
+            io.Combo.Input(
+                "features",
+                options=[RANDOM_FILTERS, *NETWORKS],
+                default=RANDOM_FILTERS,
+                tooltip="What measures texture: random filters, which need no model, or a VGG as in neural style transfer, whose published "
+                "file is looked for in models/texture. Leave it at random filters where clip_vision is connected.",
+            )
+        )
         options = [io.DynamicCombo.Option(REFERENCE, of_reference)]
         options += [io.DynamicCombo.Option(name, widgets_of(kind)) for name, kind in STROKE_RULES.items()]
         return io.Schema(
@@ -240,22 +257,31 @@ class TextureNode(io.ComfyNode):
     def execute(
         cls, rule: dict[str, Any], reference: Any = None, clip_vision: Any = None, saliency_model: Any = None, mask: Any = None
     ) -> io.NodeOutput:
-        wish: Any
-        side = TEXTURE_SIDE
-        if rule["rule"] != REFERENCE:
-            wish = chosen(rule, "rule", STROKE_RULES)
-        elif reference is None:
-            raise ValueError("There is no reference whose texture is wanted; connect an image to reference, or choose another rule.")
-        elif clip_vision is not None:
-            features = VisionFeatures(clip_vision)
-            side = 2 * features.side
-            wish = LearnedTexture(features, from_image(reference), rule["subject_weight"], rule["ground_weight"])
+        if rule["rule"] == REFERENCE:
+            wish, side = _reference_wish(rule, reference, clip_vision)
         else:
-            wish = TextureStatistics(from_image(reference), rule["subject_weight"], rule["ground_weight"])
+            wish, side = chosen(rule, "rule", STROKE_RULES), TEXTURE_SIDE
         # With one weight for both the whole image counts, and nobody has to say where the subject is.
         apart = rule.get("subject_weight") != rule.get("ground_weight")
         subject = subject_of(saliency_model, mask) if apart else subject_for(wish, saliency_model, mask)
         return io.NodeOutput(ViewObjective(rule["rule"], wish, subject, draw_texture, side))
+
+
+def _reference_wish(rule: dict[str, Any], reference: Any, clip_vision: Any) -> tuple[Any, int]:
+    """The rule ``reference``, and the longer side of the copy that it looks at."""
+    if reference is None:
+        raise ValueError("There is no reference whose texture is wanted; connect an image to reference, or choose another rule.")
+    images, weights, features = from_image(reference), (rule["subject_weight"], rule["ground_weight"]), rule.get("features", RANDOM_FILTERS)
+    if clip_vision is not None:
+        if features != RANDOM_FILTERS:
+            raise ValueError(
+                f"Either {features} or clip_vision measures texture: disconnect clip_vision, or set features to {RANDOM_FILTERS}."
+            )
+        encoder = VisionFeatures(clip_vision)
+        return LearnedTexture(encoder, images, *weights), 2 * encoder.side
+    if features != RANDOM_FILTERS:
+        return LearnedTexture(texture_features(features), images, *weights, plain=True), NETWORK_SIDE
+    return TextureStatistics(images, *weights), TEXTURE_SIDE
 
 
 class ObjectiveScore(io.ComfyNode):

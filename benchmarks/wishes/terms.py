@@ -7,19 +7,10 @@ from typing import Any
 
 import torch
 from sgool.comfy_bridge.saliency import SaliencyPredictor
+from sgool.guidance.art import composition_rules as rules
 from sgool.guidance.art.charts import draw_color, draw_light, draw_texture
 from sgool.guidance.art.color_rules import ColorContrast, Harmony, Palette, Saturation, Temperature, hex_colors
 from sgool.guidance.art.composition import Composition
-from sgool.guidance.art.composition_rules import (
-    Centered,
-    Diagonal,
-    GoldenSection,
-    PreferenceForBalance,
-    Rule,
-    RuleOfThirds,
-    SubjectSize,
-    Symmetry,
-)  # fmt: skip
 from sgool.guidance.art.light_rules import BackLight, Exposure, Key, KeyDirection, RimLight, Shadows
 from sgool.guidance.art.texture_rules import SIDE, StrokeDirection, StrokeScale, TextureStatistics
 from sgool.guidance.art.view import SIDE as COLOR_SIDE
@@ -61,23 +52,23 @@ def _view(name: str, rule: Any, saliency: Any, drawn: Any, side: int) -> Objecti
 def terms() -> dict[str, Objective]:
     """The objectives, by name."""
     found = Remembered(SaliencyPredictor(registry.load("default-without-center")))
-    composed: dict[str, Rule] = {
-        "rule of thirds": RuleOfThirds(),
-        "golden section": GoldenSection(),
-        "centered": Centered(),
-        "diagonal": Diagonal(),
-        "preference for balance": PreferenceForBalance(),
-        "symmetry": Symmetry(),
-        "subject size": SubjectSize(),
+    composed: dict[str, rules.Rule] = {
+        "rule of thirds": rules.RuleOfThirds(),
+        "golden section": rules.GoldenSection(),
+        "centered": rules.Centered(),
+        "diagonal": rules.Diagonal(),
+        "preference for balance": rules.PreferenceForBalance(),
+        "symmetry": rules.Symmetry(),
+        "subject size": rules.SubjectSize(),
     }
-    colored: dict[str, Any] = {
+    colored = {
         "complementary": Harmony(),
         "palette": Palette(hex_colors(PALETTE)),
         "warm": Temperature(),
         "saturation": Saturation(),
         "subject contrast": ColorContrast(difference=1.0),
     }
-    lit: dict[str, Any] = {
+    lit = {
         "light from the left": KeyDirection("left"),
         "back light": BackLight(difference=0.6),
         "rim light": RimLight(),
@@ -85,13 +76,13 @@ def terms() -> dict[str, Objective]:
         "low key": Key(),
         "exposure": Exposure(),
     }
-    textured: dict[str, Any] = {
-        "hatching": TextureStatistics(hatching()),
-        "strokes at 45 degrees": StrokeDirection(),
-        "stroke width": StrokeScale(),
-    }
-    views = [(colored, draw_color, COLOR_SIDE), (lit, draw_light, COLOR_SIDE), (textured, draw_texture, SIDE)]
+    textured = {"hatching": TextureStatistics(hatching()), "strokes at 45 degrees": StrokeDirection(), "stroke width": StrokeScale()}
+    views: list[tuple[dict[str, Any], Any, int]] = [
+        (colored, draw_color, COLOR_SIDE),
+        (lit, draw_light, COLOR_SIDE),
+        (textured, draw_texture, SIDE),
+    ]
     return {
         **{name: Composition(rule, found) for name, rule in composed.items()},
-        **{name: _view(name, rule, found, drawn, side) for rules, drawn, side in views for name, rule in rules.items()},
+        **{name: _view(name, rule, found, drawn, side) for group, drawn, side in views for name, rule in group.items()},
     }

@@ -26,11 +26,8 @@ from .terms import terms
 
 NOISES = "noises"
 ALONE = "alone"
-SHARES = {
-    "with CLIP, 1 : 1": 1.0,
-    "with CLIP, 1 : 0.3": 0.3,
-    "with CLIP, 1 : 3": 3.0,
-}  # of the gradient: what CLIP has, and what the term has
+# Of the gradient: what CLIP has, and what the term has.
+SHARES = {"with CLIP, 1 : 1": 1.0, "with CLIP, 1 : 0.3": 0.3, "with CLIP, 1 : 3": 3.0}
 WAYS = [ALONE, *SHARES]
 BEST_OF = 32  # costs what the preset does: its search, five iterations of three samplings each, and one more
 FEW_STEPS = in_four_steps(Method())
