@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from PIL import Image, ImageDraw, ImageFont
 
 TILE, FRAME, GAP, HEADER, TITLE = 96, 3, 10, 24, 30
-PLOT_SHAPE = 560, 2 * TILE
+PLOT_SHAPE = 560, 2 * TILE  # at most
 INK, PAPER, RIGHT, WRONG = (32, 34, 38), (250, 250, 248), (36, 140, 84), (200, 70, 50)
 COLUMNS = ("plain", "where people would look", "SGOOL", "where people would look", "loss")
 
@@ -36,12 +36,13 @@ def draw_image(shown: Sequence[Shown]) -> Image.Image:
     """A row for each prompt: plain images, their saliency, optimized images, theirs, and the loss. A green frame: the judge finds
     the image wholly right."""
     block = 2 * TILE
-    width = GAP + 4 * (block + GAP) + PLOT_SHAPE[0] + GAP
+    curves = [_loss_curves(result.plot) for result in shown]
+    width = GAP + 4 * (block + GAP) + max(each.width for each in curves) + GAP
     sheet = Image.new("RGB", (width, TITLE + len(shown) * (HEADER + block + GAP)), PAPER)
     pen = ImageDraw.Draw(sheet)
     for column, title in enumerate(COLUMNS):
         pen.text((GAP + column * (block + GAP), 8), title, INK, ImageFont.load_default(14))
-    for row, result in enumerate(shown):
+    for row, (result, losses) in enumerate(zip(shown, curves, strict=True)):
         top = TITLE + row * (HEADER + block + GAP)
         heading = f"{result.prompt}   (right: {result.right(0)} of {len(result.verdicts[0])}, then {result.right(1)})"
         pen.text((GAP, top + 4), heading, INK, ImageFont.load_default(14))
@@ -49,7 +50,7 @@ def draw_image(shown: Sequence[Shown]) -> Image.Image:
             left = GAP + 2 * which * (block + GAP)
             sheet.paste(_tiles(result.images[which], result.verdicts[which]), (left, top + HEADER))
             sheet.paste(_tiles(result.saliency[which], None), (left + block + GAP, top + HEADER))
-        sheet.paste(_loss_curves(result.plot), (GAP + 4 * (block + GAP), top + HEADER))
+        sheet.paste(losses, (GAP + 4 * (block + GAP), top + HEADER))
     return sheet
 
 
