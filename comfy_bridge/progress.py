@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import comfy.utils
-from comfy_execution.utils import get_executing_context
+
+from .server_events import node_that_runs, server
 
 BETWEEN_TEXTS = 0.5
 """Seconds between two texts: more cannot be read."""
@@ -28,7 +28,7 @@ class Bar:
     def __init__(self, most: int) -> None:
         self._outer = _enclosing.get()
         self._most = max(1, most)
-        self._bar = comfy.utils.ProgressBar(self._most, node_id=_node_id()) if self._outer is None else None
+        self._bar = comfy.utils.ProgressBar(self._most, node_id=node_that_runs()) if self._outer is None else None
         self._share = 0.0
         self.to(0.0)
 
@@ -57,8 +57,8 @@ class Text:
     """Lines in the node that runs, over ComfyUI's own message for them; nothing where there is no server."""
 
     def __init__(self) -> None:
-        self._server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
-        self._node_id = _node_id() if _enclosing.get() is None else None
+        self._server = server()
+        self._node_id = node_that_runs() if _enclosing.get() is None else None
         self._said, self._began = -BETWEEN_TEXTS, time.monotonic()
 
     @property
@@ -72,8 +72,3 @@ class Text:
             return
         self._said = self.seconds
         self._server.send_progress_text(lines(), self._node_id, self._server.client_id)
-
-
-def _node_id() -> str | None:
-    context = get_executing_context()
-    return None if context is None else context.node_id

@@ -129,6 +129,19 @@ class Client:
         found: dict[str, Any] = self.get(f"/object_info/{urllib.parse.quote(node_id)}")
         return dict(found[node_id])
 
+    def with_defaults(self, graph: Graph) -> Graph:
+        """The graph, each required widget that is left out at its default."""
+        filled = {}
+        for name, node in graph.items():
+            given = node["inputs"]
+            for widget, (kind, *options) in self.object_info(node["class_type"])["input"]["required"].items():
+                choices = kind if isinstance(kind, list) else options[0].get("options") if options else None
+                default = options[0].get("default", choices[0] if choices else None) if options else None
+                if default is not None and widget not in given:
+                    given = {**given, widget: default}
+            filled[name] = {**node, "inputs": given}
+        return filled
+
     def fetch(self, file: dict[str, Any]) -> bytes:
         """The contents of a file named in an output: ``{"filename", "subfolder", "type"}``."""
         query = urllib.parse.urlencode({key: file.get(key, "") for key in ("filename", "subfolder", "type")})

@@ -9,7 +9,7 @@ import pytest
 from sgool.harness.client import Graph
 from sgool.harness.server import Server
 
-from .test_progress_server import DEMO, with_defaults
+from .test_progress_server import DEMO
 
 pytestmark = pytest.mark.server
 
@@ -40,7 +40,7 @@ KSAMPLER: Graph = {
 
 @pytest.mark.parametrize(("graph", "tried"), [(SAMPLER, 0), (KSAMPLER, 16)], ids=["report", "ksampler"])
 def test_a_runs_numbers_can_be_saved(server: Server, graph: Graph, tried: int) -> None:
-    saved = server.run(with_defaults(server, DEMO | graph))["saved"]
+    saved = server.run(server.with_defaults(DEMO | graph))["saved"]
     text = server.fetch(saved["files"][0]).decode()
     assert text.replace("\r\n", "\n") == saved["text"][0]
     lines = list(csv.DictReader(io.StringIO(text)))

@@ -48,20 +48,6 @@ NODES: dict[str, Graph] = {
 }
 
 
-def with_defaults(server: Server, graph: Graph) -> Graph:
-    """The graph, each required widget that is left out at its default."""
-    filled = {}
-    for name, node in graph.items():
-        given = node["inputs"]
-        for widget, (kind, *options) in server.object_info(node["class_type"])["input"]["required"].items():
-            choices = kind if isinstance(kind, list) else options[0].get("options") if options else None
-            default = options[0].get("default", choices[0] if choices else None) if options else None
-            if default is not None and widget not in given:
-                given = {**given, widget: default}
-        filled[name] = {**node, "inputs": given}
-    return filled
-
-
 async def followed(server: Server, graph: Graph) -> tuple[list[tuple[float, float]], list[str]]:
     """Value and end of each message about the bar of the node ``run``, and each text for it."""
     bars, texts, client = list[tuple[float, float]](), list[str](), "progress"
@@ -86,7 +72,7 @@ async def followed(server: Server, graph: Graph) -> tuple[list[tuple[float, floa
 
 @pytest.mark.parametrize("kind", NODES)
 def test_one_bar_from_the_first_message_to_the_last(server: Server, kind: str) -> None:
-    bars, texts = asyncio.run(followed(server, with_defaults(server, DEMO | NODES[kind])))
+    bars, texts = asyncio.run(followed(server, server.with_defaults(DEMO | NODES[kind])))
     values, (end,) = [value for value, _ in bars], {most for _, most in bars}
     assert values == sorted(values)
     assert (values[0], values[-1]) == (0, end)

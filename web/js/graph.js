@@ -113,3 +113,14 @@ export function setValue(node, name, value) {
   widget.value = value
   widget.callback?.(value)
 }
+
+/** The node that a run calls by that id: of one in subgraphs these are all numbers from the outside in, as "3:5"; null where there is none. */
+export function nodeOfRun(id) {
+  let graph = globalThis.app?.rootGraph ?? globalThis.app?.graph
+  let node = null
+  for (const part of String(id).split(":")) {
+    node = graph?.getNodeById(part) ?? null
+    graph = node?.subgraph
+  }
+  return node
+}
