@@ -28,7 +28,8 @@ from .wishes.worker import BEST_OF, NOISES, WAYS, Worker
 from .worth.prompts import chunks
 
 HEAD = ["term", "optimized", "images", "improved", "better than best of N", "plain", "start", "measure", f"best of {BEST_OF}"]
-HEAD += ["right: plain", "right", f"right: best of {BEST_OF}"]
+HEAD += ["right: plain", "right", f"right: best of {BEST_OF}", "goal"]
+IMPROVED, LOST = 0.8, 0.05  # the goal: the measure falls in so many of the images, and the judge calls at most so many fewer right
 
 
 def rows_of(store: Store, jobs: list[Job], names: list[str], ways: list[str]) -> list[list[object]]:
@@ -46,7 +47,9 @@ def rows_of(store: Store, jobs: list[Job], names: list[str], ways: list[str]) ->
             shares = [100 * float((after < other).mean()) for other in (plain, best)]
             means = [f"{each.mean():.3f}" for each in (plain, start, after, best)]
             counts = [int(rights[index].sum()) for index in (0, 2, 3)]
-            rows.append([name, way, len(plain), *(f"{share:.0f} %" for share in shares), *means, *counts])
+            goal = shares[0] >= 100 * IMPROVED and counts[0] - counts[1] <= LOST * len(plain)
+            percent = [f"{share:.0f} %" for share in shares]
+            rows.append([name, way, len(plain), *percent, *means, *counts, "held" if goal else "missed"])
     return rows
 
 
@@ -68,7 +71,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "art")
     parser.add_argument("--tables-only", action="store_true", help="run nothing")
-    parser.add_argument("--figure", type=Path, help="draw --terms before and after, the last two where the judge disagreed, into this JPEG")
+    parser.add_argument(
+        "--figure", type=Path, help="draw --terms before and after, in the first of --ways, the last two as failures, into this JPEG"
+    )
     parser.add_argument("--csv", type=Path, help="write the table here as well")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -91,7 +96,7 @@ def main(arguments: list[str]) -> int:
     rows = rows_of(store, jobs, names, options.ways)
     print(table(HEAD, rows))
     if options.figure:
-        write_figure(store, names, options.figure)
+        write_figure(store, names, options.ways[0], options.figure)
     if options.csv:
         write_csv(options.csv, HEAD, rows)
     return 0

@@ -15,6 +15,11 @@ from typing import Literal
 
 import torch
 import transformers
+from sgool.comfy_bridge.texture_models import SIDE as NETWORK_SIDE
+from sgool.guidance.art.learned_texture import LearnedTexture
+from sgool.guidance.art.vgg import NETWORKS as VGGS
+from sgool.guidance.art.vgg import VGG
+from sgool.guidance.art.view import View
 from sgool.guidance.objective import Context
 from sgool.harness.seeded_weights import seeded_images
 from sgool.saliency_models import registry
@@ -26,7 +31,7 @@ from torch import Tensor
 from .common.markdown import table
 from .common.measuring import held_bytes, seconds
 from .common.seeded_rewards import FIRST, REWARDS, reward_of_images
-from .wishes.terms import terms
+from .wishes.terms import hatching, terms
 
 ATTENTION: dict[str, Literal["last", "rollout"]] = {"dinov2-attention": "last", "dinov2-rollout": "rollout"}
 Look = Callable[[Tensor], Tensor]
@@ -48,13 +53,22 @@ def term(name: str, _: str) -> Look:
     return lambda images: objective(images, Context(batch_size=len(images))).losses
 
 
+def network_texture(name: str, device: str) -> Look:
+    """The texture of a reference by a network of guidance/art/vgg.py."""
+    objective = LearnedTexture(VGG(name).trim().to(device).requires_grad_(False), hatching(NETWORK_SIDE).to(device), plain=True)
+    return lambda images: objective(View(images, images[:, :1], False, NETWORK_SIDE))
+
+
 def kinds() -> dict[str, dict[str, Callable[[str], Look]]]:
     """What can be measured: by kind and name, what makes it on a device."""
     weightless = [entry.name for entry in registry.available() if not entry.needs_weights]
     return {
         "saliency": {name: partial(predictor, name) for name in (*weightless, *NETWORKS, *ATTENTION)},
         "rewards": {name: partial(reward_of_images, name) for name in REWARDS},
-        "art": {name: partial(term, name) for name in terms()},
+        "art": {
+            **{name: partial(term, name) for name in terms()},
+            **{f"hatching by {name}": partial(network_texture, name) for name in VGGS},
+        },
     }
 
 

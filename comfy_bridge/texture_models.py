@@ -21,7 +21,7 @@ from . import memory
 from .folders import TEXTURE, register_texture
 
 SIDE = 256  # longer side of the copy that it sees
-KEPT = 1.5  # what backward keeps over the maps themselves: pooled ones, and where the largest was
+KEPT = 2.5  # what a run with its gradient takes at most, over the maps themselves: 175 MiB counted of one image by vgg19
 
 
 class VGGFeatures:

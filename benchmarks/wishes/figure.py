@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..common.jobs import Record, Store, write
 from ..common.sheets import Cell, draw
-from .worker import ALONE, BEST_OF, NOISES
+from .worker import BEST_OF, NOISES
 
 SIDE = 64
 
@@ -20,19 +20,19 @@ def tile(store: Store, record: Record, column: int, row: int = 0) -> Image.Image
         return whole.crop((column * SIDE, row * SIDE, (column + 1) * SIDE, (row + 1) * SIDE))
 
 
-def write_figure(store: Store, names: list[str], path: Path) -> None:
+def write_figure(store: Store, names: list[str], way: str, path: Path) -> None:
     """The rows as a JPEG."""
     contents = io.BytesIO()
-    draw(rows_of(store, names)).savefig(contents, format="jpeg")
+    draw(rows_of(store, names, way)).savefig(contents, format="jpeg")
     write(path, contents.getvalue())
 
 
-def rows_of(store: Store, names: list[str], failures: int = 2) -> list[tuple[str, list[Cell]]]:
+def rows_of(store: Store, names: list[str], way: str, failures: int = 2) -> list[tuple[str, list[Cell]]]:
     """A row for each of ``names``: the largest fall of the measure; for the last ``failures``, of an image that became wrong."""
     rows = []
     for number, name in enumerate(names):
         fails = number >= len(names) - failures
-        column, first, one = _extreme(store, name, fails)
+        column, first, one = _extreme(store, f"{name}, {way}", fails)
         best = first["chosen"][one["method"]][1][column]
         values = first["measured"][name][column]
         shown = [
@@ -45,12 +45,12 @@ def rows_of(store: Store, names: list[str], failures: int = 2) -> list[tuple[str
     return rows
 
 
-def _extreme(store: Store, name: str, lost: bool) -> tuple[int, Record, Record]:
+def _extreme(store: Store, wanted: str, lost: bool) -> tuple[int, Record, Record]:
     """The image with the largest fall; with ``lost``, of those that the judge called right before and not after, where there are any."""
     every = {(record["place"], record["method"]): record for record in store.records.values()}
-    found = []
+    found, name = [], wanted.split(", ", 1)[0]
     for (place, method), one in every.items():
-        if method == f"{name}, {ALONE}":
+        if method == wanted:
             first = every[place, NOISES]
             for column, (before, after) in enumerate(zip(first["measured"][name], one["measured"][name], strict=True)):
                 got_wrong = first["right"][column][0] and not one["right"][column]

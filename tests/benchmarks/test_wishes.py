@@ -46,11 +46,12 @@ def test_a_line_compares_the_optimized_images_with_the_plain_ones_and_the_best_o
         "right: plain": 1,
         "right": 1,
         "right: best of 32": 1,
+        "goal": "missed",
     }
 
 
 def test_the_figure_shows_where_it_worked_and_where_it_failed(store: Store) -> None:
-    (_, worked), (heading, failed) = figure.rows_of(store, ["warm", "warm"], failures=1)
+    (_, worked), (heading, failed) = figure.rows_of(store, ["warm", "warm"], "alone", failures=1)
     assert [cell.label for cell in worked] == ["plain: 0.500", "optimized: 0.300", "best of 32: 0.100"]
     assert [cell.label for cell in failed] == ["plain: 0.500", "optimized: 0.600", "best of 32: 0.200"]
     assert heading == "Failure: warm. one"
