@@ -36,7 +36,7 @@ RANDOM_FILTERS = "random filters"
 ALIASES = ["sgool", "art", "objective", "guidance", "aesthetic"]
 # Without the center prior, which would say that the subject is in the middle wherever it is.
 SUBJECT_PREDICTOR = "default-without-center"
-FOR_SAMPLERS = "For SGOOL KSampler, SGOOL Sampler, Combine Objectives or Objective Score."
+FOR_SAMPLERS = "For SGOOL KSampler, SGOOL Sampler, SGOOL Best of N, Combine Objectives or Objective Score."
 WISH = "A wish that you state, not a measure of quality."
 
 
