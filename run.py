@@ -10,6 +10,7 @@
     python run.py python SCRIPT     any script, with the pack as `sgool` and ComfyUI importable
     python run.py lint              the style and type checks
     python run.py template NAME     workflows/NAME.json, for the page, from workflows/api/NAME.json (needs Chromium)
+    python run.py thumbnail NAME    workflows/NAME.jpg, for the template browser, from a run of workflows/api/NAME.json
     python run.py locales           locales/, for the page in other languages, from harness/translations/
     python run.py setup             only make the environment
 
@@ -45,7 +46,7 @@ def command_line(command: str, arguments: list[str]) -> list[str]:
     if command == "test":
         rest = [argument for argument in arguments if argument != "--all"]
         return ["-m", "pytest", *(["-m", ""] if "--all" in arguments else []), *rest]
-    if command in ("demo", "lint", "serve", "template", "workflow"):
+    if command in ("demo", "lint", "serve", "template", "thumbnail", "workflow"):
         return ["-m", f"harness.{command}", *arguments]
     if command == "locales":
         return ["-m", "harness.script", "sgool.harness.locales", *arguments]

@@ -103,6 +103,7 @@ def add_models(made: dict[str, Any], note: str) -> None:
 def make(page: Page, graph: Graph, note: str = "") -> dict[str, Any]:
     """Load an API graph into the editor, with a note beside it, and return it as the page would save it."""
     page.open()
+    page.wait_until("return window.app.graph.nodes.length > 0")  # the page's own first graph, which would come over this one
     page.run(LOAD, json.dumps(numbered(graph)))
     page.wait_until(LOADED, len(graph))
     told = {int(name): node.get("_meta", {}) for name, node in numbered(graph).items()}

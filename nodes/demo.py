@@ -1,4 +1,7 @@
-"""The demo model as nodes: it needs no download and runs on a CPU, to try the pack out and to measure it."""
+"""The demo model as nodes: it needs no download and runs on a CPU, to try the pack out and to measure it.
+
+And photographs to try saliency on.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..comfy_bridge.folders import register_loras
-from ..comfy_bridge.layout import from_image
+from ..comfy_bridge.layout import from_image, to_image
 from ..comfy_bridge.rewards import load_reward
 from ..demo.judging import Verdict, judge_images
 from ..demo.loader import load_clip, load_judge, load_model, load_vae, reward_folder
+from ..demo.photographs import NAMES
+from ..demo.photographs import photograph as read_photograph
 from ..demo.weights import LORAS
 from .sockets import Reward
 
@@ -84,6 +89,26 @@ class DemoJudge(io.ComfyNode):
         return io.NodeOutput(sum(v.right for v in verdicts) / len(verdicts), text, ui={"text": (text,)})
 
 
+class DemoPhotograph(io.ComfyNode):
+    """A photograph that comes with the pack."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SGOOL_DemoPhotograph",
+            display_name="Demo Photograph",
+            category="SGOOL/demo",
+            description="A photograph that comes with the pack, to try saliency on. Put Load Image in its place for your own.",
+            search_aliases=["example image", "sample image", "test image", "astronaut"],
+            inputs=[io.Combo.Input("photograph", options=list(NAMES), default=NAMES[0], tooltip="Which photograph.")],
+            outputs=[io.Image.Output(tooltip="The photograph, 300 to 512 pixels high.")],
+        )
+
+    @classmethod
+    def execute(cls, photograph: str) -> io.NodeOutput:
+        return io.NodeOutput(to_image(read_photograph(photograph)))
+
+
 def describe(verdict: Verdict) -> str:
     """One line: right or what is wrong, and what is seen."""
     seen = ", ".join(f"{o.size} {o.color} {o.shape}" for o in verdict.seen) or "nothing"
@@ -99,4 +124,4 @@ def describe(verdict: Verdict) -> str:
     return f"{'right' if verdict.right else 'wrong: ' + '; '.join(wrong)} (sees {seen})"
 
 
-NODES: list[type[io.ComfyNode]] = [LoadDemoModel, DemoJudge]
+NODES: list[type[io.ComfyNode]] = [LoadDemoModel, DemoJudge, DemoPhotograph]

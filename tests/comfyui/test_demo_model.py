@@ -9,10 +9,12 @@ import torch
 from sgool.demo import loader, weights
 from sgool.demo.architecture import LATENT_CHANNELS, build_generator_text_encoder
 from sgool.demo.judging import judge_images
+from sgool.demo.photographs import NAMES, photograph
 from sgool.demo.render import render
 from sgool.demo.scenes import draw_scenes
 from sgool.demo.tokens import build_tokenizer
 from sgool.demo.training.judge import accuracy
+from skimage import data
 
 pytestmark = pytest.mark.comfyui
 PROMPT = "a large red circle"
@@ -120,3 +122,17 @@ def test_judge_accuracy_counts_images_and_attributes(held_out_scenes) -> None:
     scenes, images = held_out_scenes
     measured = accuracy(loader.load_judge(), Scenes(scenes, as_bytes(images)))
     assert measured["caption"] >= measured["every attribute"] >= 0.95
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_photograph_is_the_one_of_scikit_image(name: str) -> None:
+    image = photograph(name)
+    original = torch.from_numpy({"astronaut": data.astronaut, "cat": data.chelsea, "coffee": data.coffee}[name]())
+    expected = original.movedim(-1, 0)[None].float() / 255
+    assert image.shape == expected.shape
+    assert (image - expected).abs().mean() < 0.015  # JPEG's loss
+
+
+def test_there_is_no_other_photograph() -> None:
+    with pytest.raises(ValueError, match="there are astronaut, cat, coffee"):
+        photograph("no such photograph")

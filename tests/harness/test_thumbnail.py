@@ -1,0 +1,27 @@
+"""Thumbnails of templates."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+from sgool.harness.server import ROOT
+from sgool.harness.thumbnail import GAP, LABEL, WIDTH, sheet
+
+THUMBNAILS = sorted((ROOT / "workflows").glob("*.jpg"))
+
+
+@pytest.mark.parametrize(
+    ("rows", "tile", "height"),
+    [([6, 6], 192, 2), ([1, 1], 392, 1), ([1, 1, 1, 1], 392, 2), ([1], 792, 1), ([2], 392, 1)],
+)
+def test_images_stand_side_by_side_as_large_as_fits(rows: list[int], tile: int, height: int) -> None:
+    drawn = sheet([("words", [Image.new("RGB", (50, 50), "red")] * count) for count in rows])
+    assert drawn.size == (WIDTH, height * (LABEL + tile + GAP) + GAP)
+    red = sum(count for count, color in drawn.getcolors(100000) or [] if color == (255, 0, 0))
+    assert red == tile**2 * sum(min(4, count) for count in rows)
+
+
+@pytest.mark.parametrize("path", THUMBNAILS, ids=lambda path: path.stem)
+def test_a_thumbnail_belongs_to_a_template_and_is_small(path) -> None:
+    assert path.with_suffix(".json").exists()
+    assert path.stat().st_size < 200_000
