@@ -43,8 +43,8 @@ class Part:
     @property
     def name(self) -> str:
         """For people and, with what files do not like replaced, for files."""
-        batch = f", batch {self.options['batch']}" if "batch" in self.options else ""
-        return f"{self.kind}, {self.title}, {self.precision}{batch}{f', {self.mode}' if self.mode else ''}"
+        options = "".join(f", {name} {value}" for name, value in self.options.items())
+        return f"{self.kind}, {self.title}, {self.precision}{options}{f', {self.mode}' if self.mode else ''}"
 
     def file(self, folder: Path) -> Path:
         """Where its result is kept."""
@@ -59,6 +59,7 @@ def parts() -> list[Part]:
     found += [Part("costs", title, "fp16", {"batch": batch}) for title in ("SD 1.5", "SDXL") for batch in (2, 4, 8)]
     found += [Part("costs", "SDXL", "fp16", mode=mode) for mode in MODES if mode]
     found += [Part("beside_doodl", "SD 1.5", "fp16"), Part("schedules", "SD 1.5", "fp16")]
+    found += [Part("beside_doodl", "SD 1.5", "fp32", {"latent": 32})]  # small enough for one core of a processor
     return [*found, *(Part("costs", *size) for size in more)]
 
 
@@ -119,7 +120,8 @@ def report(folder: Path, found: dict[str, dict[str, Any]]) -> str:
             about = [name.removeprefix("costs, "), f"{1000 * result['seconds of F']:.0f}", result["weights GiB"]]
             rows.append([*about, f"{result['forward']['GiB']:.2f}", *cells, result.get("cosine to fp32", "")])
         else:
-            lists.append(f"- {name}: " + ", ".join(f"{key} {value}" for key, value in result.items() if key not in ("device", "torch")))
+            shown = {key: value for key, value in result.items() if key not in ("device", "torch", "rounds")}
+            lists.append(f"- {name}: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
     head = ["model", "F (ms)", "weights (GiB)", "forward (GiB)", *(f"{way}: a call, GiB" for way in WAYS), "cosine to fp32"]
     devices = {f"{result['device']}, torch {result['torch']}" for result in found.values() if "device" in result}
     text = "\n".join([f"Measured on {'; '.join(sorted(devices))}. GiB are above the weights.\n", table(head, rows), "", *lists])

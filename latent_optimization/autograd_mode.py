@@ -8,19 +8,27 @@ run it with autograd on. Nothing is patched, so nothing has to be put back.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.nn import Parameter
+from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode, _push_mode
 
 from . import kernels
 
 # Switches of autograd's own state are left alone: each operation turns gradients on for itself, so a sampler's `no_grad` may come and go.
-# And whether a tensor is an inference tensor is answered as it is.
-_SWITCHES: frozenset[Any] = frozenset({torch._C._set_grad_enabled, torch.set_grad_enabled, Tensor.is_inference, torch.is_inference})
+# What only tells of a tensor is answered as it is: half of what a network asks, and each answer here costs time.
+_SWITCHES: tuple[Any, ...] = (torch._C._set_grad_enabled, torch.set_grad_enabled)
+_ASKED = ("shape", "dtype", "device", "ndim", "layout", "requires_grad", "is_cuda", "itemsize")
+_QUESTIONS: tuple[Any, ...] = (Tensor.size, Tensor.dim, Tensor.numel, Tensor.stride, Tensor.is_contiguous, Tensor.element_size)
+_AS_THEY_ARE: frozenset[Any] = frozenset(
+    {*_SWITCHES, *_QUESTIONS, Tensor.is_inference, torch.is_inference, Tensor.is_floating_point, torch.is_floating_point}
+    | {getattr(Tensor, name).__get__ for name in _ASKED}
+)
 _DATA = Tensor.data.__get__  # type: ignore[attr-defined]
 _SEVERAL_VIEWS = frozenset({"chunk", "split", "split_with_sizes", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind", "__iter__"})
 _entered = threading.local()
@@ -30,9 +38,15 @@ _TO_NUMBERS = frozenset({Tensor.numpy, Tensor.__array__, Tensor.item, Tensor.tol
 
 def _is_plain(tensor: Tensor) -> bool:
     """Whether ``tensor`` is strided memory and nothing else (quantized tensors are subclasses with their own insides)."""
-    return type(tensor) in (Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
+    return type(tensor) in (Tensor, Parameter) and tensor.layout == torch.strided
 
 
+def _is_weight(tensor: Tensor) -> bool:
+    kind = type(tensor)
+    return kind is Parameter or (kind is not Tensor and isinstance(tensor, Parameter))  # which, in torch, is Python and slow
+
+
+@functools.cache
 def _writes_to_first_argument(name: str) -> bool:
     """Whether a torch function of this name changes its first argument in place (``add_``, ``__iadd__``, ``__setitem__``)."""
     if name.startswith("__"):
@@ -70,7 +84,7 @@ class GradientMode(TorchFunctionMode):
         self.keep_history = keep_history
         self.copy_constants = copy_constants
         self.single_views = single_views
-        self._suspended = False
+        self._suspended = self._off_stack = False
         self._ordinary = OrdinaryTensors()
 
     def __enter__(self) -> GradientMode:
@@ -97,7 +111,10 @@ class GradientMode(TorchFunctionMode):
         return self._ordinary.of(tensor) if _is_plain(tensor) else tensor
 
     def suspend(self) -> contextlib.AbstractContextManager[None]:
-        """Let operations pass as they are: for callbacks, and for code that enters a mode of its own."""
+        """Let operations pass as they are: for callbacks, and for code that enters a mode of its own.
+
+        Where no other mode was entered since, it leaves torch's stack meanwhile: on it, it would still be called for each operation.
+        """
         return self._with_suspended(True)
 
     def resume(self) -> contextlib.AbstractContextManager[None]:
@@ -107,45 +124,55 @@ class GradientMode(TorchFunctionMode):
     @contextlib.contextmanager
     def _with_suspended(self, suspended: bool) -> Iterator[None]:
         before, self._suspended = self._suspended, suspended
+        pops = suspended and not self._off_stack and _get_current_function_mode() is self
+        pushes = not suspended and self._off_stack
+        self._move(pops, pushes)
         try:
             yield
         finally:
+            self._move(pushes, pops)
             self._suspended = before
+
+    def _move(self, pops: bool, pushes: bool) -> None:
+        if pops:
+            _pop_mode()
+        elif pushes:
+            _push_mode(self)
+        if pops or pushes:
+            self._off_stack = pops
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self._suspended or func in _SWITCHES:
+        if self._suspended or func in _AS_THEY_ARE:
             return func(*args, **kwargs)
         if torch.is_inference_mode_enabled():
             with torch.inference_mode(False):
                 return self._run(func, args, kwargs)
-        return self._run(func, args, kwargs)
+        if torch.is_grad_enabled():
+            return self._run(func, args, kwargs)
+        with torch.enable_grad():
+            return self._run(func, args, kwargs)
 
     def _run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = getattr(func, "__name__", "")
-        before = torch.is_grad_enabled()
-        torch._C._set_grad_enabled(True)
-        try:
-            if name == "__get__":
-                return self._attribute(func, args, kwargs)
-            if self.keep_history and name == "detach" and args and args[0].requires_grad:
-                return args[0]
-            if func in _TO_NUMBERS:
-                return func(args[0].detach(), *args[1:], **kwargs)
-            result = kernels.answered(func, args, kwargs)
-            if result is not NotImplemented:
-                return result
-            args, kwargs = self._prepared(name, args, kwargs)
-            if "out" in kwargs:
-                return self._written_to_out(func, args, kwargs)
-            if isinstance(func, kernels.OPERATORS):
-                func = kernels.differentiable(func, _any_history((*args, *kwargs.values())))
-            result = func(*args, **kwargs)
-            return _one_by_one(args[0], result) if self.single_views and name in _SEVERAL_VIEWS else result
-        finally:
-            torch._C._set_grad_enabled(before)
+        if name == "__get__":
+            return self._attribute(func, args, kwargs)
+        if self.keep_history and name == "detach" and args and args[0].requires_grad:
+            return args[0]
+        if func in _TO_NUMBERS:
+            return func(args[0].detach(), *args[1:], **kwargs)
+        result = kernels.answered(func, args, kwargs)
+        if result is not NotImplemented:
+            return result
+        args, kwargs = self._prepared(name, args, kwargs)
+        if "out" in kwargs:
+            return self._written_to_out(func, args, kwargs)
+        if isinstance(func, kernels.OPERATORS):
+            func = kernels.differentiable(func, _any_history((*args, *kwargs.values())))
+        result = func(*args, **kwargs)
+        return _one_by_one(args[0], result) if self.single_views and name in _SEVERAL_VIEWS else result
 
     def _attribute(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Attributes (``shape``, ``dtype``, ``T``...) need no preparation; ``data`` is a way of writing ``detach()``.
@@ -169,7 +196,7 @@ class GradientMode(TorchFunctionMode):
         return out
 
     def _prepared(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        copying = _any_history((*args, *kwargs.values()))
+        copying = _any_history(args) or _any_history(kwargs.values())
         if args and isinstance(args[0], Tensor) and (_writes_to_first_argument(name) or kwargs.get("inplace")):
             first: Any = self._ordinary.of(args[0]) if args[0].is_inference() and _is_plain(args[0]) else args[0]
             args = (_up_to_date(first), *[self._constant(a, copying) for a in args[1:]])
@@ -189,17 +216,16 @@ class GradientMode(TorchFunctionMode):
         return value
 
     def _constant_tensor(self, value: Tensor, copying: bool) -> Tensor:
-        is_weight = isinstance(value, torch.nn.Parameter)
         if value.is_inference():
             if not _is_plain(value):
                 return value.detach().clone()
             ordinary = self._ordinary.of(value)
-            if ordinary.requires_grad or not copying or (is_weight and not self.copy_constants):
+            if not copying or ordinary.requires_grad or (not self.copy_constants and _is_weight(value)):
                 return ordinary
             return ordinary.clone()  # its owner may write to it before backward, and no version counter would tell
-        if copying and not value.requires_grad and (self.copy_constants or (self.keep_history and value._is_view())):
-            return value.clone()
-        return value.detach() if is_weight and value.requires_grad else value
+        if value.requires_grad:
+            return value.detach() if _is_weight(value) else value
+        return value.clone() if copying and (self.copy_constants or (self.keep_history and value._is_view())) else value
 
 
 class OrdinaryTensors:
@@ -213,10 +239,18 @@ class OrdinaryTensors:
         """An ordinary tensor with the shape, strides and memory of ``tensor``, the same one each time."""
         known = self._known.get(id(tensor))
         if known is None:
-            memory = self._memory(tensor)
-            ordinary = memory.as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
+            ordinary = self._alone(tensor) if type(tensor) is Parameter else self._view(tensor)
             known = self._known[id(tensor)] = (tensor, ordinary)  # with the original, so that its id is not given to another
         return known[1]
+
+    @staticmethod
+    def _alone(weight: Tensor) -> Tensor:
+        """Without a tensor that it is a view of: what has no history needs none, and a network has many weights."""
+        own = torch.empty(0, dtype=weight.dtype, device=weight.device)
+        return own.set_(weight.untyped_storage(), weight.storage_offset(), weight.size(), weight.stride())
+
+    def _view(self, tensor: Tensor) -> Tensor:
+        return self._memory(tensor).as_strided(tensor.size(), tensor.stride(), tensor.storage_offset())
 
     def _memory(self, tensor: Tensor) -> Tensor:
         key = _memory_of(tensor)
@@ -259,7 +293,7 @@ def _stack() -> list[GradientMode]:
 def _any_history(values: Any) -> bool:
     for value in values:
         if isinstance(value, Tensor):
-            if value.requires_grad and not isinstance(value, torch.nn.Parameter):
+            if value.requires_grad and not _is_weight(value):
                 return True
         elif isinstance(value, (list, tuple)) and _any_history(value):
             return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -80,17 +80,29 @@ def ways(make: Callable[..., NoiseToLatent], noise: Tensor, network: nn.Module, 
 
 
 def measured(runs: Runs, device: torch.device, repeats: int, steps: int = STEPS) -> Found:
-    """Time of each run in F a step (taken in turns, the median) and its peak; ``None`` where memory does not suffice."""
+    """Time of each run in F a step (taken in turns, the median) and its peak; ``None`` where memory does not suffice.
+
+    "rounds": the seconds a step of each run in each round, after one that warms up. Each round goes the other way round, so that a machine
+    that gets slower or faster meanwhile does so for all.
+    """
     peaks = {name: _peak(run, device) for name, run in runs.items()}  # and warms up
     fitting = {name: runs[name] for name, peak in peaks.items() if peak is not None}
-    rounds = [{name: seconds(run, device) / steps for name, run in fitting.items()} for _ in range(repeats)]
     if "forward" not in fitting:
         return {"forward": None}
+    rounds = [
+        {name: seconds(fitting[name], device) / steps for name in (reversed(fitting) if number % 2 else fitting)}
+        for number in range(repeats)
+    ]
     found: Found = {"seconds of F": round(statistics.median(taken["forward"] for taken in rounds), 4)}
     for name, peak in peaks.items():
-        ratio = [taken[name] / taken["forward"] for taken in rounds if name in fitting]
-        found[name] = None if peak is None else {"F": round(statistics.median(ratio), 3), "GiB": round(peak / GIB, 6)}
-    return found
+        found[name] = None if peak is None else {**spread_in(name, "forward", "F", rounds), "GiB": round(peak / GIB, 6)}
+    return found | {"rounds": {name: [round(taken[name], 4) for taken in rounds] for name in fitting}}
+
+
+def spread_in(name: str, unit: str, title: str, rounds: Sequence[Mapping[str, float]]) -> Found:
+    """The median over the rounds of one run's time over another's, as ``title``, and the least and the most."""
+    ratios = [taken[name] / taken[unit] for taken in rounds]
+    return {title: round(statistics.median(ratios), 3), "range": [round(min(ratios), 3), round(max(ratios), 3)]}
 
 
 def _peak(run: Callable[[], Any], device: torch.device) -> int | None:
@@ -222,8 +234,12 @@ def beside_doodl(title: str, precision: str, *, small: bool, repeats: int, laten
 
         beside: Runs = {"plain autograd": partial(plainly, euler), "DOODL's procedure": partial(plainly, doodl)}
         found = measured({**ways(make, x, network), **beside}, device, repeats)
-        ours, plain = found["everything kept"], found["plain autograd"]
-        return found | ({"the mode's own, %": round(100 * (ours["F"] / plain["F"] - 1), 1)} if ours and plain else {})
+        rounds = [dict(zip(found["rounds"], taken, strict=True)) for taken in zip(*found["rounds"].values(), strict=True)]
+        if found["everything kept"] and found["plain autograd"]:
+            found["the mode's own"] = spread_in("everything kept", "plain autograd", "of plain autograd's", rounds)
+        if found["DOODL's procedure"]:
+            found["of DOODL's"] = {way: spread_in(way, "DOODL's procedure", "part", rounds) for way in VARIANTS if found[way]}
+        return found
 
     return through_guider(model, title, noise, action, small=small)
 

@@ -68,3 +68,14 @@ def test_real_sizes_have_the_published_numbers_of_weights() -> None:
         found[title] = sum(parameter.numel() for parameter in network.parameters()) / 1e9
     published = {"SD 1.5": 0.86, "SDXL": 2.57, "SD 3.5 medium": 2.24, "Z-Image": 6.15, "Flux": 11.9}  # SD 3's positions are a buffer
     assert found == pytest.approx(published, rel=0.01)
+
+
+@pytest.mark.comfyui
+def test_beside_the_published_procedure_each_round_is_compared_with_itself() -> None:
+    with torch.inference_mode():
+        found = gradient_parts.beside_doodl("SD 1.5", "fp32", small=True, repeats=3, latent=8)
+    ours, plain = (found["rounds"][name] for name in ("everything kept", "plain autograd"))
+    ratios = sorted(one / other for one, other in zip(ours, plain, strict=True))
+    own = found["the mode's own"]
+    assert [own["of plain autograd's"], *own["range"]] == pytest.approx([ratios[1], ratios[0], ratios[2]], rel=0.05)
+    assert set(found["of DOODL's"]) == set(gradient_parts.VARIANTS)

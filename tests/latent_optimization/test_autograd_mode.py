@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -178,6 +180,34 @@ def test_suspended_it_does_nothing() -> None:
     with torch.no_grad(), mode:
         with mode.suspend():
             assert not (leaf * 2).requires_grad
+        assert (leaf * 2).requires_grad
+
+
+def test_suspended_it_costs_nothing_and_can_be_resumed() -> None:
+    leaf, mode, stack = torch.ones(3, requires_grad=True), GradientMode(), torch.overrides._get_current_function_mode_stack
+    with torch.no_grad(), mode:
+        with mode.suspend():
+            assert stack() == []
+            with mode.resume(), mode.suspend(), mode.resume():
+                assert (leaf * 2).requires_grad
+            with GradientMode(), mode.suspend():
+                assert (leaf * 2).requires_grad
+            assert not (leaf * 2).requires_grad
+        assert stack() == [mode]
+    assert stack() == []
+
+
+def test_suspended_under_another_mode_it_stays_on_the_stack_and_does_nothing() -> None:
+    class Other(torch.overrides.TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return func(*args, **(kwargs or {}))
+
+    leaf, mode = torch.ones(3, requires_grad=True), GradientMode()
+    with torch.no_grad(), mode, Other():
+        with mode.suspend():
+            assert not (leaf * 2).requires_grad
+            with mode.resume():
+                assert (leaf * 2).requires_grad
         assert (leaf * 2).requires_grad
 
 
