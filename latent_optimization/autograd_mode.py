@@ -19,6 +19,7 @@ from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode, _push_mode
 
 from . import kernels
+from .cast_weights import Cast, CastWeights
 
 # Switches of autograd's own state are left alone: each operation turns gradients on for itself, so a sampler's `no_grad` may come and go.
 # What only tells of a tensor is answered as it is: half of what a network asks, and each answer here costs time.
@@ -85,7 +86,7 @@ class GradientMode(TorchFunctionMode):
         self.copy_constants = copy_constants
         self.single_views = single_views
         self._suspended = self._off_stack = False
-        self._ordinary = OrdinaryTensors()
+        self._ordinary, self._casts = OrdinaryTensors(), CastWeights()
 
     def __enter__(self) -> GradientMode:
         _stack().append(self)
@@ -101,6 +102,12 @@ class GradientMode(TorchFunctionMode):
         """The innermost mode that this thread is in, if it is not suspended."""
         stack = _stack()
         return stack[-1] if stack and not stack[-1]._suspended else None
+
+    @staticmethod
+    def cast_of(tensor: Tensor) -> Cast | None:
+        """What stands for ``tensor``, about to be saved, if it is a weight in another number format, made under the innermost mode."""
+        mode = GradientMode.active()
+        return None if mode is None else mode._casts.of(tensor)
 
     def again(self) -> GradientMode:
         """A new mode with the same settings."""
@@ -166,12 +173,14 @@ class GradientMode(TorchFunctionMode):
         result = kernels.answered(func, args, kwargs)
         if result is not NotImplemented:
             return result
-        args, kwargs = self._prepared(name, args, kwargs)
+        given, (args, kwargs) = args, self._prepared(name, args, kwargs)
         if "out" in kwargs:
             return self._written_to_out(func, args, kwargs)
         if isinstance(func, kernels.OPERATORS):
             func = kernels.differentiable(func, _any_history((*args, *kwargs.values())))
         result = func(*args, **kwargs)
+        if name == "to" and not self.copy_constants and _is_weight(given[0]) and _is_plain(given[0]):
+            self._casts.note(args[0], result)
         return _one_by_one(args[0], result) if self.single_views and name in _SEVERAL_VIEWS else result
 
     def _attribute(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -24,6 +24,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import register_multi_grad_hook, saved_tensors_hooks
 
+from .autograd_mode import GradientMode
+from .cast_weights import Cast
 from .nested import map_others, map_tensors
 from .random_state import RandomState, same_random_numbers
 from .saved_tensors import ATTEMPTS, version_of
@@ -163,10 +165,10 @@ class _Frame:
         self.closed = False
         self.last: tuple[int, Tensor, int] | None = None
         self.sample: tuple[int, Tensor] | None = None
-        self.found: weakref.WeakKeyDictionary[_Place, Tensor] = weakref.WeakKeyDictionary()
+        self.found: weakref.WeakKeyDictionary[_Place, Tensor | Cast] = weakref.WeakKeyDictionary()
 
     def save(self, tensor: Tensor) -> _Place:
-        if self.told is not None:
+        if self.told is not None and GradientMode.cast_of(tensor) is None:
             self.told(tensor)
         place = _Place()
         self.places.append(weakref.ref(place))
@@ -193,22 +195,24 @@ class _Frame:
             if not self.closed:
                 raise RuntimeError("A gradient was asked for within a model call that is being recorded for one.")
             self.recompute()
-        return self.found[place]
+        found = self.found[place]
+        return found.again() if isinstance(found, Cast) else found
 
     def recompute(self) -> None:
         for _ in range(ATTEMPTS):
             saved, complete = self._run()
             if not complete:
                 raise RuntimeError(DIFFERS.format(f"it saved {len(saved)} tensors, not {len(self.places)}"))
-            changed = {i for i, (tensor, version) in enumerate(saved) if i not in self.copied and tensor._version != version}
+            changed = {i for i, (_, seen, version) in enumerate(saved) if i not in self.copied and seen._version != version}
             if not changed:
-                self._fill([tensor for tensor, _ in saved])
+                self._fill([kept for kept, *_ in saved])
                 return
             self.copied |= changed
         raise RuntimeError(DIFFERS.format("it wrote to other tensors each time"))
 
-    def _run(self) -> tuple[list[tuple[Tensor, int]], bool]:
-        saved: list[tuple[Tensor, int]] = []
+    def _run(self) -> tuple[list[tuple[Tensor | Cast, Tensor, int]], bool]:
+        """What is saved now, each with a tensor whose version tells whether it is written to later on, and the version; whether it is all."""
+        saved: list[tuple[Tensor | Cast, Tensor, int]] = []
 
         def keep(tensor: Tensor) -> None:
             index = len(saved)
@@ -219,7 +223,7 @@ class _Frame:
                 raise RuntimeError(DIFFERS.format(f"saved tensor number {index} was {was} and is now {now}"))
             if self.sample is not None and self.sample[0] == index:
                 _compare(self.sample[1], _sample(tensor))
-            saved.append((tensor.clone() if index in self.copied else tensor.detach(), tensor._version))
+            saved.append(self._kept(tensor, index in self.copied))
             if len(saved) == len(self.places):
                 raise _Stop
 
@@ -230,7 +234,15 @@ class _Frame:
                 self.function(*args, **kwargs)
         return saved, len(saved) == len(self.places)
 
-    def _fill(self, tensors: list[Tensor]) -> None:
+    @staticmethod
+    def _kept(tensor: Tensor, copied: bool) -> tuple[Tensor | Cast, Tensor, int]:
+        cast = None if copied else GradientMode.cast_of(tensor)
+        if cast is not None:
+            return (cast, *version_of(tensor))
+        kept = tensor.clone() if copied else tensor.detach()
+        return kept, kept, kept._version
+
+    def _fill(self, tensors: list[Tensor | Cast]) -> None:
         for reference, tensor in zip(self.places, tensors, strict=True):
             place = reference()
             if place is not None:

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from .autograd_mode import GradientMode
+from .cast_weights import Cast
 from .random_state import RandomState
 
 ATTEMPTS = 4
@@ -83,10 +85,14 @@ class _Recorded:
         self.count = 0
         self.open: list[tuple[int, Tensor, int]] = []
 
-    def keep(self, tensor: Tensor) -> tuple[Tensor, int]:
+    def keep(self, tensor: Tensor) -> tuple[Tensor | Cast, int]:
         index, self.count = self.count, self.count + 1
         if self.copy_all or index in self.copied:
             return tensor.clone(), -1
+        cast = GradientMode.cast_of(tensor)
+        if cast is not None:
+            self.open.append((index, *version_of(tensor)))
+            return cast, -1
         kept, version = tensor.detach(), tensor._version
         self.open.append((index, kept, version))
         return kept, version
@@ -95,8 +101,10 @@ class _Recorded:
         return frozenset(index for index, tensor, version in self.open if tensor._version != version)
 
 
-def _unpack(kept: tuple[Tensor, int]) -> Tensor:
+def _unpack(kept: tuple[Tensor | Cast, int]) -> Tensor:
     tensor, version = kept
+    if isinstance(tensor, Cast):
+        return tensor.again()
     if version >= 0 and tensor._version != version:
         raise WrittenLater(CHANGED_LATER.format(tuple(tensor.shape)))
     return tensor
