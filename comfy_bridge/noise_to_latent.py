@@ -14,6 +14,7 @@ from ..latent_optimization.autograd_mode import GradientMode
 from ..latent_optimization.checkpointed_calls import CheckpointedCalls, JacobianSchedule
 from ..latent_optimization.random_state import RandomState
 from ..latent_optimization.stored_calls import StoredCalls
+from . import conditional_gradients
 from .compiled import UncompiledGradients
 from .model_state import ModelState
 
@@ -144,7 +145,7 @@ class NoiseToLatent:
 
         0 where that is not known yet and nothing depends on it.
         """
-        if self._schedule.choice == "all" and (self._stored is None or not self._stored.counts_calls_first):
+        if self._schedule.carries_all and (self._stored is None or not self._stored.counts_calls_first):
             return 0 if self._stored is None else self._calls_per_run or 0
         if self._calls_per_run is None:
             self._calls_per_run = self.tried_calls(noise)
@@ -173,6 +174,8 @@ class NoiseToLatent:
             extra_args["model_options"] = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
             if with_grad:
                 extra_args["model_options"].pop("multigpu_thread_pool", None)
+        if with_grad and self._schedule.choice == "conditional":
+            conditional_gradients.add_to(extra_args.setdefault("model_options", {}), self.model)
         return extra_args
 
     def _arranged(self, noise: Tensor) -> Tensor:

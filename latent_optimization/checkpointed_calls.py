@@ -22,8 +22,9 @@ from .saved_tensors import learned_of, store_activations, with_views_that_can_be
 from .stored_calls import KeptBytes, StoredCalls
 
 __all__ = ["CHOICES", "CheckpointedCalls", "JacobianSchedule", "State", "blocks_of", "checkpointed_blocks", "differentiable_call"]
+__all__ += ["call_kind"]
 
-CHOICES = ("all", "last", "every")
+CHOICES = ("all", "last", "every", "conditional")
 # Called before a model call: notes what the model keeps between calls. What it returns makes a context in which that is as it was then.
 State = Callable[[], Callable[[], contextlib.AbstractContextManager[Any]]]
 
@@ -37,8 +38,10 @@ class JacobianSchedule:
 
     Args:
         choice: ``"all"``; ``"last"``: the last ``count`` calls of a run; ``"every"``: every ``count``-th call, counted back from the
-            last, which is always among them.
-        count: at least 1, in model calls as the sampler makes them (a second-order sampler makes two a step). Unused by ``"all"``.
+            last, which is always among them; ``"conditional"``: all calls, but of a guided one the conditional part alone, which who makes
+            the call sees to (``comfy_bridge/conditional_gradients.py``).
+        count: at least 1, in model calls as the sampler makes them (a second-order sampler makes two a step). Only of ``"last"`` and
+            ``"every"``.
 
     Raises:
         ValueError: for an unknown choice or a count below 1.
@@ -53,10 +56,15 @@ class JacobianSchedule:
         if self.count < 1:
             raise ValueError(f"The number of model calls for the gradient must be at least 1, not {self.count}.")
 
+    @property
+    def carries_all(self) -> bool:
+        """Whether every call does, however many there are."""
+        return self.choice not in ("last", "every")
+
     def carries(self, index: int, total: int) -> bool:
         """Whether call number ``index`` (from 0) of ``total`` carries its Jacobian. Calls beyond ``total`` (an adaptive sampler) do."""
         from_the_end = total - 1 - index
-        if self.choice == "all" or from_the_end < 0:
+        if self.carries_all or from_the_end < 0:
             return True
         return from_the_end < self.count if self.choice == "last" else from_the_end % self.count == 0
 
@@ -111,7 +119,7 @@ class CheckpointedCalls:
         with self._mode.suspend():
             if not self._schedule.carries(index, self._total) or not x.requires_grad:
                 return self._constant_call(x, args, kwargs)
-            return self._call_with_grad(x, args, kwargs, self._use_checkpoint and not self._is_stored(index, _kind(x)))
+            return self._call_with_grad(x, args, kwargs, self._use_checkpoint and not self._is_stored(index, call_kind(x)))
 
     def _is_stored(self, index: int, kind: Hashable) -> bool:
         if self._stored is None:
@@ -131,7 +139,8 @@ class CheckpointedCalls:
                 call = repeatable(self._learned.single_views)
                 if use_checkpoint:
                     return self._checkpointed(call, (x, args, kwargs))
-                return store_activations(lambda: call(x, args, kwargs), self._learned, _kind(x)).clone()  # type: ignore[no-any-return]
+                found = store_activations(lambda: call(x, args, kwargs), self._learned, call_kind(x))
+                return found.clone()  # type: ignore[no-any-return]
 
             result: Tensor = with_views_that_can_be_written(recorded, self._learned)
         notify = self._in_backward
@@ -141,7 +150,7 @@ class CheckpointedCalls:
 
     def _checkpointed(self, call: Callable[..., Tensor], arguments: tuple[Tensor, tuple[Any, ...], dict[str, Any]]) -> Tensor:
         """Also counts what it would keep, of the first run's calls of a kind: they may differ (a ControlNet that ends)."""
-        kind, known = _kind(arguments[0]), self._learned.kept_bytes
+        kind, known = call_kind(arguments[0]), self._learned.kept_bytes
         if self._stored is None or (kind in known and not self._measured):
             return recompute_in_backward(call, arguments, copy_arguments=True)  # type: ignore[no-any-return]
         kept = KeptBytes()
@@ -206,7 +215,8 @@ def differentiable_call(function: Callable[[Tensor], Tensor], x: Tensor, model: 
         return with_views_that_can_be_written(recorded, learned)  # type: ignore[no-any-return]
 
 
-def _kind(x: Tensor) -> Hashable:
+def call_kind(x: Tensor) -> Hashable:
+    """What tells calls with different activations apart; what is learned of a model goes by it."""
     return x.shape, x.dtype
 
 

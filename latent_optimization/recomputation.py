@@ -211,7 +211,7 @@ class _Frame:
         raise RuntimeError(DIFFERS.format("it wrote to other tensors each time"))
 
     def _run(self) -> tuple[list[tuple[Tensor | Cast, Tensor, int]], bool]:
-        """What is saved now, each with a tensor whose version tells whether it is written to later on, and the version; whether it is all."""
+        """What is saved now, each with a tensor that tells by its version whether it is written to later, and that; whether it is all."""
         saved: list[tuple[Tensor | Cast, Tensor, int]] = []
 
         def keep(tensor: Tensor) -> None:

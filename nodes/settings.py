@@ -36,7 +36,8 @@ STORED = (
     "How many of the last model calls keep what backward needs, instead of computing it again: faster, the same result, more memory. "
     "Automatic: as many as there is free memory for."
 )
-CALLS = "Which of the sampler's model calls the gradient passes through. Fewer is cheaper and approximate."
+CALLS = "Which of the sampler's model calls the gradient passes through. Fewer is cheaper and approximate. "
+CALLS += "'conditional': all calls, of guided ones the positive prompt's half."
 
 
 def _returned() -> io.Input:
@@ -53,6 +54,7 @@ def _gradient_calls() -> io.Input:
         io.DynamicCombo.Option(name, [io.Int.Input("count", default=1, min=1, max=10000, tooltip=tooltip)])
         for name, tooltip in counts.items()
     ]
+    options.append(io.DynamicCombo.Option("conditional", []))
     return io.DynamicCombo.Input("gradient_calls", options=options, tooltip=CALLS)
 
 

@@ -73,11 +73,13 @@ class Demo:
         self.negative = self.encode([""])
 
     @torch.no_grad()
-    def run(self, method: Method, prompts: Sequence[str], seed: int, number: int = 0) -> tuple[list[dict[str, Any]], np.ndarray]:
-        """Rows and images (n, 3, 64, 64) uint8, one for each prompt. ``number``: which of a prompt's noises it starts from; ``seed``: of
-        everything else that is drawn."""
+    def run(
+        self, method: Method, prompts: Sequence[str], seed: int, number: int = 0, *, noise: Tensor | None = None
+    ) -> tuple[list[dict[str, Any]], np.ndarray]:
+        """Rows and images (n, 3, 64, 64) uint8, one for each prompt. ``number``: which of a prompt's noises it starts from, if no ``noise``
+        is given; ``seed``: of everything else that is drawn."""
         objective, began = self.objective(method, prompts), time.process_time()
-        images, history = self._optimized(method, objective, prompts, seed, number)
+        images, history = self._optimized(method, objective, prompts, seed, self.noise(prompts, number) if noise is None else noise)
         seconds, cost = (time.process_time() - began) / len(prompts), history.cost
         calls_of_one_run = method.steps * (EDICTS_CALLS if method.sampler == "EDICT" else 1)  # which nobody counts
         similarity, verdicts = self.reward(images, list(prompts)).tolist(), judge_images(self.judge, images, prompts)
@@ -92,12 +94,12 @@ class Demo:
     @torch.no_grad()
     def history(self, method: Method, objective: Objective, prompts: Sequence[str], seed: int) -> History:
         """What a method's optimizer wrote down for the prompts, one image each; ``objective`` is in the place of the method's own."""
-        return self._optimized(method, objective, prompts, seed, 0)[1]
+        return self._optimized(method, objective, prompts, seed, self.noise(prompts, 0))[1]
 
-    def _optimized(self, method: Method, objective: Objective, prompts: Sequence[str], seed: int, number: int) -> tuple[Tensor, History]:
+    def _optimized(self, method: Method, objective: Objective, prompts: Sequence[str], seed: int, noise: Tensor) -> tuple[Tensor, History]:
         inner = ReversibleSampler(EDICT()) if method.sampler == "EDICT" else comfy.samplers.sampler_object(method.sampler)
         sampler = SGOOLSampler(inner, objective, self.vae, method.preset)
-        images = self.images(method, sampler, prompts, self.noise(prompts, number), seed)
+        images = self.images(method, sampler, prompts, noise, seed)
         assert sampler.outcomes.last is not None
         return images, sampler.outcomes.last.history
 
