@@ -55,6 +55,12 @@ def room(device: torch.device, reserve: float) -> float:
     return max(0.0, share * float(comfy.model_management.get_free_memory(device)) - reserve)
 
 
+def never_fits(size: float, models: Sequence[Any], device: torch.device) -> bool:
+    """Whether so many bytes do not fit beside the weights of ``models`` on ``device``, though everything else were moved away from it."""
+    weights = sum(float(model.model_size()) for model in models if hasattr(model, "model_size"))
+    return size + weights > float(comfy.model_management.get_total_memory(device))
+
+
 @contextlib.contextmanager
 def _constant_free_memory(patcher: Any, nothing: bool = False) -> Iterator[None]:
     if not hasattr(patcher, "get_free_memory"):

@@ -16,12 +16,12 @@ from torch import Tensor
 from ..guidance.objective import Context, Objective, salient_maps_of
 from ..latent_optimization.autograd_mode import GradientMode
 from ..latent_optimization.candidates import Candidate
-from ..latent_optimization.checkpointed_calls import checkpointed_blocks
+from ..latent_optimization.checkpointed_calls import call_kind, checkpointed_blocks
 from ..latent_optimization.frames import Frames
 from ..latent_optimization.optimize import Result, optimize
 from ..latent_optimization.recorder import Progress, Recorder
 from ..latent_optimization.repeated_run import RepeatedRun
-from ..latent_optimization.saved_tensors import WrittenLater
+from ..latent_optimization.saved_tensors import WrittenLater, learned_of
 from ..latent_optimization.settings import Settings
 from ..latent_optimization.stored_calls import StoredCalls
 from ..latent_optimization.top_k import TopK
@@ -150,7 +150,10 @@ class Optimization:
         if len(noise) > self._batch_size:
             latent = self._several(noise)
         else:
-            latent = self._parts.latents(self._repeated(self._parts.whole_noise(noise)))
+            whole = self._parts.whole_noise(noise)
+            self._foresee(whole)
+            latent = self._parts.latents(self._repeated(whole))
+            self._foresee(whole)  # of a model's first run, it is known only now: backward begins with another run
         self._progress.run_ends()
         return latent
 
@@ -252,6 +255,17 @@ class Optimization:
             gc.collect()
             comfy.model_management.soft_empty_cache()
 
+    def _foresee(self, noise: Tensor) -> None:
+        """Checkpoint blocks before memory runs out, where what one call keeps cannot fit beside the weights."""
+        if self._fine or not noise.requires_grad:
+            return
+        kept = learned_of(self._run.model).kept_bytes.get(call_kind(noise), 0)
+        if memory.never_fits(kept, self._models[:1], self._patcher.load_device):
+            logging.info("SGOOL: a model call keeps %.1f GB, more than fits: each of its blocks is checkpointed.", kept / 1e9)
+            self._stored.none()
+            self._checkpoint_blocks()
+            self._repeated.release()
+
     def _with_less(self, overwritten: bool) -> bool:
         """One step down the ladder of docs/memory.md, from here to the end of the run. Returns whether there was one."""
         if overwritten:
@@ -263,17 +277,20 @@ class Optimization:
             logging.warning("SGOOL: out of memory; at most %d model calls are stored from here on.", self._stored.number)
         elif not self._fine:
             logging.warning("SGOOL: out of memory; each block of the model is checkpointed from here on.")
-            self._fine = True
-            self._reserve = memory.estimate(self._base_model, self._sampled_shape, fine=True)
-            self._within.enter_context(memory.one_at_a_time(self._patcher))
-            network = getattr(self._base_model, "diffusion_model", None)
-            # Not where weights change within a call: a block computed again in backward would find those of the call's end.
-            if network is not None and not self._state.changes_weights:
-                self._within.enter_context(checkpointed_blocks(network))
+            self._checkpoint_blocks()
         else:
             return False
         self._repeated.release()
         return True
+
+    def _checkpoint_blocks(self) -> None:
+        self._fine = True
+        self._reserve = memory.estimate(self._base_model, self._sampled_shape, fine=True)
+        self._within.enter_context(memory.one_at_a_time(self._patcher))
+        network = getattr(self._base_model, "diffusion_model", None)
+        # Not where weights change within a call: a block computed again in backward would find those of the call's end.
+        if network is not None and not self._state.changes_weights:
+            self._within.enter_context(checkpointed_blocks(network))
 
     def _before_call(self) -> None:
         """Before each model call, also before one that backward computes again, where it may be another thread."""

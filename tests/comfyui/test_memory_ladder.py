@@ -9,7 +9,7 @@ import pytest
 import torch
 from sgool.comfy_bridge import memory
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
-from sgool.latent_optimization.saved_tensors import WrittenLater
+from sgool.latent_optimization.saved_tensors import WrittenLater, learned_of
 from sgool.latent_optimization.settings import Settings
 from sgool.latent_optimization.stored_calls import StoredCalls
 from torch import Tensor
@@ -80,6 +80,26 @@ def test_automatic_stores_from_the_second_iteration_on(monkeypatch: pytest.Monke
         found = run_short_of_memory(0)
         assert (found[0], found[2]) == (losses, 4 * 3 + recomputed)
         assert torch.equal(found[1], latent)
+
+
+@pytest.mark.parametrize("stored", [0, None])
+def test_blocks_are_checkpointed_before_memory_runs_out_where_a_call_cannot_fit(
+    stored: int | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny_model()
+    expected = sample(model, wrapped(settings=THREE, stored_calls=0), noise(1))
+    (kept,) = set(learned_of(model.model).kept_bytes.values())
+    for spare, checkpointed in ((1, False), (-1, True)):
+        total = kept + model.model_size() + spare
+        monkeypatch.setattr(comfy.model_management, "get_total_memory", lambda *_, total=total: total)
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            for own in (model, tiny_model()):  # one that is known, and one that is not
+                latent = sample(own, wrapped(settings=THREE, stored_calls=stored), noise(1))
+                assert torch.allclose(latent, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))
+                assert state(own)["forwards"] == []
+        assert caplog.text.count("more than fits") == (2 if checkpointed else 0)
+        assert "out of memory" not in caplog.text
 
 
 @pytest.mark.parametrize("error", [out_of_memory(), WrittenLater("pretended")])
