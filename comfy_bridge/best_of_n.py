@@ -211,11 +211,15 @@ class _Search:
     def _gathered(self, ranking: Ranking) -> Best:
         kept = ranking.candidates[: self._keep]
         latent = self._run.joined([(each.place, each.samples) for each in kept])
-        images = torch.cat([_decoded(self._vae, each.samples) for each in kept])[..., :3]
+        images = list[Tensor]()
+        for each in kept:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            images.append(_decoded(self._vae, each.samples)[..., :3])
+            self._moved(1)
         self._bar.to(1.0)
         self._doing = "Done"
         self._text.say(lambda: self._said(f"took {duration(self._text.seconds)}"), now=True)
-        return Best(latent, images, ranking, self._keep)
+        return Best(latent, torch.cat(images), ranking, self._keep)
 
 
 def _decoded(vae: Any, samples: Tensor) -> Tensor:

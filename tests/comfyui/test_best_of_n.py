@@ -185,7 +185,31 @@ def test_an_sgool_sampler_is_not_left_off(model: Any, vae: Any, monkeypatch: pyt
     assert OPTIMIZES in BestOfNAdvanced.execute(noise=noise, **shared, **options).result[-1]
     assert bar == sorted(bar)
     looks_and_steps = 2 * (2 + 1) + 1  # two seeds of two steps and a look, and the decode of the one kept
-    assert bar[-2:] == pytest.approx([1 - 1 / looks_and_steps, 1.0], abs=1e-3)
+    assert bar[-3:] == pytest.approx([1 - 1 / looks_and_steps, 1.0, 1.0], abs=1e-3)
+
+
+def test_the_bar_moves_with_each_image_that_is_decoded_in_the_end(model: Any, vae: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bar = list[float]()
+    monkeypatch.setattr(comfy.utils.ProgressBar, "update_absolute", lambda _, value, total, _preview=None: bar.append(value / total))
+    best(model, vae, keep=3)
+    looks_and_steps = 6 * (STEPS + 1) + 3
+    assert sorted(set(bar))[-4:] == pytest.approx([1 - left / looks_and_steps for left in (3, 2, 1, 0)], abs=1e-3)
+
+
+@pytest.mark.parametrize("call", [1, 2, 4])
+def test_cancel_takes_effect_within_one_model_call(call: int, model: Any, vae: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    count, apply_model = [0], model.model.apply_model
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        count[0] += 1
+        if count[0] == call:
+            comfy.model_management.interrupt_current_processing()
+        return apply_model(*args, **kwargs)
+
+    monkeypatch.setattr(model.model, "apply_model", counted)
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        best(model, vae)
+    assert count[0] == call
 
 
 def test_cancel_ends_it_and_the_next_run_is_right(model: Any, vae: Any) -> None:
