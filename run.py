@@ -12,6 +12,7 @@
     python run.py template NAME     workflows/NAME.json, for the page, from workflows/api/NAME.json (needs Chromium)
     python run.py thumbnail NAME    workflows/NAME.jpg, for the template browser, from a run of workflows/api/NAME.json
     python run.py help_images       the small graphs in web/docs/, from the templates that the help pages link to (needs Chromium)
+    python run.py screenshots       the images in docs/page.md, of the page in use (needs Chromium)
     python run.py locales           locales/, for the page in other languages, from harness/translations/
     python run.py setup             only make the environment
 
@@ -47,7 +48,7 @@ def command_line(command: str, arguments: list[str]) -> list[str]:
     if command == "test":
         rest = [argument for argument in arguments if argument != "--all"]
         return ["-m", "pytest", *(["-m", ""] if "--all" in arguments else []), *rest]
-    if command in ("demo", "lint", "serve", "template", "thumbnail", "help_images", "workflow"):
+    if command in ("demo", "lint", "serve", "template", "thumbnail", "help_images", "screenshots", "workflow"):
         return ["-m", f"harness.{command}", *arguments]
     if command == "locales":
         return ["-m", "harness.script", "sgool.harness.locales", *arguments]
