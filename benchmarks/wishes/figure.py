@@ -1,4 +1,4 @@
-"""Before and after, for each term: the image that came nearer to its wish than the others, or one that the judge then called wrong."""
+"""Before and after, for each term: the right image that came nearer to its wish than the others, or one that became wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_figure(store: Store, names: list[str], way: str, path: Path) -> None:
 
 
 def rows_of(store: Store, names: list[str], way: str, failures: int = 2) -> list[tuple[str, list[Cell]]]:
-    """A row for each of ``names``: the largest fall of the measure; for the last ``failures``, of an image that became wrong."""
+    """A row for each of ``names``: the largest fall of a right image; for the last ``failures``, of one that became wrong."""
     rows = []
     for number, name in enumerate(names):
         fails = number >= len(names) - failures
@@ -46,13 +46,15 @@ def rows_of(store: Store, names: list[str], way: str, failures: int = 2) -> list
 
 
 def _extreme(store: Store, wanted: str, lost: bool) -> tuple[int, Record, Record]:
-    """The image with the largest fall; with ``lost``, of those that the judge called right before and not after, where there are any."""
+    """The image with the largest fall of those that the judge then calls right; with ``lost``, that it called right before and not after.
+    Where there are none, of all."""
     every = {(record["place"], record["method"]): record for record in store.records.values()}
     found, name = [], wanted.split(", ", 1)[0]
     for (place, method), one in every.items():
         if method == wanted:
             first = every[place, NOISES]
             for column, (before, after) in enumerate(zip(first["measured"][name], one["measured"][name], strict=True)):
-                got_wrong = first["right"][column][0] and not one["right"][column]
-                found.append((lost and got_wrong, before[0] - after, column, first, one))
+                right = one["right"][column]
+                shown = first["right"][column][0] and not right if lost else right
+                found.append((shown, before[0] - after, column, first, one))
     return max(found, key=lambda each: each[:2])[2:]
