@@ -143,7 +143,7 @@ def answer(document: Any) -> float:
 
 def open_questions(client: str) -> list[dict[str, Any]]:
     """The events of a page's open questions, with the seconds that are left of each."""
-    return [{**each.event, "seconds": each.left, "numbers": each.numbers} for each in _open.values() if each.client == client]
+    return [{**each.event, "seconds": each.left, "numbers": each.numbers} for each in list(_open.values()) if each.client == client]
 
 
 def add_routes() -> None:
