@@ -79,20 +79,22 @@ def ways(make: Callable[..., NoiseToLatent], noise: Tensor, network: nn.Module, 
     return {"forward": partial(make().plain, noise), **{name: partial(with_gradient, *way) for name, way in variants.items()}}
 
 
-def measured(runs: Runs, device: torch.device, repeats: int, steps: int = STEPS) -> Found:
+def measured(runs: Runs, device: torch.device, repeats: int, steps: int = STEPS, *, peaks_too: bool = True) -> Found:
     """Time of each run in F a step (taken in turns, the median) and its peak; ``None`` where memory does not suffice.
+
+    Without ``peaks_too``, which on a processor takes longer than the times, peaks are 0.
 
     "rounds": the seconds a step of each run in each round, after one that warms up. Each round goes the other way round, so that a machine
     that gets slower or faster meanwhile does so for all.
     """
-    peaks = {name: _peak(run, device) for name, run in runs.items()}  # and warms up
+    peaks = {name: _peak(run, device) if peaks_too else (run(), 0)[1] for name, run in runs.items()}  # and warms up
     fitting = {name: runs[name] for name, peak in peaks.items() if peak is not None}
     if "forward" not in fitting:
         return {"forward": None}
-    rounds = [
-        {name: seconds(fitting[name], device) / steps for name in (reversed(fitting) if number % 2 else fitting)}
-        for number in range(repeats)
-    ]
+    rounds = []
+    for number in range(repeats):
+        rounds.append({name: seconds(fitting[name], device) / steps for name in (reversed(fitting) if number % 2 else fitting)})
+        print(f"round {number + 1}, seconds a step: {rounds[-1]}", flush=True)
     found: Found = {"seconds of F": round(statistics.median(taken["forward"] for taken in rounds), 4)}
     for name, peak in peaks.items():
         found[name] = None if peak is None else {**spread_in(name, "forward", "F", rounds), "GiB": round(peak / GIB, 6)}
@@ -216,6 +218,7 @@ def beside_doodl(title: str, precision: str, *, small: bool, repeats: int, laten
 
     def action(make: Callable[..., NoiseToLatent], x: Tensor, wrap: Any) -> Found:
         weights, run = torch.ones_like(x), make()
+        steps = len(run.sigmas) - 1
         sigmas, options = run.sigmas.clone(), run.arguments(True)
 
         def euler(start: Tensor) -> Tensor:
@@ -233,7 +236,7 @@ def beside_doodl(title: str, precision: str, *, small: bool, repeats: int, laten
             return edict(start, sigmas, lambda y, sigma: wrap(y, sigma.expand(len(y)), **options))
 
         beside: Runs = {"plain autograd": partial(plainly, euler), "DOODL's procedure": partial(plainly, doodl)}
-        found = measured({**ways(make, x, network), **beside}, device, repeats)
+        found = measured({**ways(make, x, network), **beside}, device, repeats, steps, peaks_too=device.type != "cpu")
         rounds = [dict(zip(found["rounds"], taken, strict=True)) for taken in zip(*found["rounds"].values(), strict=True)]
         if found["everything kept"] and found["plain autograd"]:
             found["the mode's own"] = spread_in("everything kept", "plain autograd", "of plain autograd's", rounds)
@@ -241,7 +244,7 @@ def beside_doodl(title: str, precision: str, *, small: bool, repeats: int, laten
             found["of DOODL's"] = {way: spread_in(way, "DOODL's procedure", "part", rounds) for way in VARIANTS if found[way]}
         return found
 
-    return through_guider(model, title, noise, action, small=small)
+    return through_guider(model, title, noise, action, small=small, steps=1)
 
 
 class _EdictStep(torch.autograd.Function):
