@@ -1,11 +1,11 @@
 """Do the artistic objectives do what they say? Each on the demo model: its own measure and the judge, against the best of N at equal cost.
 
-    python run.py bench art --images 10 --ways alone     about six minutes of one core
-    python run.py bench art --images 50                  an hour or more
+    python run.py bench art --images 10 --ways alone     about seven minutes of one core
+    python run.py bench art --images 50                  two hours of one core
 
 In four steps at CFG 1, with the demo model's LoRA. For each prompt 32 noises are sampled once, for all terms: the first is the plain image.
 The best of the first 16 is where the default preset's 5 iterations begin, which cost three samplings each; so the best of all 32 costs what
-the preset does. Each term is optimized alone, and with the CLIP loss in two shares of the gradient. Resumable: what is in the folder
+the preset does. Each term is optimized alone, and with the CLIP loss in three shares of the gradient. Resumable: what is in the folder
 already is not run again.
 """
 
