@@ -180,7 +180,7 @@ class _Search:
 
     def _said(self, time: str) -> str:
         best = [] if self._best is None else [f"best score {self._best[0]:.4g}"]
-        return "\n".join([self._doing, *best, time])
+        return "\n".join([f"{self._doing}, {time}", *best])
 
     def _scored(self, seed: int, samples: Tensor) -> list[Candidate]:
         entries = self._run.entries(samples)

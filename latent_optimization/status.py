@@ -12,7 +12,9 @@ MOST_IMAGES = 4
 
 
 def status(history: History, settings: Settings, phase: str, number: int, *, share: float, seconds: float) -> str:
-    """Lines for people: phase and number, the lowest loss so far, what a held-out objective says, the time left.
+    """Lines for people: phase, number and time left, then the lowest loss so far and what a held-out objective says.
+
+    The page has room for two lines in one of its node designs, and scrolls to others.
 
     Args:
         history: so far.
@@ -22,14 +24,14 @@ def status(history: History, settings: Settings, phase: str, number: int, *, sha
         share: how much is done, in [0, 1].
         seconds: that it took.
     """
-    lines = [_doing(settings, phase, number)]
+    time = f"took {duration(seconds)}" if phase == "done" else time_left(share, seconds)
+    lines = [f"{_doing(settings, phase, number)}, {time}"]
     begun, best = _begun(history), _best(history)
     if best:
         lines.append(f"best loss {_numbers(best)}" + (f" (began at {_numbers(begun)})" if begun and begun != best else ""))
     if history.held_out:
         first, last = (_of_place(history, history.held_out[index].place) for index in (0, -1))
         lines.append(f"held-out loss {_numbers(last)}" + (f" (began at {_numbers(first)})" if first != last else ""))
-    lines.append(f"took {duration(seconds)}" if phase == "done" else time_left(share, seconds))
     return "\n".join(lines)
 
 

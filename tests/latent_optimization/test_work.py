@@ -136,13 +136,12 @@ def test_the_text_says_where_the_run_is() -> None:
     settings = Settings(iterations=2, best_of=3)
     history = spent(settings, 1, True)[2]
     text = status(history, settings, "optimize", 1, share=0.5, seconds=10)
-    assert text.splitlines()[0] == "Iteration 2 of 2"
+    assert text.splitlines()[0] == "Iteration 2 of 2, about 10 s left"
     best = min([row.loss[0] for row in history.rows] + [each.loss[0] for each in history.candidates])
     assert f"best loss {best:.4g}" in text
     assert f"held-out loss {history.held_out[-1].loss:.4g}" in text
-    assert text.endswith("about 10 s left")
     assert status(history, settings, "search", 0, share=0.0, seconds=0).startswith("Search: noise 1 of 3")
-    assert status(History(1, 4), settings, "search", 0, share=0.0, seconds=0).count("\n") == 1
+    assert status(History(1, 4), settings, "search", 0, share=0.0, seconds=0).count("\n") == 0
     assert "took 5 s" in status(history, settings, "done", 0, share=1.0, seconds=5)
     assert [duration(seconds) for seconds in (0.2, 99, 600, 9000)] == ["1 s", "99 s", "10 min", "2.5 h"]
     assert time_left(0.001, 5) == "time left: not known yet"
