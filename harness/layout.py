@@ -24,6 +24,7 @@ ROOM = {  # what a node needs beyond its widgets after a run, measured in the pa
     "SGOOL_DemoJudge": (300, 60),
     "SGOOL_Report": (300, 200),
     "SGOOL_CompareSaliency": (300, 120),
+    "SGOOL_Pick": (360, 410),  # four images
     "SamplerCustomAdvanced": (212, 80),
 }
 
