@@ -4,9 +4,10 @@
     python run.py bench cheaper_gradients --prompts 40 --write           docs/data/cheaper-gradients.csv
 
 On the demo model (8 steps, CFG 3): the cosine to the exact gradient of the reward in the noise, mean over the prompts; then whole runs with
-as many iterations as ten exact ones pay for. On a flow model (SD 3's network, narrow, random weights, 8 steps, CFG 4) the cosine alone, of
-random sums of the latent: its images say nothing. F is one forward of a model call, conditional and unconditional together; calls are
-recomputed in backward, so a call with gradient costs three, or two where its unconditional half has none.
+as many iterations as ten exact ones pay for. On a flow model (SD 3's network, narrow, random weights, 8 steps, CFG 4), whose images say
+nothing: the cosine of random sums of the latent, and how near such runs come to the latent of another noise. F is one forward of a model
+call, conditional and unconditional together; calls are recomputed in backward, so a call with gradient costs three, or two where its
+unconditional half has none.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from sgool.harness.pack import ROOT
 from sgool.harness.problems import exit_with
 from sgool.latent_optimization.autograd_mode import gradients
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
+from sgool.latent_optimization.optimize import optimize
 from sgool.latent_optimization.stored_calls import StoredCalls
 from sgool.tests.comfyui.families.building import conditioning
 from sgool.tests.comfyui.guided import Probe
@@ -46,8 +48,10 @@ FEWER = STEPS // 2
 EXACT = "all calls"
 DATA = ROOT / "docs" / "data" / "cheaper-gradients.csv"
 FLOW, FLOW_CFG, SUMS = "SD 3.5 medium", 4.0, 8
+LENGTHS = 0.03, 0.1, 0.3  # of steps on the flow model
+Numbers = dict[str, list[float]]  # by way
 HEAD = ["gradient through", "F an iteration", "calls stored", "cosine", "cosine, flow model"]
-HEAD += ["iterations", "similarity", "to all calls'", "right, %"]
+HEAD += ["iterations", "similarity", "to all calls'", "right, %", "distance left, flow model"]
 
 
 @dataclass(frozen=True)
@@ -113,13 +117,13 @@ def gradients_by(model: Any, noise: Tensor, given: dict[str, Any], incoming: Cal
     return found
 
 
-def cosines(found: dict[str, Tensor]) -> dict[str, list[float]]:
+def cosines(found: dict[str, Tensor]) -> Numbers:
     """Of each way's gradient to the exact one, image by image."""
     exact = found[EXACT].flatten(1)
     return {name: torch.cosine_similarity(each.flatten(1), exact).tolist() for name, each in found.items()}
 
 
-def demo_cosines(demo: Demo, prompts: Sequence[str]) -> dict[str, list[float]]:
+def demo_cosines(demo: Demo, prompts: Sequence[str]) -> Numbers:
     """On the demo model, of its reward."""
 
     def incoming(latent: Tensor) -> Tensor:
@@ -132,12 +136,46 @@ def demo_cosines(demo: Demo, prompts: Sequence[str]) -> dict[str, list[float]]:
     return cosines(gradients_by(demo.model, demo.noise(prompts, 0), given, incoming))
 
 
-def flow_cosines() -> dict[str, list[float]]:
-    """On the flow model, of random sums of the latent."""
+def like(x: Tensor, seed: int) -> Tensor:
+    """Random numbers of that shape."""
+    return torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def flow() -> tuple[Any, Tensor, dict[str, Any]]:
+    """The flow model, some noise, and what else sampling takes."""
     model, family = real_model(FLOW, "fp32", torch.device("cpu"), small=True), family_of(FLOW, small=True)
-    noise = torch.randn(SUMS, *noise_for(FLOW, model, 1, small=True).shape[1:], generator=torch.Generator().manual_seed(0))
-    given = {"conditions": (conditioning(family, 1), conditioning(family, 2)), "cfg": FLOW_CFG, "scheduler": "simple"}
-    return cosines(gradients_by(model, noise, given, lambda x: torch.randn(x.shape, generator=torch.Generator().manual_seed(1))))
+    noise = like(noise_for(FLOW, model, 1, small=True).expand(SUMS, -1, -1, -1), 0)
+    return model, noise, {"conditions": (conditioning(family, 1), conditioning(family, 2)), "cfg": FLOW_CFG, "scheduler": "simple"}
+
+
+def flow_cosines() -> Numbers:
+    """Of random sums of the latent."""
+    return cosines(gradients_by(*flow(), lambda x: like(x, 1)))
+
+
+def flow_distances() -> Numbers:
+    """Squared distance of each latent to the one that another noise makes, over that at the start, the least that each way comes to in
+    equal time, with the step length that suits it best; of the ways of one length."""
+    model, noise, options = flow()
+    conditions = options.pop("conditions")
+
+    def action(make: Callable[..., NoiseToLatent], x: Tensor) -> Numbers:
+        target = make().plain(like(x, 2))
+        begun = ((make().plain(x) - target) ** 2).flatten(1).mean(1)
+
+        def evaluate(latent: Tensor, index: int, *_: Any) -> tuple[Tensor, dict[str, Tensor]]:
+            return ((latent - target[index]) ** 2).flatten(1).mean(1) / begun[index], {}
+
+        def left(way: Way, step: float) -> list[float]:
+            settings = gradient(step, iterations=way.iterations(), returned="best").preset.settings
+            found = optimize(x, make(schedule=way.schedule, stored=StoredCalls(STEPS, lambda: 0.0)), evaluate, settings).latent
+            return (((found - target) ** 2).flatten(1).mean(1) / begun).tolist()
+
+        return {name: min((left(way, step) for step in LENGTHS), key=sum) for name, way in WAYS.items() if not way.early}
+
+    probe = Probe(action)
+    sampled(model, probe, noise, conditions, {**options, "steps": STEPS})
+    return dict(probe.found)
 
 
 def reached(demo: Demo, way: Way, prompts: Sequence[str], seed: int) -> list[dict[str, Any]]:
@@ -157,7 +195,7 @@ def measured(demo: Demo, way: Way, job: Job) -> dict[str, Any]:
     return {"rows": reached(demo, way, job.prompts, job.seed)}
 
 
-def rows_of(found: dict[str, list[dict[str, Any]]], cosine: dict[str, list[float]], flow: dict[str, list[float]]) -> list[list[Any]]:
+def rows_of(found: dict[str, list[dict[str, Any]]], cosine: Numbers, flow_cosine: Numbers, distance: Numbers) -> list[list[Any]]:
     """The table."""
     rows, exact = [], [row["similarity"] for row in found.get(EXACT, [])]
     for name, own in found.items():
@@ -166,13 +204,19 @@ def rows_of(found: dict[str, list[dict[str, Any]]], cosine: dict[str, list[float
         way, similar = WAYS[name], [row["similarity"] for row in own]
         several = f"{way.iterations()} + {ITERATIONS // 2}" if way.early else way.iterations()
         differences = [one - other for one, other in zip(similar, exact, strict=False)]
-        error = statistics.stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
-        apart = "" if name == EXACT else f"{statistics.mean(differences):+.4f} ± {2 * error:.4f}"
-        means = [f"{statistics.mean(each[name]):.3f}" for each in (cosine, flow)]
+        apart = "" if name == EXACT else _mean_and_error(differences, "+.4f")
+        means = [f"{statistics.mean(each[name]):.3f}" for each in (cosine, flow_cosine)]
         right = 100 * sum(row["right"] for row in own) / len(own)
         costs = [f"{way.cost(stored):g}" for stored in (False, True)]
         rows.append([name, *costs, *means, several, f"{statistics.mean(similar):.4f}", apart, f"{right:.0f}"])
+        rows[-1].append(_mean_and_error(distance[name]) if name in distance else "")
     return rows
+
+
+def _mean_and_error(values: Sequence[float], form: str = ".3f") -> str:
+    """With twice its standard error."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):{form}} ± {2 * error:{form.lstrip('+')}}"
 
 
 def main(arguments: list[str]) -> int:
@@ -196,7 +240,7 @@ def main(arguments: list[str]) -> int:
                 store.add(job, measured(demo, way, job))
                 print(f"{name}: {len(job.prompts)} prompts", flush=True)
     found = {name: [row for record in store.of(each) for row in record["rows"]] for name, each in jobs.items()}
-    rows = rows_of(found, cosine, flow_cosines())
+    rows = rows_of(found, cosine, flow_cosines(), flow_distances())
     print(table(HEAD, rows))
     if options.write:
         write_csv(DATA, HEAD, rows)
