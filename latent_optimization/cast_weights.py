@@ -37,8 +37,9 @@ class CastWeights:
 
     def note(self, weight: Tensor, cast: Tensor) -> None:
         """``cast`` has just been made of ``weight``, an ordinary tensor that nobody writes to before backward."""
-        dense = cast.is_contiguous() and weight.is_contiguous()
-        if dense and type(cast) is Tensor and cast.dtype != weight.dtype and not cast.requires_grad:
+        # What was moved to another device is no copy that can be made again there: the weight may stay elsewhere.
+        alike = cast.is_contiguous() and weight.is_contiguous() and cast.device == weight.device
+        if alike and type(cast) is Tensor and cast.dtype != weight.dtype and not cast.requires_grad:
             self._known[_memory_of(cast)] = (weakref.ref(cast), cast._version, weight)
 
     def of(self, tensor: Tensor) -> Cast | None:

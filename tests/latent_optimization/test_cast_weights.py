@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from sgool.latent_optimization.autograd_mode import GradientMode
+from sgool.latent_optimization.cast_weights import CastWeights
 from sgool.latent_optimization.checkpointed_calls import CheckpointedCalls, JacobianSchedule
 from sgool.latent_optimization.saved_tensors import learned_of
 from sgool.latent_optimization.stored_calls import StoredCalls
@@ -75,3 +76,12 @@ def test_no_copy_of_a_weight_is_kept(use: str) -> None:
 def test_a_copy_that_was_written_to_is_kept() -> None:
     _, own = gradient(inference(torch.bfloat16, "written before"), stored=0)
     assert own > LAYERS * WIDTH * WIDTH * 8
+
+
+def test_what_was_moved_to_another_device_is_kept() -> None:
+    casts, weight = CastWeights(), torch.ones(4, 4, dtype=torch.bfloat16)
+    here, there = weight.to(torch.float32), weight.to("meta", torch.float32)
+    for cast in (here, there):
+        casts.note(weight, cast)
+    assert casts.of(here) is not None
+    assert casts.of(there) is None
