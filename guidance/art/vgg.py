@@ -80,8 +80,6 @@ class VGG(nn.Module):
                 x = functional.relu(self.features[key](x))
                 if key == stage[0]:
                     found.append(x)
-                    if len(found) == len(self.stages):
-                        break
         return found
 
 
