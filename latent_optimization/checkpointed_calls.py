@@ -21,8 +21,9 @@ from .recomputation import recompute_in_backward
 from .saved_tensors import learned_of, store_activations, with_views_that_can_be_written
 from .stored_calls import KeptBytes, StoredCalls
 
-__all__ = ["CHOICES", "CheckpointedCalls", "JacobianSchedule", "State", "blocks_of", "checkpointed_blocks", "differentiable_call"]
-__all__ += ["call_kind"]
+__all__ = [
+    "CHOICES", "CheckpointedCalls", "JacobianSchedule", "State", "blocks_of", "call_kind", "checkpointed_blocks", "differentiable_call"
+]  # fmt: skip
 
 CHOICES = ("all", "last", "every", "conditional")
 # Called before a model call: notes what the model keeps between calls. What it returns makes a context in which that is as it was then.
