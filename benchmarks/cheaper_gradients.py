@@ -16,6 +16,7 @@ import argparse
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from sgool.harness.pack import ROOT
 from sgool.harness.problems import exit_with
 from sgool.latent_optimization.autograd_mode import gradients
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
-from sgool.latent_optimization.optimize import optimize
+from sgool.latent_optimization.optimize import Result, optimize
 from sgool.latent_optimization.stored_calls import StoredCalls
 from sgool.tests.comfyui.families.building import conditioning
 from sgool.tests.comfyui.guided import Probe
@@ -85,12 +86,12 @@ WAYS = {
 }
 
 
-def methods_of(way: Way) -> list[Method]:
-    """The runs, one after another: each goes on from the noise of the one before."""
-    first = gradient(calls=way.schedule, iterations=way.iterations())
+def methods_of(way: Way, length: float = 0.03, **changes: Any) -> list[Method]:
+    """The runs, one after another: each goes on from the noise of the one before. ``changes``: of the optimizer's settings."""
+    first = gradient(length, calls=way.schedule, iterations=way.iterations(), **changes)
     if not way.early:
         return [first]
-    return [replace(first, steps=way.steps), gradient(iterations=ITERATIONS // 2)]
+    return [replace(first, steps=way.steps), gradient(length, iterations=ITERATIONS // 2, **changes)]
 
 
 def pulled(make: Callable[..., NoiseToLatent], noise: Tensor, way: Way, incoming: Callable[[Tensor], Tensor]) -> Tensor:
@@ -141,6 +142,7 @@ def like(x: Tensor, seed: int) -> Tensor:
     return torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
 
 
+@cache
 def flow() -> tuple[Any, Tensor, dict[str, Any]]:
     """The flow model, some noise, and what else sampling takes."""
     model, family = real_model(FLOW, "fp32", torch.device("cpu"), small=True), family_of(FLOW, small=True)
@@ -153,29 +155,44 @@ def flow_cosines() -> Numbers:
     return cosines(gradients_by(*flow(), lambda x: like(x, 1)))
 
 
-def flow_distances() -> Numbers:
-    """Squared distance of each latent to the one that another noise makes, over that at the start, the least that each way comes to in
-    equal time, with the step length that suits it best; of the ways of one length."""
-    model, noise, options = flow()
-    conditions = options.pop("conditions")
-
-    def action(make: Callable[..., NoiseToLatent], x: Tensor) -> Numbers:
-        target = make().plain(like(x, 2))
-        begun = ((make().plain(x) - target) ** 2).flatten(1).mean(1)
-
-        def evaluate(latent: Tensor, index: int, *_: Any) -> tuple[Tensor, dict[str, Tensor]]:
-            return ((latent - target[index]) ** 2).flatten(1).mean(1) / begun[index], {}
-
-        def left(way: Way, step: float) -> list[float]:
-            settings = gradient(step, iterations=way.iterations(), returned="best").preset.settings
-            found = optimize(x, make(schedule=way.schedule, stored=StoredCalls(STEPS, lambda: 0.0)), evaluate, settings).latent
-            return (((found - target) ** 2).flatten(1).mean(1) / begun).tolist()
-
-        return {name: min((left(way, step) for step in LENGTHS), key=sum) for name, way in WAYS.items() if not way.early}
-
+def in_flow(steps: int, action: Callable[[Callable[..., NoiseToLatent], Tensor], Any]) -> Any:
+    """What ``action(make, noise)`` finds in a run of so many steps of the flow model."""
+    model, noise, given = flow()
+    options = {**given, "steps": steps}
     probe = Probe(action)
-    sampled(model, probe, noise, conditions, {**options, "steps": STEPS})
-    return dict(probe.found)
+    sampled(model, probe, noise, options.pop("conditions"), options)
+    return probe.found
+
+
+def flow_distances() -> Numbers:
+    """Squared distance of each latent to the one that another noise makes, over that at the start: the least that each way comes to in
+    equal time, with the step length that suits it best."""
+    target, begun = in_flow(STEPS, lambda make, noise: (make().plain(like(noise, 2)), make().plain(noise)))
+    at_start = _squares(begun - target)
+
+    def evaluate(latent: Tensor, index: int, *_: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        return _squares(latent - target[index]) / at_start[index], {}
+
+    def optimized(noise: Tensor, method: Method) -> Result:
+        def action(make: Callable[..., NoiseToLatent], _: Tensor) -> Result:
+            generate = make(schedule=method.preset.jacobian, stored=StoredCalls(STEPS, lambda: 0.0))
+            return optimize(noise, generate, evaluate, method.preset.settings)
+
+        return in_flow(method.steps, action)  # type: ignore[no-any-return]
+
+    def left(way: Way, length: float) -> list[float]:
+        noise = flow()[1]
+        for method in methods_of(way, length, returned="best"):
+            result = optimized(noise, method)
+            noise = result.noise
+        return (_squares(result.latent - target) / at_start).tolist()
+
+    return {name: min((left(way, length) for length in LENGTHS), key=sum) for name, way in WAYS.items()}
+
+
+def _squares(difference: Tensor) -> Tensor:
+    """The mean square of each image's ``difference (B, ...)``."""
+    return (difference**2).flatten(1).mean(1)
 
 
 def reached(demo: Demo, way: Way, prompts: Sequence[str], seed: int) -> list[dict[str, Any]]:
@@ -209,7 +226,7 @@ def rows_of(found: dict[str, list[dict[str, Any]]], cosine: Numbers, flow_cosine
         right = 100 * sum(row["right"] for row in own) / len(own)
         costs = [f"{way.cost(stored):g}" for stored in (False, True)]
         rows.append([name, *costs, *means, several, f"{statistics.mean(similar):.4f}", apart, f"{right:.0f}"])
-        rows[-1].append(_mean_and_error(distance[name]) if name in distance else "")
+        rows[-1].append(_mean_and_error(distance[name]))
     return rows
 
 

@@ -29,6 +29,6 @@ def test_every_way_gets_the_time_of_the_exact_gradient() -> None:
 def test_the_rows_compare_with_all_calls_image_by_image() -> None:
     found = {cheaper.EXACT: [{"similarity": 0.5, "right": True}] * 2, "the last call": [{"similarity": 0.7, "right": False}] * 2}
     cosine = {name: [1.0, 0.5] for name in found}
-    exact, last = cheaper.rows_of(found, cosine, cosine, {"the last call": [0.5, 0.7]})
-    assert exact[-4:] == ["0.5000", "", "100", ""]
+    exact, last = cheaper.rows_of(found, cosine, cosine, {cheaper.EXACT: [0.4, 0.4], "the last call": [0.5, 0.7]})
+    assert exact[-4:] == ["0.5000", "", "100", "0.400 ± 0.000"]
     assert last[-4:] == ["0.7000", "+0.2000 ± 0.0000", "0", "0.600 ± 0.200"]
