@@ -27,7 +27,7 @@ from .template import LOAD, numbered
 from .workflow import load
 
 PAGES = ROOT / "web" / "docs"
-TEMPLATE = re.compile(r"\]\(\?template=(\w+)&source=sgool\)")
+TEMPLATE = re.compile(r"\]\(\?template=([\w.-]+)&source=sgool\)")
 TAKERS = {  # a node in no template -> the node that takes its output, the input, and the output's number
     "SGOOL_LoadReward": ("SGOOL_SaliencyCLIPLoss", "reward", 0),
     "SGOOL_RewardFromCLIP": ("SGOOL_SaliencyCLIPLoss", "reward", 0),

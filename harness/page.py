@@ -50,8 +50,9 @@ class Page:
         self.wait_until(READY)
 
     def open_template(self, name: str, pack: str = "sgool") -> None:
-        """Load the page with one of the pack's template workflows in the editor."""
+        """Load the page with one of the pack's template workflows in the editor, and wait until it is there."""
         self.open(template=name, source=pack)
+        self.wait_until("return !location.search.includes('template=')")  # which the page drops then, and not before
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Run JavaScript in the page and return its value."""

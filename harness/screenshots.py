@@ -74,7 +74,7 @@ class Scenes:
 
     def plain(self) -> None:
         """The graph of somebody who has a KSampler: the demo model's, without SGOOL."""
-        whole = load(ROOT / "workflows" / "api" / "sgool_ksampler.json")
+        whole = load(ROOT / "workflows" / "api" / "SGOOL-KSampler.json")
         kept = ("model", "prompt", "positive", "negative", "latent", "plain", "plain_image", "before")
         graph: Graph = {name: whole[name] for name in kept}
         graph["latent"]["inputs"]["batch_size"] = 1
@@ -113,15 +113,15 @@ class Scenes:
     def run(self) -> None:
         """A template whose run is over."""
         self.page.driver.set_window_size(1920, 1080)  # in less the page draws no text at the zoom of the whole graph
-        self.template("sgool_ksampler")
-        print(f"  sgool_ksampler: {self.finish():.1f} s")
+        self.template("SGOOL-KSampler")
+        print(f"  SGOOL-KSampler: {self.finish():.1f} s")
         self.page.run(FIT)
         time.sleep(2)
         self.save("run")
 
     def help(self) -> None:
         """A node's help."""
-        self.template("sgool_saliency")
+        self.template("SGOOL-Saliency")
         self.mouse(self.page.run(PLACE, "SGOOL_PredictSaliency"))
         self.page.wait_until("return document.querySelector('[data-testid=info-button]')").click()
         self.page.wait_until("return document.querySelector('.node-help-content img')?.complete")
@@ -143,8 +143,8 @@ class Scenes:
     def nodes2(self) -> None:
         """The other design of nodes, after a run."""
         self.server.post("/settings", {**SETTINGS, "Comfy.VueNodes.Enabled": True})
-        self.template("sgool_compare_saliency")
-        print(f"  sgool_compare_saliency: {self.finish():.1f} s")
+        self.template("SGOOL-Compare-Saliency")
+        print(f"  SGOOL-Compare-Saliency: {self.finish():.1f} s")
         self.page.run(FIT)
         time.sleep(3)
         self.save("nodes2")

@@ -10,7 +10,7 @@ from . import comfyui
 from .problems import SetupProblem
 from .server import ROOT, Server, stop_on_signals
 
-TEMPLATE = "sgool_ksampler"
+TEMPLATE = "SGOOL-KSampler"
 
 
 def main(arguments: list[str]) -> int:

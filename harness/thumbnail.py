@@ -47,7 +47,7 @@ def sheet(rows: Sequence[Row]) -> Image.Image:
 def main(arguments: list[str]) -> int:
     """Make the thumbnails of the named templates."""
     parser = argparse.ArgumentParser(prog="run.py thumbnail", description="Run templates and make their thumbnails.")
-    parser.add_argument("names", nargs="+", help="templates, such as sgool_ksampler")
+    parser.add_argument("names", nargs="+", help="templates, such as SGOOL-KSampler")
     names = parser.parse_args(arguments).names
     tree = comfyui.find()
     if tree is None:

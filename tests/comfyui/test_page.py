@@ -57,7 +57,7 @@ BOXES = "return window.app.graph.nodes.map(n => [n.title, ...n.boundingRect])"  
 DEMO = [path.stem for path in TEMPLATES if "SGOOL_LoadDemoModel" in path.read_text(encoding="utf-8")]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "sgool_ksampler" else pytest.mark.slow) for name in DEMO])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "SGOOL-KSampler" else pytest.mark.slow) for name in DEMO])
 def test_no_node_of_a_template_lies_over_another_when_all_show_what_they_made(page: Page, server: Server, name: str) -> None:
     page.open_template(name)
     kinds = json.dumps(sorted(node["type"] for node in json.loads((ROOT / "workflows" / f"{name}.json").read_text("utf-8"))["nodes"]))

@@ -41,9 +41,9 @@ def what_is_told(graph: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("design")
 def test_a_changed_template_is_the_same_after_it_was_saved_and_opened_again(page: Page) -> None:
-    made = json.loads((ROOT / "workflows" / "sgool_ksampler.json").read_text(encoding="utf-8"))
+    made = json.loads((ROOT / "workflows" / "SGOOL-KSampler.json").read_text(encoding="utf-8"))
     kinds = json.dumps(sorted(node["type"] for node in made["nodes"]), separators=(",", ":"))
-    page.open_template("sgool_ksampler")
+    page.open_template("SGOOL-KSampler")
     page.wait_until(KINDS, kinds)
     page.run(CHANGE)
     queued, saved = shown(page), page.run(SAVED)

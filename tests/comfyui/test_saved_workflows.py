@@ -1,7 +1,7 @@
 """Workflows saved by a release go on working: ``saved/RELEASE`` holds one as the page saved it, the same for scripts, and what every
 node is known by.
 
-For a new release copy ``workflows/sgool_ksampler.json`` there as ``page.json`` and ``workflows/api/sgool_ksampler.json`` as
+For a new release copy ``workflows/SGOOL-KSampler.json`` there as ``page.json`` and ``workflows/api/SGOOL-KSampler.json`` as
 ``api.json``, and write ``nodes.json`` with ``SGOOL_SAVE=RELEASE python run.py test tests/comfyui/test_saved_workflows.py``.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,11 @@ def overlapping(page: dict[str, Any]) -> list[tuple[str, str]]:
     pairs = itertools.combinations(page["nodes"], 2)
     boxes = ((first["type"], second["type"], box(first), box(second)) for first, second in pairs)
     return [(a, b) for a, b, p, q in boxes if p[0] < q[2] and q[0] < p[2] and p[1] < q[3] and q[1] < p[3]]
+
+
+def test_templates_are_named_as_titles_that_the_page_takes_in_a_link() -> None:
+    """The page shows a pack's file names as titles. In ``?template=`` it takes these letters only, so no spaces."""
+    assert [template.stem for template in TEMPLATES if not re.fullmatch(r"SGOOL(-[A-Za-z0-9.]+)+", template.stem)] == []
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)

@@ -68,7 +68,7 @@ def test_users_get_what_runs_and_nothing_of_the_development() -> None:
     assert {"nodes", "comfy_bridge", "web", "workflows", "locales", "demo"} <= folders
     assert folders & {"tests", "benchmarks", "harness", ".ci", ".github"} == set()
     assert [name for name in files if name.startswith("demo/train")] == []
-    assert {"demo/weights/unet.safetensors", "web/docs/SGOOL_KSampler.md", "workflows/sgool_ksampler.json", "LICENSE"} <= set(files)
+    assert {"demo/weights/unet.safetensors", "web/docs/SGOOL_KSampler.md", "workflows/SGOOL-KSampler.json", "LICENSE"} <= set(files)
 
 
 @pytest.mark.timeout(300)
