@@ -20,6 +20,8 @@ from sgool.latent_optimization.update_rules.adam import AdamUpdate
 from sgool.latent_optimization.update_rules.doodl import DOODLUpdate
 from sgool.latent_optimization.update_rules.normalized_gradient import NormalizedGradient
 
+from .zero_order import ZeroOrder
+
 STEPS, CFG, ITERATIONS = 8, 3.0, 10
 BEST_OF = 3 * ITERATIONS + 1  # costs what ITERATIONS gradients do: a forward counts one, a backward two
 BASELINE = f"best of {BEST_OF}"
@@ -39,6 +41,7 @@ class Method:
         saliency: a name of the registry, or ``"segmenter"``, ``"random"``, ``"none"``.
         steps, cfg, sampler, scheduler: as KSampler has them; ``"EDICT"`` is the reversible sampler.
         few_steps: on the demo model with its LoRA for 4 steps at CFG 1.
+        zero_order: searched in the place of the preset.
     """
 
     preset: Preset = field(default_factory=lambda: Preset(Settings(iterations=0)))
@@ -49,6 +52,16 @@ class Method:
     sampler: str = "euler"
     scheduler: str = "normal"
     few_steps: bool = False
+    zero_order: ZeroOrder | None = None
+
+    @property
+    def noises(self) -> int:
+        """How many plain samples cost as many model evaluations: a backward counts two, and the last iterate has no gradient."""
+        if self.zero_order is not None:
+            return self.zero_order.noises
+        settings = self.preset.settings
+        searched = settings.best_of if settings.best_of > 1 or not settings.iterations else 0
+        return searched + 3 * settings.iterations + bool(settings.iterations)
 
     def fingerprint(self) -> str:
         """Changes with anything that changes the result."""
@@ -138,26 +151,31 @@ def search_first(best: int, iterations: int) -> Method:
 
 RENO = presets.preset("ReNO").settings
 WHITE = Settings(precondition="white", renormalize="white", rule=AdamUpdate(step_size=0.02), returned="best")
-# In pairs of equal cost: 32 runs of 4 calls are 128, and so are 10 iterations, which cost three runs each, and one run more or one search.
-FEW_STEPS: dict[str, Method] = {
-    name: in_four_steps(method)
-    for name, method in {
-        "4 steps, plain": Method(),
-        "4 steps, best of 8": best_of(8),
-        "4 steps, best of 32": best_of(32),
-        "4 steps, best of 128": best_of(128),
-        "4 steps, trust region, 10 iterations": search_first(1, 10),
-        "4 steps, best of 16, then 5 iterations": search_first(16, 5),
-        "4 steps, best of 64, then 21 iterations": search_first(64, 21),
-        "4 steps, ReNO, 10 iterations": whole(replace(RENO, iterations=10)),
-        "4 steps, best of 16, then ReNO, 5 iterations": whole(replace(RENO, best_of=16, iterations=5)),
-        "4 steps, DOODL's update, 10 iterations": Method(DOODLS_RULE, replace(GLOBAL, augmentations=CUTOUTS, reduce="minimum")),
-        "4 steps, white projection, 10 iterations": whole(replace(WHITE, iterations=10)),
-        "4 steps, best of 8, then white projection, 8 iterations": whole(replace(WHITE, best_of=8, iterations=8)),
-    }.items()
+CUT = replace(GLOBAL, augmentations=CUTOUTS, reduce="minimum")
+# Of equal cost: 32 runs, or 10 iterations, which cost three runs each, and one run more or one search.
+ON_HARD: dict[str, Method] = {
+    "plain": Method(),
+    "best of 8": best_of(8),
+    "best of 32": best_of(32),
+    "best of 128": best_of(128),
+    "trust region, 10 iterations": search_first(1, 10),
+    "best of 16, then 5 iterations": search_first(16, 5),
+    "best of 16, then 5 iterations with a salient term": replace(search_first(16, 5), loss=SALIENT, saliency=DEFAULT),
+    "best of 64, then 21 iterations": search_first(64, 21),
+    "ReNO, 10 iterations": whole(replace(RENO, iterations=10)),
+    "best of 16, then ReNO, 5 iterations": whole(replace(RENO, best_of=16, iterations=5)),
+    "DOODL's update, 10 iterations": Method(DOODLS_RULE, CUT),
+    "SGOOL's update, 10 iterations": Method(DOODLS_RULE, replace(CUT, w_salient=1.0, region="multiply"), DEFAULT),
+    "white projection, 10 iterations": whole(replace(WHITE, iterations=10)),
+    "best of 8, then white projection, 8 iterations": whole(replace(WHITE, best_of=8, iterations=8)),
+    "zero-order search, 33 noises": Method(zero_order=ZeroOrder(1, 8)),
+    "best of 16, then zero-order search, 16 noises": Method(zero_order=ZeroOrder(16, 4)),
 }
+FEW_STEPS: dict[str, Method] = {f"4 steps, {name}": in_four_steps(method) for name, method in ON_HARD.items()}
+EIGHT_STEPS: dict[str, Method] = {f"8 steps, {name}": method for name, method in ON_HARD.items()}
+BEDS = {4: FEW_STEPS, 8: EIGHT_STEPS}
 
-GROUPS = {"contenders": CONTENDERS, "saliency": SALIENCY, "procedures": PROCEDURES, "few steps": FEW_STEPS}
+GROUPS = {"contenders": CONTENDERS, "saliency": SALIENCY, "procedures": PROCEDURES, "few steps": FEW_STEPS, "eight steps": EIGHT_STEPS}
 METHODS = {name: method for group in GROUPS.values() for name, method in group.items()}
 
 

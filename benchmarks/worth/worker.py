@@ -40,6 +40,7 @@ from .segmenter import load_segmenter
 SHAPE = 16, 8, 8  # of a latent
 FEW_STEPS_LORA = str(LORAS / "sgool_demo_4_steps.safetensors")
 EDICTS_CALLS = 2  # for each step
+SEARCHED = 10**6  # above the numbers of the noises that methods begin with
 
 
 class DemoOwner(Owner):
@@ -78,15 +79,14 @@ class Demo:
     ) -> tuple[list[dict[str, Any]], np.ndarray]:
         """Rows and images (n, 3, 64, 64) uint8, one for each prompt. ``number``: which of a prompt's noises it starts from, if no ``noise``
         is given; ``seed``: of everything else that is drawn."""
-        objective, began = self.objective(method, prompts), time.process_time()
-        images, history = self._optimized(method, objective, prompts, seed, self.noise(prompts, number) if noise is None else noise)
-        seconds, cost = (time.process_time() - began) / len(prompts), history.cost
-        calls_of_one_run = method.steps * (EDICTS_CALLS if method.sampler == "EDICT" else 1)  # which nobody counts
+        began, noise = time.process_time(), self.noise(prompts, number) if noise is None else noise
+        images, calls, gradients = (self._searched if method.zero_order else self._returned)(method, prompts, seed, noise)
+        seconds = (time.process_time() - began) / len(prompts)
         similarity, verdicts = self.reward(images, list(prompts)).tolist(), judge_images(self.judge, images, prompts)
         rows = [
             {"prompt": text, "kind": kind_of(parse(text)), "right": verdict.right, "objects": verdict.objects, "count": verdict.count}
-            | {"relation": verdict.relation, "similarity": similar, "calls": cost.model_calls or calls_of_one_run}
-            | {"gradients": cost.sampler_backwards, "seconds": seconds}
+            | {"relation": verdict.relation, "similarity": similar, "calls": calls}
+            | {"gradients": gradients, "seconds": seconds}
             for text, verdict, similar in zip(prompts, verdicts, similarity, strict=True)
         ]
         return rows, (images.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
@@ -95,6 +95,24 @@ class Demo:
     def history(self, method: Method, objective: Objective, prompts: Sequence[str], seed: int) -> History:
         """What a method's optimizer wrote down for the prompts, one image each; ``objective`` is in the place of the method's own."""
         return self._optimized(method, objective, prompts, seed, self.noise(prompts, 0))[1]
+
+    def _returned(self, method: Method, prompts: Sequence[str], seed: int, noise: Tensor) -> tuple[Tensor, int, int]:
+        """Images, model calls and gradients of a method of the pack."""
+        images, history = self._optimized(method, self.objective(method, prompts), prompts, seed, noise)
+        calls_of_one_run = method.steps * (EDICTS_CALLS if method.sampler == "EDICT" else 1)  # which nobody counts
+        return images, history.cost.model_calls or calls_of_one_run, history.cost.sampler_backwards
+
+    def _searched(self, method: Method, prompts: Sequence[str], seed: int, noise: Tensor) -> tuple[Tensor, int, int]:
+        """The same of a search without gradients, by the reward of the images as they are."""
+        plain = comfy.samplers.sampler_object(method.sampler)
+
+        def see(candidates: Tensor) -> tuple[Tensor, Tensor]:
+            images = self.images(method, plain, prompts, candidates, seed)
+            return images, self.reward(images, list(prompts))
+
+        assert method.zero_order is not None
+        generators = [torch.Generator().manual_seed(noise_seed(text, SEARCHED + seed)) for text in prompts]
+        return method.zero_order.best(noise, see, generators), method.zero_order.noises * method.steps, 0
 
     def _optimized(self, method: Method, objective: Objective, prompts: Sequence[str], seed: int, noise: Tensor) -> tuple[Tensor, History]:
         inner = ReversibleSampler(EDICT()) if method.sampler == "EDICT" else comfy.samplers.sampler_object(method.sampler)
@@ -106,7 +124,13 @@ class Demo:
     def images(self, method: Method, sampler: Any, prompts: Sequence[str], noise: Tensor, seed: int) -> Tensor:
         model, conditions = self.few_steps if method.few_steps else self.model, (self.encode(prompts), self.negative)
         options = {"steps": method.steps, "cfg": method.cfg, "scheduler": method.scheduler, "seed": seed}
-        latent = sampled(model, sampler, noise, conditions, options)
+        return self._images_of(sampled(model, sampler, noise, conditions, options))
+
+    def decoded(self, estimate: Tensor) -> Tensor:
+        """Images (n, 3, 64, 64) of latents in the model's own space."""
+        return self._images_of(self.model.model.process_latent_out(estimate.float()))
+
+    def _images_of(self, latent: Tensor) -> Tensor:
         return self.vae.decode(latent).movedim(-1, 1).float()
 
     def encode(self, prompts: Sequence[str]) -> Any:

@@ -15,6 +15,7 @@ from sgool.benchmarks.worth import segmenter
 from sgool.benchmarks.worth.methods import FEW_STEPS, GROUPS, PROCEDURES, SALIENCY, Method, best_of, gradient
 from sgool.benchmarks.worth.prompts import draw_prompts
 from sgool.benchmarks.worth.worker import Demo, DemoOwner, random_map
+from sgool.benchmarks.worth.zero_order import ZeroOrder
 
 pytestmark = pytest.mark.comfyui
 PROMPTS = draw_prompts("tune", 2)
@@ -38,6 +39,7 @@ def quick(method: Method, **settings: object) -> Method:
         (quick(gradient(), iterations=2), 3 * 2, 2),
         (Method(steps=2, sampler="EDICT"), 4, 0),
         (quick(PROCEDURES["DOODL, the whole procedure"], iterations=2), 3 * 4, 2),
+        (Method(steps=2, zero_order=ZeroOrder(1, 2)), 9 * 2, 0),
     ],
 )
 def test_what_a_method_costs_is_what_the_sampler_counted(demo: Demo, method: Method, calls: int, gradients: int) -> None:
@@ -53,6 +55,20 @@ def test_four_steps_are_made_with_the_lora(demo: Demo) -> None:
     rows, images = demo.run(with_lora, PROMPTS[:1], 0)
     assert rows[0]["calls"] == 4
     assert not np.array_equal(images, demo.run(replace(with_lora, few_steps=False), PROMPTS[:1], 0)[1])
+
+
+def test_a_search_without_gradients_returns_the_best_that_it_saw(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, seen, images = Method(steps=2, zero_order=ZeroOrder(2, 1)), list[float](), demo.images
+
+    def watched(*args: object) -> torch.Tensor:
+        found = images(*args)  # type: ignore[arg-type]
+        seen.extend(demo.reward(found, PROMPTS[:1]).tolist())
+        return found
+
+    monkeypatch.setattr(demo, "images", watched)
+    rows, _ = demo.run(method, PROMPTS[:1], 5)
+    assert len(seen) == 6
+    assert rows[0]["similarity"] == pytest.approx(max(seen), abs=1e-6)
 
 
 def test_a_map_changes_the_step(demo: Demo) -> None:
@@ -77,8 +93,8 @@ def test_the_segmenter_is_a_map_from_images(demo: Demo, monkeypatch: pytest.Monk
 
 
 def test_methods_are_told_apart_by_what_they_are() -> None:
-    methods = [method for group in GROUPS.values() for method in group.values()]
-    assert len({method.fingerprint() for method in methods}) == len(methods)
+    for group in GROUPS.values():
+        assert len({method.fingerprint() for method in group.values()}) == len(group)
     assert Method().fingerprint() == Method().fingerprint()
 
 
