@@ -1,18 +1,20 @@
-"""What drawing more noises buys on prompts of four objects, by the few-step demo model: right against cost, with the scorer's ceiling.
+"""What drawing more noises buys on prompts of four objects: right against cost, with the scorer's ceiling, and what methods make of it.
 
-    python run.py bench hard_curve --prompts 10 --noises 64                    some minutes on one core
-    python run.py bench hard_curve --prompts 100 --noises 512 --write          half an hour; docs/data/hard-curve.csv and the plot
+    python run.py bench hard_curve --prompts 10 --steps 4 --noises 64          some minutes on one core
+    python run.py bench hard_curve --prompts 100 --steps 4 8 --noises 512 128 --write hard     hours; docs/data/hard-*.csv and the plot
 
-Each prompt's noises are sampled, judged and scored once, also as what the model takes for the image after one and two of the four steps.
-The best of any number of them, successive halving and the ceiling (is any of them right?) are derived. Methods that is_it_worth_it --hard
-has run in the same folder are compared with the best of as many noises as cost the same. Resumable.
+``--steps``: 4 is the few-step demo model at CFG 1, 8 the demo model at CFG 3. Each prompt's noises are sampled, judged and scored once, the
+first also as what the model takes for the image where successive halving looks. The best of any number of them, halving and the ceiling
+(is any of them right?) are derived. Methods that is_it_worth_it --hard has run in the same folder are compared with the best of as many
+noises as cost the same. Resumable; more noises go on from fewer, by 64.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,84 +27,93 @@ from sgool.demo.judging import judge_images
 from sgool.demo.weights import WEIGHTS
 from sgool.harness.pack import ROOT
 from sgool.harness.problems import exit_with
-from torch import Tensor
 
 from .common.jobs import Store, plan
 from .common.markdown import table, write_csv
-from .common.statistics import Share, mean_interval, mean_share, p_text, paired, share
+from .common.statistics import Share, flip_p, holm, mean_interval, mean_share, p_text, share
 from .is_it_worth_it import weights_mark
-from .worth.curve import STEPS, Pool, any_of, best_of, halved
+from .worth.curve import Pool, any_of, best_of, halved, looks
 from .worth.hard import HARD_KINDS, draw_hard_prompts
 from .worth.hard_reward import load_hard_reward
-from .worth.methods import FEW_STEPS
+from .worth.methods import BEDS, Method
 from .worth.prompts import CHUNK, chunks
 from .worth.worker import Demo
 
-HALF, BATCH, LOOKS, SEEDS = "report", 64, (1, 2), 3  # seeds: at most
-HEAD = ("what", "noises", "evaluations", "right, % (95 %)", *HARD_KINDS)
-AGAINST = ("method", "images", "right, % (95 %)", "evaluations", "best of as much", "points (95 %)", "gained / lost, one draw", "p")
-DATA, PLOT = ROOT / "docs" / "data", ROOT / "docs" / "img" / "hard_curve.png"
-
-
-def evaluations(name: str) -> int:
-    """Model evaluations of a method of ``FEW_STEPS``: a forward counts one, a backward two; the last iterate has no gradient."""
-    settings = FEW_STEPS[name].preset.settings
-    runs = settings.best_of if settings.best_of > 1 or not settings.iterations else 0
-    return STEPS * (runs + 3 * settings.iterations + bool(settings.iterations))
+HALF, BATCH, LOOKED, SEEDS = "report", 64, 128, 3  # noises that are looked at early; seeds: at most
+HEAD = ("steps", "what", "noises", "evaluations", "right, % (95 %)", *HARD_KINDS)
+AGAINST = ("method", "images", "right, % (95 %)", "evaluations", "best of as much", "points (95 %)", "p", "p, Holm", "CPU s", "reward")
+DOCS = ROOT / "docs"
+CHECKS = ("plain", "best of 8", "best of 32", "best of 128")  # of the curve itself, not methods that are compared with it
+TITLES = {4: "4 steps, CFG 1, with the LoRA", 8: "8 steps, CFG 3"}
+Run = tuple[list[list[object]], list[list[object]]]
+"""The rows of the curves, and of the methods, of one generator."""
 
 
 @torch.no_grad()
-def sampled(demo: Demo, text: str, noises: int) -> Pool:
-    """One prompt's noises, sampled, judged and scored, with looks on the way."""
-    method, right, final = FEW_STEPS["4 steps, plain"], list[bool](), list[Tensor]()
-    early: dict[int, list[Tensor]] = {look: [] for look in LOOKS}
-    for numbers in torch.arange(noises).split(BATCH):
-        texts = [text] * len(numbers)
-        noise = torch.cat([demo.noise([text], number) for number in numbers.tolist()])
-        run = Resumable(comfy.samplers.sampler_object(method.sampler), keep_answers=True)
-        for run.until in LOOKS:
-            with contextlib.suppress(LeftOff):
-                demo.images(method, run, texts, noise, 0)
-            assert run.estimate is not None
-            looked = demo.vae.decode(demo.few_steps.model.process_latent_out(run.estimate.float())).movedim(-1, 1).float()
-            early[run.until].append(demo.reward(looked, texts))
-        run.until = None
-        images = demo.images(method, run, texts, noise, 0)
-        right += [verdict.right for verdict in judge_images(demo.judge, images, texts)]
-        final.append(demo.reward(images, texts))
-    return Pool(np.array(right), torch.cat(final).numpy(), {look: torch.cat(scores).numpy() for look, scores in early.items()})
+def sampled(demo: Demo, plain: Method, text: str, noises: range) -> Pool:
+    """Some of a prompt's noises, sampled, judged and scored; the first of all with looks on the way."""
+    texts, noise = [text] * len(noises), torch.cat([demo.noise([text], number) for number in noises])
+    run, early = Resumable(comfy.samplers.sampler_object(plain.sampler), keep_answers=True), dict[int, Any]()
+    for run.until in looks(plain.steps) if noises.stop <= LOOKED else ():
+        with contextlib.suppress(LeftOff):
+            demo.images(plain, run, texts, noise, 0)
+        assert run.estimate is not None
+        early[run.until] = demo.reward(demo.decoded(run.estimate), texts).numpy()
+    run.until = None
+    images = demo.images(plain, run, texts, noise, 0)
+    right = [verdict.right for verdict in judge_images(demo.judge, images, texts)]
+    return Pool(np.array(right), demo.reward(images, texts).numpy(), early)
 
 
-def pools(folder: Path, prompts: int, noises: int) -> list[Pool]:
-    """Of each prompt; what the folder has is not sampled again."""
-    found, demo = [], None
-    for number, text in enumerate(draw_hard_prompts(HALF, prompts)):
-        path = folder / "curve" / f"{number:04d}-{noises}.npz"
-        if not path.exists():
-            demo = demo or Demo(folder, load_hard_reward(folder))
-            pool = sampled(demo, text, noises)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            early: dict[str, Any] = {f"after{look}": scores for look, scores in pool.early.items()}
-            np.savez(path, right=pool.right, final=pool.final, **early)
-            print(f"prompt {number + 1} of {prompts}: {pool.right.sum()} of {noises} right", flush=True)
-        arrays = np.load(path)
-        found.append(Pool(arrays["right"], arrays["final"], {look: arrays[f"after{look}"] for look in LOOKS}))
-    return found
+def pools(folder: Path, steps: int, prompts: int, noises: int) -> list[Pool]:
+    """Of each prompt; what the folder has is not sampled again. A run that is stopped has the first noises of all prompts."""
+    plain, texts, demo = BEDS[steps][f"{steps} steps, plain"], draw_hard_prompts(HALF, prompts), None
+    found: list[list[Pool]] = [[] for _ in texts]
+    for start in range(0, noises, BATCH):
+        some = range(start, min(start + BATCH, noises))
+        for number, text in enumerate(texts):
+            path = folder / f"curve-{steps}" / f"{number:04d}-{some.start}-{some.stop}.npz"
+            if not path.exists():
+                demo = demo or Demo(folder, load_hard_reward(folder))
+                _save(path, pool := sampled(demo, plain, text, some))
+                print(f"prompt {number + 1} of {prompts}: {pool.right.sum()} right of noises {some.start} to {some.stop}", flush=True)
+            found[number].append(_load(path))
+    return [joined(parts) for parts in found]
 
 
-def curves(found: Sequence[Pool]) -> list[list[object]]:
+def _save(path: Path, pool: Pool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    early: dict[str, Any] = {f"after{look}": scores for look, scores in pool.early.items()}
+    with (unfinished := path.with_suffix(".unfinished")).open("wb") as file:
+        np.savez(file, right=pool.right, final=pool.final, **early)
+    unfinished.replace(path)
+
+
+def _load(path: Path) -> Pool:
+    arrays = np.load(path)
+    early = {int(name.removeprefix("after")): arrays[name] for name in arrays if name.startswith("after")}
+    return Pool(arrays["right"], arrays["final"], early)
+
+
+def joined(parts: Sequence[Pool]) -> Pool:
+    """One pool of a prompt's, in their order; of the early scores what there is."""
+    early = {look: np.concatenate([part.early[look] for part in parts if part.early]) for look in parts[0].early}
+    return Pool(np.concatenate([part.right for part in parts]), np.concatenate([part.final for part in parts]), early)
+
+
+def curves(found: Sequence[Pool], steps: int) -> list[list[object]]:
     """Rows of the table: right, and right by kind, at every power of two."""
     noises = len(found[0].final)
     counts = [2**power for power in range(noises.bit_length()) if 2**power <= noises]
-    looked = min(len(scores) for pool in found for scores in pool.early.values())
+    looked = min((len(scores) for pool in found for scores in pool.early.values()), default=0)
     rows: list[list[object]] = []
     for count in counts:
-        rows.append(["best of", count, STEPS * count, *_shares([best_of(pool, count) for pool in found])])
+        rows.append([steps, "best of", count, steps * count, *_shares([best_of(pool, count) for pool in found])])
     for count in (each for each in counts if 4 <= each <= looked):
-        halving = [halved(pool, count) for pool in found]
-        rows.append(["halving", count, round(halving[0][1]), *_shares([share for share, _ in halving])])
+        halving = [halved(pool, count, steps) for pool in found]
+        rows.append([steps, "halving", count, halving[0][1], *_shares([share for share, _ in halving])])
     for count in counts:
-        rows.append(["any right (ceiling)", count, STEPS * count, *_shares([any_of(pool, count) for pool in found])])
+        rows.append([steps, "any right (ceiling)", count, steps * count, *_shares([any_of(pool, count) for pool in found])])
     return rows
 
 
@@ -111,64 +122,72 @@ def _shares(values: Sequence[float]) -> list[object]:
     return [mean_share(values), *by_kind]
 
 
-def against(store: Store, found: Sequence[Pool]) -> list[list[object]]:
-    """Every method that was run, against the best of as many noises as cost the same: the expected one, and one draw for each seed.
+@dataclass(frozen=True)
+class Image:
+    """One image of a method: the number of its prompt, whether it is right, what it took, what the reward says."""
 
-    The interval is of the mean over prompts.
+    prompt: int
+    right: bool
+    seconds: float
+    reward: float
+
+
+def against(store: Store, found: Sequence[Pool], methods: Mapping[str, Method]) -> list[list[object]]:
+    """Every method that was run, against the best of as many noises as cost the same, as the pools expect it.
+
+    Images of one prompt are not independent: intervals and tests are of the means of prompts. Holm's correction is for all methods.
     """
-    rows = []
-    for name, method in FEW_STEPS.items():
+    rows, ps = list[list[object]](), dict[str, float]()
+    for name, method in methods.items():
         jobs = plan(chunks(HALF, len(found), draw_hard_prompts), SEEDS, [method.fingerprint()])
         images = [
-            (record["place"] * CHUNK + column, record["seed_number"], bool(row["right"]))
+            Image(number, bool(row["right"]), row["seconds"], row["similarity"])
             for record in store.of(jobs)
-            for column, row in enumerate(record["rows"])
-            if record["place"] * CHUNK + column < len(found)
+            for number, row in enumerate(record["rows"], record["place"] * CHUNK)
+            if number < len(found)
         ]
-        count = max(1, evaluations(name) // STEPS)
-        if images and (1 + max(seed for _, seed, _ in images)) * count <= len(found[0].final):
-            rows.append([name, len(images), *_against(found, images, count)])
-    return rows
+        if images and method.noises <= len(found[0].final):
+            cells, p = _against(found, images, method.noises, method.steps)
+            rows.append([name, *cells])
+            if not name.endswith(CHECKS):
+                ps[name] = p
+    corrected = dict(zip(ps, holm(list(ps.values())), strict=True))
+    return [[*row[:7], p_text(corrected[str(row[0])]) if row[0] in corrected else "", *row[7:]] for row in rows]
 
 
-def _against(found: Sequence[Pool], images: Sequence[tuple[int, int, bool]], count: int) -> list[object]:
-    right = [hit for *_, hit in images]
+def _against(found: Sequence[Pool], images: Sequence[Image], count: int, steps: int) -> tuple[list[object], float]:
     points: dict[int, list[float]] = {}
-    for place, _, hit in images:
-        points.setdefault(place, []).append(hit - best_of(found[place], count))
-    low, high = mean_interval([float(np.mean(own)) for own in points.values()])
-    difference = f"{100 * np.mean([np.mean(own) for own in points.values()]):+.1f} ({100 * low:+.0f} to {100 * high:+.0f})"
-    drawn = [
-        bool(found[place].right[seed * count + np.argmax(found[place].final[seed * count : (seed + 1) * count])])
-        for place, seed, _ in images
-    ]
-    pair = paired(right, drawn)
-    return [share(sum(right), len(right)), STEPS * count, count, difference, f"{pair.gained} / {pair.lost}", p_text(pair.p)]
+    for image in images:
+        points.setdefault(image.prompt, []).append(image.right - best_of(found[image.prompt], count))
+    means = [float(np.mean(own)) for own in points.values()]
+    low, high = mean_interval(means)
+    difference, p = f"{100 * np.mean(means):+.1f} ({100 * low:+.0f} to {100 * high:+.0f})", flip_p(means)
+    right = share(sum(image.right for image in images), len(images))
+    seconds, reward = (np.mean([getattr(image, name) for image in images]) for name in ("seconds", "reward"))
+    return [len(images), right, steps * count, count, difference, p_text(p), f"{seconds:.2f}", f"{reward:.3f}"], p
 
 
-def draw(rows: Sequence[Sequence[object]], methods: Sequence[Sequence[object]], path: Path) -> None:
-    """The curves, and the methods as points with their intervals."""
-    figure = Figure(figsize=(8, 5), dpi=100, layout="constrained")
-    axes = figure.subplots()
-    for what, style in {"any right (ceiling)": "k--", "best of": "C0o-", "halving": "C1s-"}.items():
-        own = [row for row in rows if row[0] == what]
-        costs = np.array([row[2] for row in own], dtype=float)
-        right, low, high = 100 * np.array([row[3] for row in own], dtype=float).T
-        axes.plot(costs, right, style, markersize=4, label=what)
-        axes.fill_between(costs, low, high, color=style[:2] if style[0] == "C" else "k", alpha=0.1)
-    for number, row in enumerate(methods):
-        assert isinstance(row[2], Share)
-        right, low, high = (100 * each for each in row[2])
-        at = float(row[3]) * 1.04 ** (number % 7 - 3)  # type: ignore[arg-type]  # those of equal cost, side by side
-        label = f"{str(row[0]).removeprefix('4 steps, ')} ({row[1]} images)"
-        axes.errorbar(
-            [at], [right], yerr=[[right - low], [high - right]], fmt="^Dvp*"[number % 5], color=f"C{2 + number}", capsize=2, label=label
-        )
-    axes.set(
-        xscale="log", xlabel="model evaluations an image (a backward counts two)", ylabel="wholly right, by the judge, %", ylim=(0, 100)
-    )
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, loc="upper left")
+def draw(runs: Mapping[int, Run], path: Path) -> None:
+    """For each generator the curves, and the methods as points with their intervals."""
+    figure = Figure(figsize=(7 * len(runs), 6.5), dpi=100, layout="constrained")
+    for axes, (steps, (rows, methods)) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
+        for what, style in {"any right (ceiling)": "k--", "best of": "C0o-", "halving": "C1s-"}.items():
+            own = [row for row in rows if row[1] == what]
+            costs = np.array([row[3] for row in own], dtype=float)
+            right, low, high = 100 * np.array([row[4] for row in own], dtype=float).T
+            axes.plot(costs, right, style, markersize=4, label=what)
+            axes.fill_between(costs, low, high, color=style[:2] if style[0] == "C" else "k", alpha=0.1)
+        for number, row in enumerate(row for row in methods if not str(row[0]).endswith(CHECKS)):
+            assert isinstance(row[2], Share)
+            right, low, high = (100 * each for each in row[2])
+            at = float(row[3]) * 1.05 ** (number - 5)  # type: ignore[arg-type]  # those of equal cost, side by side
+            label = f"{str(row[0]).removeprefix(f'{steps} steps, ')} ({row[1]} images)"
+            look = {"fmt": "^Dvp*"[number % 5], "color": f"C{(2 + number) % 10}", "capsize": 2}
+            axes.errorbar([at], [right], yerr=[[right - low], [high - right]], label=label, **look)
+        axes.set(title=TITLES[steps], xscale="log", ylim=(0, 100), ylabel="wholly right, by the judge, %")
+        axes.set_xlabel("model evaluations an image (a backward counts two)")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=7, loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
 
@@ -177,19 +196,21 @@ def main(arguments: list[str]) -> int:
     """Sample what is missing, then tell."""
     parser = argparse.ArgumentParser(prog="run.py bench hard_curve", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--prompts", type=int, default=100)
-    parser.add_argument("--noises", type=int, default=512, help="for each prompt")
+    parser.add_argument("--steps", type=int, nargs="+", choices=BEDS, default=[4, 8], help="of the generators")
+    parser.add_argument("--noises", type=int, nargs="+", default=[512, 128], help="for each prompt, by each generator")
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "worth", help="the same as is_it_worth_it's")
-    parser.add_argument("--write", action="store_true", help="write docs/data/hard-curve.csv, hard-methods.csv and docs/img/hard_curve.png")
+    parser.add_argument("--write", metavar="NAME", help="write docs/data/NAME-curve.csv, NAME-methods.csv and docs/img/NAME_curve.png")
     options = parser.parse_args(arguments)
-    folder = options.folder.absolute()
-    found = pools(folder, options.prompts, options.noises)
-    rows = curves(found)
-    methods = against(Store(folder / f"hard-{HALF}", {"half": HALF, "weights": weights_mark(WEIGHTS)}), found)
-    print("\n\n".join([table(HEAD, rows), table(AGAINST, methods)]))
-    draw(rows, methods, PLOT if options.write else folder / PLOT.name)
+    folder, runs = options.folder.absolute(), dict[int, Run]()
+    store = Store(folder / f"hard-{HALF}", {"half": HALF, "weights": weights_mark(WEIGHTS)})
+    for steps, noises in zip(options.steps, options.noises, strict=False):
+        found = pools(folder, steps, options.prompts, noises)
+        runs[steps] = curves(found, steps), against(store, found, BEDS[steps])
+        print("\n\n".join([table(HEAD, runs[steps][0]), table(AGAINST, runs[steps][1])]))
+    draw(runs, DOCS / "img" / f"{options.write}_curve.png" if options.write else folder / "curve.png")
     if options.write:
-        write_csv(DATA / "hard-curve.csv", HEAD, rows)
-        write_csv(DATA / "hard-methods.csv", AGAINST, methods)
+        write_csv(DOCS / "data" / f"{options.write}-curve.csv", HEAD, [row for rows, _ in runs.values() for row in rows])
+        write_csv(DOCS / "data" / f"{options.write}-methods.csv", AGAINST, [row for _, rows in runs.values() for row in rows])
     return 0
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import bootstrap, norm
+from scipy.stats import bootstrap, norm, permutation_test
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -86,3 +86,11 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float]:
         return float(array[0]), float(array[0])
     found = bootstrap((array,), np.mean, n_resamples=2000, method="percentile", rng=np.random.default_rng(0)).confidence_interval
     return float(found.low), float(found.high)
+
+
+def flip_p(values: Sequence[float]) -> float:
+    """p of the two-sided permutation test that a mean of paired differences is 0: of 10 000 draws of their signs, always the same."""
+    if not np.any(values):
+        return 1.0
+    found = permutation_test((np.asarray(values, dtype=float),), np.mean, permutation_type="samples", rng=np.random.default_rng(0))
+    return float(found.pvalue)

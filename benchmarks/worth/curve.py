@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
-from sgool.latent_optimization.candidates import halving_plan
+from sgool.latent_optimization.candidates import halving_plan, steps_of
 
-STEPS = 4
 SUBSETS = 200  # that halving, which has no formula, is averaged over
 
 
@@ -46,9 +45,14 @@ def any_of(pool: Pool, count: int) -> float:
     return 1.0 - float(np.exp(_ways(wrong, count) - _ways(n, count))) if wrong >= count else 1.0
 
 
-def halved(pool: Pool, count: int, seed: int = 0) -> tuple[float, float]:
-    """The same as ``best_of`` with successive halving as SGOOL Best of N does it, and the steps that it makes."""
-    plan, rng = halving_plan(count, STEPS, 1), np.random.default_rng(seed)
+def looks(steps: int) -> list[int]:
+    """After how many steps successive halving looks at runs of ``steps``."""
+    return [after for after, _ in halving_plan(2**20, steps, 1)]
+
+
+def halved(pool: Pool, count: int, steps: int, seed: int = 0) -> tuple[float, int]:
+    """The same as ``best_of`` with successive halving as SGOOL Best of N does it on runs of ``steps``, and the steps that it makes."""
+    plan, rng = halving_plan(count, steps, 1), np.random.default_rng(seed)
     known = min(len(scores) for scores in pool.early.values())
     hits = 0
     for _ in range(SUBSETS):
@@ -56,10 +60,7 @@ def halved(pool: Pool, count: int, seed: int = 0) -> tuple[float, float]:
         for after, kept in plan:
             left = left[np.argsort(-pool.early[after][left], kind="stable")[:kept]]
         hits += bool(pool.right[left[np.argmax(pool.final[left])]])
-    steps, left_now, before = 0.0, count, 0
-    for after, kept in plan:
-        steps, left_now, before = steps + left_now * (after - before), kept, after
-    return hits / SUBSETS, steps + left_now * (STEPS - before)
+    return hits / SUBSETS, steps_of(count, steps, plan)
 
 
 def _ways(n: NDArray[np.int_] | int, k: int) -> NDArray[np.float64]:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sgool.benchmarks.common.statistics import share
-from sgool.benchmarks.hard_curve import AGAINST, HEAD, _against, curves, draw, evaluations
-from sgool.benchmarks.worth.curve import Pool, any_of, best_of, halved
-from sgool.benchmarks.worth.methods import FEW_STEPS
+from sgool.benchmarks.common.jobs import Job, Store
+from sgool.benchmarks.common.statistics import flip_p, share
+from sgool.benchmarks.hard_curve import AGAINST, HEAD, Image, _against, _load, _save, against, curves, draw, joined
+from sgool.benchmarks.worth.curve import Pool, any_of, best_of, halved, looks
+from sgool.benchmarks.worth.hard import draw_hard_prompts
+from sgool.benchmarks.worth.methods import BEDS, EIGHT_STEPS, FEW_STEPS
+from sgool.benchmarks.worth.prompts import chunks
 
 RNG = np.random.default_rng(4)
 
@@ -40,7 +43,7 @@ def test_halving_keeps_the_better_half_of_each_look_at_half_the_steps() -> None:
     own = pool(8)  # all of them: there is one subset
     left = sorted(range(8), key=lambda i: -own.early[1][i])[:4]
     left = sorted(left, key=lambda i: -own.early[2][i])[:2]
-    right, steps = halved(own, 8)
+    right, steps = halved(own, 8, 4)
     assert right == own.right[max(left, key=lambda i: own.final[i])]
     assert steps == 8 + 4 + 2 * 2  # of 4 steps each: one of eight, one of four, two of two
 
@@ -48,36 +51,75 @@ def test_halving_keeps_the_better_half_of_each_look_at_half_the_steps() -> None:
 def test_perfect_looks_lose_nothing() -> None:
     final = np.arange(32.0)
     own = Pool(final == 31, final, {1: final, 2: final})
-    assert halved(own, 32)[0] == best_of(own, 32) == 1
+    assert halved(own, 32, 4)[0] == best_of(own, 32) == 1
 
 
-def test_methods_that_cost_the_same_are_counted_as_the_same() -> None:
-    assert evaluations("4 steps, plain") == 4
-    assert evaluations("4 steps, best of 32") == evaluations("4 steps, best of 16, then 5 iterations") == 128
-    assert evaluations("4 steps, best of 128") == evaluations("4 steps, best of 64, then 21 iterations") == 512
-    assert {name: evaluations(name) for name in FEW_STEPS if "10 iterations" in name} == {
-        name: 4 * 31 for name in FEW_STEPS if "10 iterations" in name
-    }
+def test_runs_of_eight_steps_are_looked_at_twice_as_late() -> None:
+    assert (looks(4), looks(8)) == ([1, 2], [2, 4])
+    own = Pool(np.zeros(8, dtype=bool), np.arange(8.0), {2: np.arange(8.0), 4: np.arange(8.0)})
+    assert halved(own, 8, 8)[1] == 2 * (8 + 4 + 2 * 2)
+
+
+def test_blocks_of_noises_are_one_pool_again(tmp_path: Path) -> None:
+    first, second = pool(6), Pool(RNG.random(3) < 0.5, RNG.normal(size=3), {})
+    for number, part in enumerate((first, second)):
+        _save(tmp_path / "a" / f"{number}.npz", part)
+    whole = joined([_load(tmp_path / "a" / f"{number}.npz") for number in range(2)])
+    assert [*whole.right] == [*first.right, *second.right]
+    assert [*whole.final] == [*first.final, *second.final]
+    assert {look: [*scores] for look, scores in whole.early.items()} == {look: [*scores] for look, scores in first.early.items()}
+
+
+@pytest.mark.parametrize("steps", BEDS)
+def test_methods_that_cost_the_same_are_counted_as_the_same(steps: int) -> None:
+    noises = {name.removeprefix(f"{steps} steps, "): method.noises for name, method in BEDS[steps].items()}
+    assert noises["plain"] == 1
+    assert noises["best of 32"] == noises["best of 16, then 5 iterations"] == noises["best of 16, then zero-order search, 16 noises"] == 32
+    assert noises["best of 128"] == noises["best of 64, then 21 iterations"] == 128
+    assert {count for name, count in noises.items() if name.endswith("10 iterations")} == {31}
+    assert all(method.steps == steps for method in BEDS[steps].values())
 
 
 def test_a_method_is_compared_with_the_best_of_as_many_noises_as_it_costs() -> None:
     found = [pool(12) for _ in range(3)]
-    images = [(0, 0, True), (0, 1, False), (2, 0, True)]
-    right, cost, count, points, pairs, _ = _against(found, images, 4)
-    assert (cost, count) == (16, 4)
+    images = [Image(0, True, 1.0, 0.5), Image(0, False, 2.0, 0.7), Image(2, True, 3.0, 0.9)]
+    (n, right, cost, count, points, _, seconds, reward), p = _against(found, images, 4, 4)
+    assert (n, cost, count, seconds, reward) == (3, 16, 4, "2.00", "0.700")
     assert str(right).startswith("66.7 ")
-    expected = np.mean([0.5 - best_of(found[0], 4), 1 - best_of(found[2], 4)])  # prompts count the same
-    assert float(str(points).split()[0]) == pytest.approx(100 * expected, abs=0.051)
-    firsts = [own.right[start + np.argmax(own.final[start : start + 4])] for own, start in ((found[0], 0), (found[0], 4), (found[2], 0))]
-    gained = sum(hit and not first for (*_, hit), first in zip(images, firsts, strict=True))
-    lost = sum(first and not hit for (*_, hit), first in zip(images, firsts, strict=True))
-    assert pairs == f"{gained} / {lost}"
+    differences = [0.5 - best_of(found[0], 4), 1 - best_of(found[2], 4)]  # prompts count the same
+    assert float(str(points).split()[0]) == pytest.approx(100 * np.mean(differences), abs=0.051)
+    assert p == flip_p(differences)
+
+
+def test_prompts_and_seeds_find_their_pools_and_holm_counts_the_methods(tmp_path: Path) -> None:
+    names = ["4 steps, plain", "4 steps, ReNO, 10 iterations", "4 steps, zero-order search, 33 noises"]
+    store, found = Store(tmp_path, {}), [Pool(np.zeros(40, dtype=bool), RNG.normal(size=40), {}) for _ in range(12)]
+    for place, prompts in enumerate(chunks("report", 12, draw_hard_prompts)):
+        for name in names:
+            right = [name == names[1] and 10 * place + column < 12 for column in range(len(prompts))]  # all that count
+            rows = [{"right": each, "seconds": 1.0, "similarity": 0.9} for each in right]
+            store.add(Job(place, 0, prompts, FEW_STEPS[name].fingerprint()), {"rows": rows})
+    plain, reno, zero = against(store, found, FEW_STEPS)
+    assert [row[1] for row in (plain, reno, zero)] == [12, 12, 12]  # of the twenty images those of the prompts with pools
+    assert (plain[7], zero[7]) == ("", "1.000")
+    assert str(reno[5]) == "+100.0 (+100 to +100)"
+    assert float(str(reno[7])) == pytest.approx(2 * flip_p([1.0] * 12), abs=0.0006)  # the smaller of two
+    assert against(store, found, EIGHT_STEPS) == []
+
+
+def test_signs_are_flipped_as_in_an_exact_test() -> None:
+    values = [0.5, -0.1, 0.7, 0.3, 0.2]
+    means = [abs(np.mean(np.array(signs) * values)) for signs in itertools.product((-1, 1), repeat=5)]
+    assert flip_p(values) == pytest.approx(np.mean([mean >= np.mean(values) - 1e-12 for mean in means]))
+    assert flip_p([0.0, 0.0]) == 1.0
 
 
 def test_the_table_and_the_plot(tmp_path: Path) -> None:
-    rows = curves([pool(33) for _ in range(8)])
-    assert {len(row) for row in rows} == {len(HEAD)}
-    method = ["4 steps, plain", 10, share(1, 10), 4, 1, "+1.0 (-2 to +3)", "1 / 0", "1.000"]
+    eight = pool(9)
+    eight = Pool(eight.right, eight.final, {2 * look: scores for look, scores in eight.early.items()})
+    rows = {4: curves([pool(33) for _ in range(8)], 4), 8: curves([eight] * 8, 8)}
+    assert {len(row) for own in rows.values() for row in own} == {len(HEAD)}
+    method = ["4 steps, ReNO, 10 iterations", 10, share(1, 10), 124, 31, "+1.0 (-2 to +3)", "0.5", "1.000", "1.50", "0.900"]
     assert len(method) == len(AGAINST)
-    draw(rows, [method], tmp_path / "curve.png")
+    draw({steps: (own, [method] if steps == 4 else []) for steps, own in rows.items()}, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 10_000
