@@ -60,7 +60,7 @@ def command_line(command: str, arguments: list[str]) -> list[str]:
         known = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("_"))
         if not arguments or arguments[0] not in known:
             raise SetupProblem(f"bench takes the name of a measurement: {', '.join(known) or 'there is none yet'}.")
-        return ["-m", "harness.script", f"sgool.benchmarks.{arguments[0]}", *arguments[1:]]
+        return ["-m", "harness.script", "sgool.benchmarks", *arguments]
     raise SetupProblem(f"there is no command {' '.join([command, *arguments])!r}; python run.py --help lists them.")
 
 

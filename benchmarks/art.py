@@ -12,16 +12,15 @@ already is not run again.
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 
 import numpy as np
-import torch
-from sgool.harness.problems import exit_with
 from sgool.latent_optimization.presets import DEFAULT_PRESET, preset
 
 from .common.jobs import Job, Record, Store, plan
 from .common.markdown import table, write_csv
+from .common.spread import add_options as add_processes
+from .common.spread import spread
 from .wishes.figure import write_figure
 from .wishes.terms import terms
 from .wishes.worker import BEST_OF, NOISES, WAYS, Worker
@@ -63,44 +62,32 @@ def _four(first: Record, one: Record, name: str, method: str) -> tuple[np.ndarra
     return found[0], found[1]
 
 
-def main(arguments: list[str]) -> int:
-    """Run what is missing, then tell."""
-    parser = argparse.ArgumentParser(prog="run.py bench art", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=50, help="prompts, one seed each, in tens")
     parser.add_argument("--terms", nargs="*", default=[], metavar="TERM", help="only these")
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "art")
     parser.add_argument("--tables-only", action="store_true", help="run nothing")
-    parser.add_argument(
-        "--figure", type=Path, help="draw --terms before and after, in the first of --ways, the last two as failures, into this JPEG"
-    )
+    figure = "draw --terms before and after, in the first of --ways, the last two as failures, into this JPEG"
+    parser.add_argument("--figure", type=Path, help=figure)
     parser.add_argument("--csv", type=Path, help="write the table here as well")
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    logging.disable(logging.INFO)
+    add_processes(parser)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run what is missing, then tell."""
     names = options.terms or list(terms())
     default = {"preset": DEFAULT_PRESET, **preset(DEFAULT_PRESET).to_dict()}  # goes on only with the same
     store = Store(options.folder.absolute(), {"preset": default, "best_of": BEST_OF, "terms": list(terms())})
-    jobs = plan(chunks("report", options.images), 1, [NOISES, *(f"{name}, {way}" for way in options.ways for name in names)])
-    missing = [] if options.tables_only else store.missing(jobs)
-    worker = Worker(options.folder) if missing else None
-    first: dict[int, Record] = {job.place: store.records[job.key] for job in jobs if job.method == NOISES and job.key in store.records}
-    for done, job in enumerate(missing, start=1):
-        assert worker is not None
-        if job.method == NOISES:
-            store.add(job, worker.noises(job))
-            first[job.place] = store.records[job.key]
-        else:
-            store.add(job, worker.optimized(job, first[job.place]))
-        print(f"{done} of {len(missing)}: {job.method}, prompts {10 * job.place + 1} to {10 * job.place + len(job.prompts)}", flush=True)
-    rows = rows_of(store, jobs, names, options.ways)
+    own, methods = chunks("report", options.images), [f"{name}, {way}" for way in options.ways for name in names]
+    noises, optimized = plan(own, 1, [NOISES]), plan(own, 1, methods)
+    if not options.tables_only:
+        where = {"workers": options.processes, "scheduler": options.scheduler}
+        spread(store, noises, Worker(options.folder), **where)
+        spread(store, optimized, Worker(options.folder, {record["place"]: record for record in store.of(noises)}), **where)
+    rows = rows_of(store, noises + optimized, names, options.ways)
     print(table(HEAD, rows))
     if options.figure:
         write_figure(store, names, options.ways[0], options.figure)
     if options.csv:
         write_csv(options.csv, HEAD, rows)
-    return 0
-
-
-if __name__ == "__main__":
-    exit_with(main, stopped="stopped; the same command goes on from here.")

@@ -10,18 +10,18 @@ import math
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from sgool.harness.problems import exit_with
 
 from .wishes.sweeps import STEPS, sweeps
 
 COLUMNS = 7
 
 
-def main(arguments: list[str]) -> int:
-    """Draw the plot."""
-    parser = argparse.ArgumentParser(prog="run.py bench art_sweeps", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", type=Path, help="the PNG")
-    path: Path = parser.parse_args(arguments).path
+
+
+def main(options: argparse.Namespace) -> None:
+    """Draw the plot."""
     lines: dict[str, list[tuple[str, list[float]]]] = {}
     for sweep in sweeps():
         lines.setdefault(sweep.name, []).append((sweep.of, sweep.losses()))
@@ -38,10 +38,5 @@ def main(arguments: list[str]) -> int:
     for axes in grid[len(lines) :]:
         axes.set_axis_off()
     figure.supxlabel("as wished to far from it; dashed: of a photograph", fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    return 0
-
-
-if __name__ == "__main__":
-    exit_with(main)
+    options.path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.path)

@@ -40,9 +40,12 @@ from sgool.nodes.sampling import SGOOLKSamplerNode, SGOOLSamplerNode
 import nodes
 
 from .common.markdown import table
+from .common.measuring import seconds, sigmas_of
 
 PROMPT, STEPS = "a small red circle left of a large blue ring and a green cross", 12
 PLACES = [(sgool_sampler, "RunProgress"), (best_of_n, "Bar"), (best_of_n, "Text")]
+HEAD = ["node", "run (s)", "from 0 to the end, never back", "longest stand", "bar from time", "bar and text", "with preview"]
+HEAD += ["with / without"]
 Run = Callable[[], Any]
 
 
@@ -163,9 +166,7 @@ def plain(run: Run) -> float:
     with ExitStack() as stack:
         for module, name in PLACES:
             stack.enter_context(mock.patch.object(module, name, _Nothing))
-        began = time.process_time()
-        run()
-        return time.process_time() - began
+        return seconds(run)
 
 
 def runs() -> dict[str, Run]:
@@ -182,8 +183,7 @@ def runs() -> dict[str, Run]:
     def sampler() -> Any:
         euler = comfy.samplers.sampler_object("euler")
         made = SGOOLSamplerNode.execute(sampler=euler, **judged, preset=preset, held_out=objective).result[0]
-        sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", STEPS)
-        return SamplerCustom.execute(model, True, 1, 3.0, positive, negative, made, sigmas, latent)
+        return SamplerCustom.execute(model, True, 1, 3.0, positive, negative, made, sigmas_of(model, STEPS), latent)
 
     return {
         "SGOOL KSampler": lambda: SGOOLKSamplerNode.execute(**ends, **numbers, **judged, preset=preset),
@@ -207,36 +207,20 @@ def row(name: str, run: Run, pairs: int) -> list[str]:
     stand, apart = (max(values) for values in list(zip(*paces, strict=True))[:2])
     inside = statistics.median(page.inside / page.seconds for page in pages)
     shares = [f"{100 * share:.1f} %" for share in (stand, apart, unseen.inside / unseen.seconds, inside)]
-    seconds = statistics.median(page.seconds for page in pages)
+    taken = statistics.median(page.seconds for page in pages)
     even = "yes" if all(good for *_, good in paces) else "no"
-    return [name, f"{seconds:.1f}", even, *shares, f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"]
+    found = [name, f"{taken:.1f}", even, *shares, f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})"]
+    print(" | ".join(found), flush=True)
+    return found
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(prog="run.py bench bar", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pairs", type=int, default=3, help="runs with and runs without, in turns")
     parser.add_argument("--only", default="", help="the nodes whose name has this in it")
-    options = parser.parse_args()
-    rows = []
+
+
+def main(options: argparse.Namespace) -> None:
+    """Print the table."""
     with torch.inference_mode():
-        for name, run in runs().items():
-            if options.only not in name:
-                continue
-            rows.append(row(name, run, options.pairs))
-            print(" | ".join(rows[-1]), flush=True)
-    head = [
-        "node",
-        "run (s)",
-        "from 0 to the end, never back",
-        "longest stand",
-        "bar from time",
-        "bar and text",
-        "with preview",
-        "with / without",
-    ]
-    print(table(head, rows))
-
-
-if __name__ == "__main__":
-    main()
+        rows = [row(name, run, options.pairs) for name, run in runs().items() if options.only in name]
+    print(table(HEAD, rows))

@@ -13,7 +13,6 @@ unconditional half has none.
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -21,29 +20,31 @@ from pathlib import Path
 from typing import Any
 
 import comfy.samplers
+import numpy as np
 import torch
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.comfy_bridge.vae import decode_with_grad
 from sgool.demo.weights import WEIGHTS
 from sgool.harness.pack import ROOT
-from sgool.harness.problems import exit_with
 from sgool.latent_optimization.autograd_mode import gradients
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
 from sgool.latent_optimization.optimize import Result, optimize
 from sgool.latent_optimization.stored_calls import StoredCalls
 from sgool.tests.comfyui.families.building import conditioning
-from sgool.tests.comfyui.guided import Probe
 from torch import Tensor
 
-from .common.jobs import Job, Store
+from .common.jobs import Job, Record, Store
 from .common.markdown import table, write_csv
-from .common.measuring import sampled
+from .common.measuring import probed
 from .common.real_sizes import family_of, noise_for, real_model
+from .common.spread import add_options as add_processes
+from .common.spread import spread
+from .common.statistics import mean_and_error
 from .is_it_worth_it import weights_mark
 from .worth.methods import CFG, ITERATIONS, STEPS, Method, gradient
 from .worth.prompts import chunks
-from .worth.worker import Demo
+from .worth.worker import Demo, DemoOwner
 
 FEWER = STEPS // 2
 EXACT = "all calls"
@@ -97,14 +98,17 @@ def methods_of(way: Way, length: float = 0.03, **changes: Any) -> list[Method]:
 def pulled(make: Callable[..., NoiseToLatent], noise: Tensor, way: Way, incoming: Callable[[Tensor], Tensor]) -> Tensor:
     """The gradient in the noise (B, ...), by one way, of what has the gradient ``incoming(latent)``."""
     leaf = noise.clone().requires_grad_()
-    latent = make(schedule=way.schedule, stored=StoredCalls(STEPS, lambda: 0.0))(leaf)
+    latent = run_of(make, way.schedule)(leaf)
     return torch.autograd.grad(latent, leaf, incoming(latent.detach()))[0]
 
 
-def gradients_by(model: Any, noise: Tensor, given: dict[str, Any], incoming: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-    """Each way's gradient in the noise; ``given``: ``conditions`` and options of :func:`sampled`."""
-    options = dict(given)
-    conditions = options.pop("conditions")
+def run_of(make: Callable[..., NoiseToLatent], schedule: JacobianSchedule) -> NoiseToLatent:
+    """The sampler, all of whose calls are stored."""
+    return make(schedule=schedule, stored=StoredCalls(STEPS, lambda: 0.0))
+
+
+def cosines(model: Any, noise: Tensor, conditions: Any, options: dict[str, Any], incoming: Callable[[Tensor], Tensor]) -> Numbers:
+    """Of each way's gradient in the noise to the exact one, image by image; ``options`` as :func:`sampled` takes them."""
     found: dict[str, Tensor] = {}
     for steps in (STEPS, FEWER):
         ways = {name: way for name, way in WAYS.items() if way.steps == steps}
@@ -112,14 +116,7 @@ def gradients_by(model: Any, noise: Tensor, given: dict[str, Any], incoming: Cal
         def action(make: Callable[..., NoiseToLatent], x: Tensor, ways: dict[str, Way] = ways) -> dict[str, Tensor]:
             return {name: pulled(make, x, way, incoming) for name, way in ways.items()}
 
-        probe = Probe(action)
-        sampled(model, probe, noise, conditions, {**options, "steps": steps})
-        found |= probe.found
-    return found
-
-
-def cosines(found: dict[str, Tensor]) -> Numbers:
-    """Of each way's gradient to the exact one, image by image."""
+        found |= probed(model, action, noise, conditions, {**options, "steps": steps})
     exact = found[EXACT].flatten(1)
     return {name: torch.cosine_similarity(each.flatten(1), exact).tolist() for name, each in found.items()}
 
@@ -133,8 +130,7 @@ def demo_cosines(demo: Demo, prompts: Sequence[str]) -> Numbers:
             images = decode_with_grad(demo.vae, demo.model.model.process_latent_out(own), True)
             return torch.autograd.grad(demo.reward(images, list(prompts)).sum(), own)[0]
 
-    given = {"conditions": (demo.encode(prompts), demo.negative), "cfg": CFG}
-    return cosines(gradients_by(demo.model, demo.noise(prompts, 0), given, incoming))
+    return cosines(demo.model, demo.noise(prompts, 0), (demo.encode(prompts), demo.negative), {"cfg": CFG}, incoming)
 
 
 def like(x: Tensor, seed: int) -> Tensor:
@@ -143,45 +139,34 @@ def like(x: Tensor, seed: int) -> Tensor:
 
 
 @cache
-def flow() -> tuple[Any, Tensor, dict[str, Any]]:
-    """The flow model, some noise, and what else sampling takes."""
+def flow() -> tuple[Any, Tensor, Any, dict[str, Any]]:
+    """The flow model, some noise, conditions, and options of :func:`sampled`."""
     model, family = real_model(FLOW, "fp32", torch.device("cpu"), small=True), family_of(FLOW, small=True)
     noise = like(noise_for(FLOW, model, 1, small=True).expand(SUMS, -1, -1, -1), 0)
-    return model, noise, {"conditions": (conditioning(family, 1), conditioning(family, 2)), "cfg": FLOW_CFG, "scheduler": "simple"}
-
-
-def flow_cosines() -> Numbers:
-    """Of random sums of the latent."""
-    return cosines(gradients_by(*flow(), lambda x: like(x, 1)))
-
-
-def in_flow(steps: int, action: Callable[[Callable[..., NoiseToLatent], Tensor], Any]) -> Any:
-    """What ``action(make, noise)`` finds in a run of so many steps of the flow model."""
-    model, noise, given = flow()
-    options = {**given, "steps": steps}
-    probe = Probe(action)
-    sampled(model, probe, noise, options.pop("conditions"), options)
-    return probe.found
+    return model, noise, (conditioning(family, 1), conditioning(family, 2)), {"cfg": FLOW_CFG, "scheduler": "simple", "steps": STEPS}
 
 
 def flow_distances() -> Numbers:
     """Squared distance of each latent to the one that another noise makes, over that at the start: the least that each way comes to in
     equal time, with the step length that suits it best."""
-    target, begun = in_flow(STEPS, lambda make, noise: (make().plain(like(noise, 2)), make().plain(noise)))
+    model, start, conditions, options = flow()
+
+    def within(steps: int, action: Callable[[Callable[..., NoiseToLatent]], Any]) -> Any:
+        return probed(model, lambda make, _: action(make), start, conditions, {**options, "steps": steps})
+
+    target, begun = within(STEPS, lambda make: (make().plain(like(start, 2)), make().plain(start)))
     at_start = _squares(begun - target)
 
     def evaluate(latent: Tensor, index: int, *_: Any) -> tuple[Tensor, dict[str, Tensor]]:
         return _squares(latent - target[index]) / at_start[index], {}
 
     def optimized(noise: Tensor, method: Method) -> Result:
-        def action(make: Callable[..., NoiseToLatent], _: Tensor) -> Result:
-            generate = make(schedule=method.preset.jacobian, stored=StoredCalls(STEPS, lambda: 0.0))
-            return optimize(noise, generate, evaluate, method.preset.settings)
-
-        return in_flow(method.steps, action)  # type: ignore[no-any-return]
+        preset = method.preset
+        found: Result = within(method.steps, lambda make: optimize(noise, run_of(make, preset.jacobian), evaluate, preset.settings))
+        return found
 
     def left(way: Way, length: float) -> list[float]:
-        noise = flow()[1]
+        noise = start
         for method in methods_of(way, length, returned="best"):
             result = optimized(noise, method)
             noise = result.noise
@@ -195,21 +180,16 @@ def _squares(difference: Tensor) -> Tensor:
     return (difference**2).flatten(1).mean(1)
 
 
-def reached(demo: Demo, way: Way, prompts: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    """What whole runs of one way come to: for each prompt the similarity, and whether the judge finds the image right."""
-    *earlier, last = methods_of(way)
-    noise = demo.noise(prompts, 0)
+def measured(demo: Demo, job: Job) -> Record:
+    """What whole runs of a job's way come to: for each prompt the similarity, and whether the judge finds the image right."""
+    *earlier, last = next(methods for way in WAYS.values() if mark_of(methods := methods_of(way)) == job.method)
+    noise = demo.noise(job.prompts, 0)
     for method in earlier:
-        sampler = SGOOLSampler(comfy.samplers.sampler_object(method.sampler), demo.objective(method, prompts), demo.vae, method.preset)
-        demo.images(method, sampler, prompts, noise, seed)
+        sampler = SGOOLSampler(comfy.samplers.sampler_object(method.sampler), demo.objective(method, job.prompts), demo.vae, method.preset)
+        demo.images(method, sampler, job.prompts, noise, job.seed)
         assert sampler.outcomes.last is not None
         noise = sampler.outcomes.last.noise
-    return demo.run(last, prompts, seed, noise=noise)[0]
-
-
-def measured(demo: Demo, way: Way, job: Job) -> dict[str, Any]:
-    """A job's record."""
-    return {"rows": reached(demo, way, job.prompts, job.seed)}
+    return {"rows": demo.run(last, job.prompts, job.seed, noise=noise)[0]}
 
 
 def rows_of(found: dict[str, list[dict[str, Any]]], cosine: Numbers, flow_cosine: Numbers, distance: Numbers) -> list[list[Any]]:
@@ -220,53 +200,38 @@ def rows_of(found: dict[str, list[dict[str, Any]]], cosine: Numbers, flow_cosine
             continue
         way, similar = WAYS[name], [row["similarity"] for row in own]
         several = f"{way.iterations()} + {ITERATIONS // 2}" if way.early else way.iterations()
-        differences = [one - other for one, other in zip(similar, exact, strict=False)]
-        apart = "" if name == EXACT else _mean_and_error(differences, "+.4f")
-        means = [f"{statistics.mean(each[name]):.3f}" for each in (cosine, flow_cosine)]
-        right = 100 * sum(row["right"] for row in own) / len(own)
+        apart = "" if name == EXACT else mean_and_error(np.subtract(similar, exact), "+.4f")
+        means = [f"{np.mean(each[name]):.3f}" for each in (cosine, flow_cosine)]
+        right = 100 * np.mean([row["right"] for row in own])
         costs = [f"{way.cost(stored):g}" for stored in (False, True)]
-        rows.append([name, *costs, *means, several, f"{statistics.mean(similar):.4f}", apart, f"{right:.0f}"])
-        rows[-1].append(_mean_and_error(distance[name]))
+        about = [name, *costs, *means, several, f"{np.mean(similar):.4f}", apart, f"{right:.0f}"]
+        rows.append([*about, mean_and_error(distance[name])])
     return rows
 
 
-def _mean_and_error(values: Sequence[float], form: str = ".3f") -> str:
-    """With twice its standard error."""
-    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):{form}} ± {2 * error:{form.lstrip('+')}}"
-
-
-def main(arguments: list[str]) -> int:
-    """Run what is missing, then tell."""
-    form = argparse.RawTextHelpFormatter
-    parser = argparse.ArgumentParser(prog="run.py bench cheaper_gradients", description=__doc__, formatter_class=form)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", type=int, default=20, help="in tens")
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "cheaper-gradients")
     parser.add_argument("--write", action="store_true", help=f"write docs/data/{DATA.name}")
-    options = parser.parse_args(arguments)
-    store, demo = Store(options.folder.absolute(), {"weights": weights_mark(WEIGHTS)}), Demo(options.folder)
-    own = chunks("tune", options.prompts)
-    jobs = {name: [Job(place, 0, chunk, _mark(way)) for place, chunk in enumerate(own)] for name, way in WAYS.items()}
-    cosine = {name: list[float]() for name in WAYS}
-    for chunk in own:
-        for name, each in demo_cosines(demo, chunk).items():
-            cosine[name] += each
-    for place in range(len(own)):
-        for name, way in WAYS.items():
-            for job in store.missing(jobs[name][place : place + 1]):
-                store.add(job, measured(demo, way, job))
-                print(f"{name}: {len(job.prompts)} prompts", flush=True)
+    add_processes(parser)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run what is missing, then tell."""
+    store, own = Store(options.folder.absolute(), {"weights": weights_mark(WEIGHTS)}), list(enumerate(chunks("tune", options.prompts)))
+    jobs = {name: [Job(place, 0, chunk, mark_of(methods_of(way))) for place, chunk in own] for name, way in WAYS.items()}
+    missing = [job for each in jobs.values() for job in each]
+    spread(store, missing, DemoOwner(measured, options.folder), workers=options.processes, scheduler=options.scheduler)
+    demo = Demo(options.folder)
+    by_chunk = [demo_cosines(demo, chunk) for _, chunk in own]
+    cosine = {name: [value for found in by_chunk for value in found[name]] for name in WAYS}
     found = {name: [row for record in store.of(each) for row in record["rows"]] for name, each in jobs.items()}
-    rows = rows_of(found, cosine, flow_cosines(), flow_distances())
+    rows = rows_of(found, cosine, cosines(*flow(), lambda x: like(x, 1)), flow_distances())  # of random sums of the latent
     print(table(HEAD, rows))
     if options.write:
         write_csv(DATA, HEAD, rows)
-    return 0
 
 
-def _mark(way: Way) -> str:
-    return "-".join(method.fingerprint() for method in methods_of(way))
-
-
-if __name__ == "__main__":
-    exit_with(main, stopped="stopped; the same command goes on from here.")
+def mark_of(methods: Sequence[Method]) -> str:
+    """Changes with anything that changes what they come to."""
+    return "-".join(method.fingerprint() for method in methods)

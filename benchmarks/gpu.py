@@ -4,10 +4,10 @@
     python run.py bench gpu --only SDXL          the parts whose name has this in it
     python run.py bench gpu --small              the narrowest networks, to try it on a processor
 
-With a Python of your own that has torch, and no network: COMFYUI_PATH=... python -m harness.script sgool.benchmarks.gpu
+With a Python of your own that has torch, and no network: COMFYUI_PATH=... python -m harness.script sgool.benchmarks gpu
 
-Each part is a process of its own and leaves a JSON file in the folder; with them come results.json, table.md and plot.png. F is one forward
-of the model for one call. Weights are random, so images are nonsense; time and memory do not depend on them.
+Each part is a process of its own and leaves a line in the folder's results.jsonl; with it comes table.md. F is one forward of
+the model for one call. Weights are random, so images are nonsense; time and memory do not depend on them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from sgool.harness.pack import ROOT
+from sgool.harness.problems import SetupProblem
 
-from .common.jobs import write
+from .common.jobs import Job, Record, Store, write
 from .common.markdown import table
 
 MODES = {"": [], "no VRAM": ["novram"], "dynamic VRAM": ["enable_dynamic_vram"]}  # switches of ComfyUI's command line
@@ -42,13 +43,9 @@ class Part:
 
     @property
     def name(self) -> str:
-        """For people and, with what files do not like replaced, for files."""
+        """By which it is asked for, and its result kept."""
         options = "".join(f", {name} {value}" for name, value in self.options.items())
         return f"{self.kind}, {self.title}, {self.precision}{options}{f', {self.mode}' if self.mode else ''}"
-
-    def file(self, folder: Path) -> Path:
-        """Where its result is kept."""
-        return folder / f"{self.name.replace(', ', '_').replace(' ', '-').replace('.', '')}.json"
 
 
 def parts() -> list[Part]:
@@ -77,7 +74,8 @@ def measure(part: Part, small: bool, repeats: int) -> dict[str, Any]:
 
     options = {**part.options, **({"offload": True} if part.mode else {})}
     with torch.inference_mode():
-        found = getattr(gradient_parts, part.kind)(part.title, part.precision, small=small, repeats=repeats, **options)
+        case = gradient_parts.Case(part.title, part.precision, small=small, repeats=repeats, **options)
+        found = getattr(gradient_parts, part.kind)(case)
     return {"device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU", "torch": torch.__version__, **found}
 
 
@@ -96,89 +94,65 @@ def _start_dynamic_vram() -> None:
     comfy.memory_management.aimdo_enabled = True
 
 
-def run_apart(part: Part, folder: Path, arguments: argparse.Namespace, seconds: float) -> dict[str, Any]:
-    """A part in a process of its own; what went wrong in it is its result, in one line."""
-    command = [sys.executable, "-m", "harness.script", "sgool.benchmarks.gpu", "--folder", str(folder), "--part", part.name]
-    command += ["--repeats", str(arguments.repeats), *(["--small"] if arguments.small else [])]
+def run_apart(part: Part, options: argparse.Namespace, seconds: float) -> Record:
+    """A part in a process of its own, which prints its result last; what went wrong in it is its result, in one line."""
+    command = [sys.executable, "-m", "harness.script", "sgool.benchmarks", "gpu", "--part", part.name]
+    command += ["--repeats", str(options.repeats), *(["--small"] if options.small else [])]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         return {"failed": f"took more than {seconds:.0f} s"}
-    if done.returncode or not part.file(folder).exists():
+    if done.returncode:
         return {"failed": (done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"])[-1]}
-    return json.loads(part.file(folder).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    return {"found": json.loads(done.stdout.splitlines()[-1])}
 
 
-def report(folder: Path, found: dict[str, dict[str, Any]]) -> str:
-    """The tables of all that is there, which are also left in the folder."""
+def report(records: list[Record]) -> str:
+    """The tables of all that is there."""
     rows, lists = [], []
-    for name, result in found.items():
-        if "failed" in result:
-            lists.append(f"- {name}: {result['failed']}")
-        elif name.startswith("costs") and result.get("forward"):
-            cells = [f"{each['F']:.2f} F, {each['GiB']:.2f}" if (each := result[way]) else "does not fit" for way in WAYS]
-            about = [name.removeprefix("costs, "), f"{1000 * result['seconds of F']:.0f}", result["weights GiB"]]
-            rows.append([*about, f"{result['forward']['GiB']:.2f}", *cells, result.get("cosine to fp32", "")])
-        else:
-            shown = {key: value for key, value in result.items() if key not in ("device", "torch", "rounds")}
-            lists.append(f"- {name}: " + ", ".join(f"{key} {value}" for key, value in shown.items()))
+    for name, found in _costs(records).items():
+        cells = [f"{each['F']:.2f} F, {each['GiB']:.2f}" if (each := found[way]) else "does not fit" for way in WAYS]
+        about = [name, f"{1000 * found['seconds of F']:.0f}", found["weights GiB"], f"{found['forward']['GiB']:.2f}"]
+        rows.append([*about, *cells, found.get("cosine to fp32", "")])
+    for record in records:
+        if record["method"].removeprefix("costs, ") not in _costs(records):
+            shown = {key: value for key, value in record.get("found", {}).items() if key not in ("device", "torch", "rounds")}
+            told = ", ".join(f"{key} {value}" for key, value in shown.items())
+            lists.append(f"- {record['method']}: {record.get('failed', told)}")
     head = ["model", "F (ms)", "weights (GiB)", "forward (GiB)", *(f"{way}: a call, GiB" for way in WAYS), "cosine to fp32"]
-    devices = {f"{result['device']}, torch {result['torch']}" for result in found.values() if "device" in result}
-    text = "\n".join([f"Measured on {'; '.join(sorted(devices))}. GiB are above the weights.\n", table(head, rows), "", *lists])
-    write(folder / "results.json", json.dumps(found, indent=1).encode())
-    write(folder / "table.md", (text + "\n").encode())
-    return text
+    devices = {f"{found['device']}, torch {found['torch']}" for record in records if (found := record.get("found"))}
+    return "\n".join([f"Measured on {'; '.join(sorted(devices))}. GiB are above the weights.\n", table(head, rows), "", *lists])
 
 
-def plot(folder: Path, found: dict[str, dict[str, Any]]) -> None:
-    """Time and memory of each way, by model, as bars; needs matplotlib, which the pack itself does not."""
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        print("There is no matplotlib, so plot.png is not drawn.")
-        return
-    shown = {name.removeprefix("costs, "): each for name, each in found.items() if name.startswith("costs") and each.get("forward")}
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 1.5 + 0.55 * len(shown)), sharey=True, layout="constrained")
-    for axis, unit, title in zip(axes, ("F", "GiB"), ("forwards for one call with gradient", "GiB above the weights"), strict=True):
-        for place, way in enumerate(WAYS):
-            values = [each[way][unit] if each[way] else 0.0 for each in shown.values()]
-            axis.barh([row + 0.27 * (place - 1) for row in range(len(shown))], values, 0.25, label=way)
-        axis.set_title(title, fontsize=10)
-        axis.set_yticks(range(len(shown)), list(shown))
-    axes[0].invert_yaxis()
-    axes[0].legend(fontsize=8)
-    figure.savefig(folder / "plot.png", dpi=90)
-    pyplot.close(figure)
+def _costs(records: list[Record]) -> dict[str, Any]:
+    """What a gradient costs, by model: of those of which at least a forward fits."""
+    found = {record["method"]: record.get("found", {}) for record in records}
+    return {name.removeprefix("costs, "): each for name, each in found.items() if name.startswith("costs") and each.get("forward")}
 
 
-def main() -> None:
-    """Run what is missing, within the time; print and write what there is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "output" / "bench-gpu", help="of the results")
     parser.add_argument("--only", default="", help="parts whose name has this in it")
     parser.add_argument("--small", action="store_true", help="the narrowest networks and latents")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=8.5, help="no part goes on for longer; start again for the rest")
     parser.add_argument("--part", default="", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    folder = arguments.folder.resolve()
-    if arguments.part:
-        part = next(each for each in parts() if each.name == arguments.part)
-        write(part.file(folder), json.dumps(measure(part, arguments.small, arguments.repeats)).encode())
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run what is missing, within the time; print and write what there is."""
+    every = {part.name: part for part in parts()}
+    if options.part:
+        print(json.dumps(measure(every[options.part], options.small, options.repeats)))
         return
-    end, found = time.monotonic() + 60 * arguments.minutes, {}
-    for part in parts():
-        path = part.file(folder)
-        if not path.exists() and arguments.only in part.name and (left := end - time.monotonic()) > 0:
-            print(f"{part.name} ...", flush=True)
-            found[part.name] = run_apart(part, folder, arguments, left)
-        elif path.exists():
-            found[part.name] = json.loads(path.read_text(encoding="utf-8"))
-    if not found:
-        sys.exit(f"No part's name has {arguments.only!r} in it. Parts: {'; '.join(part.name for part in parts())}")
-    print(report(folder, found))
-    plot(folder, found)
-
-
-if __name__ == "__main__":
-    main()
+    end, store = time.monotonic() + 60 * options.minutes, Store(options.folder.resolve(), {"small": options.small})
+    jobs = [Job(0, 0, (), name) for name in every]
+    for job in store.missing(job for job in jobs if options.only in job.method):
+        if (left := end - time.monotonic()) > 0:
+            print(f"{job.method} ...", flush=True)
+            store.add(job, run_apart(every[job.method], options, left))
+    records = [store.records[job.key] for job in jobs if job.key in store.records]
+    if not records:
+        raise SetupProblem(f"no part's name has {options.only!r} in it. Parts: {'; '.join(every)}")
+    print(text := report(records))
+    write(store.folder / "table.md", (text + "\n").encode())

@@ -29,11 +29,12 @@ from sgool.tests.saliency_models.networks import NETWORKS, seeded
 from torch import Tensor
 
 from .common.markdown import table
-from .common.measuring import held_bytes, seconds
+from .common.measuring import most_bytes, seconds
 from .common.seeded_rewards import FIRST, REWARDS, reward_of_images
 from .wishes.terms import hatching, terms
 
 ATTENTION: dict[str, Literal["last", "rollout"]] = {"dinov2-attention": "last", "dinov2-rollout": "rollout"}
+KINDS = ("saliency", "rewards", "art")
 Look = Callable[[Tensor], Tensor]
 
 
@@ -80,20 +81,21 @@ def cost(look: Look, images: Tensor, repeats: int, *, gradient: bool) -> tuple[f
         if gradient:
             found.sum().backward()
 
-    most, _ = held_bytes(run, images.device)  # first, as the warm-up too
+    most = most_bytes(run, images.device)  # first, as the warm-up too
     return min(seconds(run, images.device) for _ in range(repeats)), most
 
 
-def main() -> None:
-    """Print the table."""
-    every = kinds()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kinds", nargs="+", default=[*every], choices=every)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--only", nargs="+", default=[], help="names of these kinds")
     parser.add_argument("--batches", type=int, nargs="+", default=[1])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
-    options = parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> None:
+    """Print the table."""
+    every = kinds()
     makers = {name: make for kind in options.kinds for name, make in every[kind].items() if not options.only or name in options.only}
     rows, unit = [], 0.0
     for name, make in makers.items():
@@ -107,7 +109,3 @@ def main() -> None:
     print(f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} thread(s); per image, best of {options.repeats}\n")
     head = ["what", "images", "ms", "MiB", "ms with gradient", "MiB with gradient", f"of {FIRST}'s", "with gradient"]
     print(table(head, rows))
-
-
-if __name__ == "__main__":
-    main()

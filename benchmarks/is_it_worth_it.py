@@ -15,17 +15,17 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import re
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from sgool.demo.weights import WEIGHTS
-from sgool.harness.problems import SetupProblem, exit_with
-from sgool.harness.server import stop_on_signals
+from sgool.harness.problems import SetupProblem
 
 from .common.jobs import Store, plan, write
 from .common.sheets import Cell, write_sheets
+from .common.spread import add_options as add_processes
 from .common.spread import spread
 from .worth.hard import draw_hard_prompts
 from .worth.hard_reward import load_hard_reward
@@ -34,7 +34,7 @@ from .worth.prompts import HALVES, chunks, draw_prompts
 from .worth.segmenter import load_segmenter
 from .worth.tables import comparison_table, frame, image_of, kinds_table, rights
 from .worth.windows import rank
-from .worth.worker import DemoOwner
+from .worth.worker import DemoOwner, images_of
 
 MOST_SHOWN = 12  # of a method's gained images, and of its lost ones
 
@@ -64,9 +64,7 @@ def report(store: Store, images: pd.DataFrame, out: Path, base: str = BASELINE) 
             write_sheets(out / re.sub(r"[^\w .,=()-]", "", name), rows)
 
 
-def main(arguments: list[str]) -> int:
-    """Run what is missing, then tell."""
-    parser = argparse.ArgumentParser(prog="run.py bench is_it_worth_it", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--half", choices=HALVES, default="tune")
     parser.add_argument("--prompts", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=1, help="for each prompt; more prompts tell more than more seeds")
@@ -75,15 +73,17 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--base", default=BASELINE, help="the method that the others are compared with")
     parser.add_argument("--hard", action="store_true", help="prompts of four objects, and a reward that was taught such captions")
     parser.add_argument("--windows", type=int, metavar="PAIRS", help="instead, how often a reward of few pixels ranks so many pairs")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT", help="use the workers of this dask scheduler instead")
+    add_processes(parser)
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "worth")
     parser.add_argument("--tables-only", action="store_true", help="run nothing")
-    options = parser.parse_args(arguments)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run what is missing, then tell."""
     folder = options.folder.absolute()
     if options.windows:
         rank(folder, options.windows, folder / "windows.csv")
-        return 0
+        return
     methods = {method.fingerprint(): (name, method) for name, method in chosen(options.methods, options.groups, options.base).items()}
     name, draw = (f"hard-{options.half}", draw_hard_prompts) if options.hard else (options.half, draw_prompts)
     store = Store(folder / name, {"half": options.half, "weights": weights_mark(WEIGHTS)})
@@ -92,13 +92,12 @@ def main(arguments: list[str]) -> int:
         if store.missing(jobs) and any(method.saliency == SEGMENTER for _, method in methods.values()):
             load_segmenter(folder)  # trained once, before the workers need it
         reward = load_hard_reward(folder) if options.hard and store.missing(jobs) else None  # the same
-        owner = DemoOwner({mark: method for mark, (_, method) in methods.items()}, folder, reward)
+        owner = DemoOwner(partial(images_of, {mark: method for mark, (_, method) in methods.items()}), folder, reward)
         spread(store, jobs, owner, workers=options.processes, scheduler=options.scheduler)
     images = frame(store, jobs, options.prompts, {mark: name for mark, (name, _) in methods.items()})
     if images.empty or options.base not in set(images.method):
         raise SetupProblem(f"the folder does not have all images of {options.base!r} yet; run without --tables-only.")
     report(store, images, folder / f"{name}-{options.prompts}x{options.seeds}", options.base)
-    return 0
 
 
 def weights_mark(folder: Path) -> str:
@@ -107,8 +106,3 @@ def weights_mark(folder: Path) -> str:
     for path in sorted(folder.rglob("*.safetensors")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
-
-
-if __name__ == "__main__":
-    stop_on_signals()
-    exit_with(main, stopped="stopped; the same command goes on from here.")

@@ -10,28 +10,30 @@ losses are of the same augmentations. Resumable: what is in the folder already i
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from sgool.demo.weights import WEIGHTS
 from sgool.guidance.saliency_clip_loss import LossSettings
 from sgool.harness.pack import ROOT
-from sgool.harness.problems import exit_with
 from sgool.latent_optimization.presets import PRESETS, Preset
 from sgool.latent_optimization.settings import Settings
 from sgool.latent_optimization.update_rules.normalized_gradient import NormalizedGradient
 
-from .common.jobs import Job, Store
+from .common.jobs import Job, Record, Store
 from .common.markdown import table, write_csv
+from .common.spread import add_options as add_processes
+from .common.spread import spread
 from .is_it_worth_it import weights_mark
 from .worth.falls import HEAD, Falls, Step, steps_of, summary
 from .worth.methods import PROCEDURES, Method, in_four_steps
 from .worth.prompts import chunks
-from .worth.worker import Demo
+from .worth.worker import Demo, DemoOwner
 
 LENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 LOSS = LossSettings(w_salient=0.0)  # the nodes' own, without a saliency model
-PUBLISHED = {"DOODL": "DOODL, the whole procedure", "SGOOL": "SGOOL, the whole procedure"}
 FIRST = 5  # of 50 iterations, which take long
 BEGIN = f", first {FIRST} iterations"
 DATA = ROOT / "docs" / "data" / "landscape.csv"
@@ -60,51 +62,39 @@ def shortened(preset: Preset) -> Preset:
 
 def procedures() -> dict[str, Method]:
     """The first iterations of the published procedures, as they are."""
-    found = {}
-    for name, published in PUBLISHED.items():
-        found[f"{name}{BEGIN}"] = replace(PROCEDURES[published], preset=shortened(PROCEDURES[published].preset))
-    return found
+    every = {name: PROCEDURES[f"{name}, the whole procedure"] for name in ("DOODL", "SGOOL")}
+    return {f"{name}{BEGIN}": replace(method, preset=shortened(method.preset)) for name, method in every.items()}
 
 
-def measured(demo: Demo, method: Method, prompts: tuple[str, ...], seed: int) -> list[Step]:
-    """Every step of a method on the prompts."""
-    falls = Falls(demo.objective(method, prompts))
+def measured(methods: Mapping[str, Method], demo: Demo, job: Job) -> Record:
+    """Every step of a job's method, one of ``methods`` by fingerprint, on its prompts."""
+    method = methods[job.method]
+    falls = Falls(demo.objective(method, job.prompts))
     objective = falls if method.preset.settings.trust_region is None else falls.inner
-    return steps_of(demo.history(method, objective, prompts, seed), falls.fallen)
+    steps = steps_of(demo.history(method, objective, job.prompts, job.seed), falls.fallen)
+    return {"steps": [asdict(step) for step in steps]}
 
 
-def main(arguments: list[str]) -> int:
-    """Run what is missing, then tell."""
-    parser = argparse.ArgumentParser(prog="run.py bench landscape", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", type=int, default=40, help="for everything but the procedures, in tens")
     parser.add_argument("--procedures", type=int, default=0, metavar="PROMPTS", help="prompts for the papers' procedures, at most 10")
     parser.add_argument("--only", default="", help="what has this in its name")
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "landscape")
     parser.add_argument("--write", action="store_true", help=f"write docs/data/{DATA.name}")
-    options = parser.parse_args(arguments)
-    jobs = {
-        name: [Job(place, 0, chunk, method.fingerprint()) for place, chunk in enumerate(chunks("tune", options.prompts))]
-        for name, method in methods().items()
-    }
-    for name, method in procedures().items() if options.procedures else ():
-        few = chunks("tune", 10)[0][: options.procedures]
-        jobs[name] = [Job(len(few), 0, few, method.fingerprint())]
-    every = methods() | procedures()
-    jobs = {name: own for name, own in jobs.items() if options.only in name}
+    add_processes(parser)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run what is missing, then tell."""
+    own, few = chunks("tune", options.prompts), chunks("tune", 10)[0][: options.procedures]
+    every = {name: method for name, method in (methods() | (procedures() if few else {})).items() if options.only in name}
+    places = {name: [(len(few), few)] if name in procedures() else list(enumerate(own)) for name in every}
+    jobs = {name: [Job(place, 0, chunk, method.fingerprint()) for place, chunk in places[name]] for name, method in every.items()}
     store = Store(options.folder.absolute(), {"weights": weights_mark(WEIGHTS)})
-    demo: Demo | None = None
-    for name, own in jobs.items():
-        for job in store.missing(own):
-            demo = demo or Demo(options.folder)
-            store.add(job, {"steps": [asdict(step) for step in measured(demo, every[name], job.prompts, job.seed)]})
-            print(f"{name}: {len(job.prompts)} prompts", flush=True)
-    found = {name: [Step(**step) for record in store.of(own) for step in record["steps"]] for name, own in jobs.items()}
+    owner = DemoOwner(partial(measured, {method.fingerprint(): method for method in every.values()}), options.folder)
+    spread(store, [job for each in jobs.values() for job in each], owner, workers=options.processes, scheduler=options.scheduler)
+    found = {name: [Step(**step) for record in store.of(each) for step in record["steps"]] for name, each in jobs.items()}
     rows = [[name, sum(len(job.prompts) for job in jobs[name]), *summary(steps)] for name, steps in found.items()]
     print(table(["what", "prompts", *HEAD], rows))
     if options.write:
         write_csv(DATA, ["what", "prompts", *HEAD], rows)
-    return 0
-
-
-if __name__ == "__main__":
-    exit_with(main, stopped="stopped; the same command goes on from here.")

@@ -10,16 +10,13 @@ themselves while they run, what the allocator cannot use, other programs. Nothin
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from sgool.harness.pack import ROOT
 
-from .common.jobs import write
+from .common.jobs import Job, Store
 from .common.markdown import table, write_csv
 
 GIB = 2**30
@@ -49,9 +46,8 @@ def measure(name: str) -> Found:
 
     precision, guided, decoder = MODELS[name]
     title = name.partition(",")[0]
-    network, judge = asdict(network_bytes(title, precision, guided)), asdict(judge_bytes(title, decoder))
-    judge = {"VAE and reward": judge["decoder"] + judge["reward"], "decode": judge["plain"], "decode, blocks": judge["block"]}
-    return {part: round(size / GIB, 3) for part, size in {**network, **judge}.items() if part in PARTS}
+    sizes = network_bytes(title, precision, guided) | judge_bytes(title, decoder)
+    return {part: round(sizes[part] / GIB, 3) for part in PARTS}
 
 
 def stored(found: Mapping[str, float], steps: int) -> float:
@@ -92,11 +88,16 @@ def _activations(found: Mapping[str, float]) -> float:
 def report(all_found: Mapping[str, Found]) -> str:
     """Both tables."""
     parts = [[name, *(f"{found[part]:.2f}" for part in PARTS)] for name, found in all_found.items()]
+    fine = "block", "decode, blocks"
     peaks = []
     for name, found in all_found.items():
-        smallest = in_turns(found, "block", "decode, blocks")
-        peaks.append([name, *(f"{stored(found, steps):.1f}" for steps in STEPS), f"{together(found, 'call', 'decode'):.1f}"])
-        peaks[-1] += [f"{together(found, 'block', 'decode, blocks'):.1f}", f"{smallest:.1f}"]
+        each = [
+            *(stored(found, steps) for steps in STEPS),
+            together(found, "call", "decode"),
+            together(found, *fine),
+            in_turns(found, *fine),
+        ]
+        peaks.append([name, *(f"{peak:.1f}" for peak in each)])
     cards = [[name, *(settings(found, card) for card in CARDS)] for name, found in all_found.items()]
     head = [*(f"{steps} calls stored" for steps in STEPS), "each call checkpointed", "each block", "each block, weights moved"]
     titles = ["model", "weights", "kept of a call", "call stored", "call checkpointed", "each block", "VAE and reward", "decode", "blocks"]
@@ -104,24 +105,18 @@ def report(all_found: Mapping[str, Found]) -> str:
     return "Predicted from counted bytes (GiB), not measured on a card.\n\n" + "\n\n".join(tables)
 
 
-def main() -> None:
-    """Count what is missing; print and write what there is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "output" / "bench-memory", help="of the results")
     parser.add_argument("--only", default="", help="models whose name has this in it")
-    options = parser.parse_args()
-    all_found: dict[str, Any] = {}
-    for name in MODELS:
-        path = options.folder.resolve() / f"{name.replace(', ', '_').replace(' ', '-')}.json"
-        if not path.exists() and options.only in name:
-            print(f"{name} ...", flush=True)
-            with torch.inference_mode(False):
-                write(path, json.dumps(measure(name)).encode())
-        if path.exists():
-            all_found[name] = json.loads(path.read_text(encoding="utf-8"))
-    print(report(all_found))
-    write_csv(options.folder / "memory.csv", ["model", *PARTS], [[name, *found.values()] for name, found in all_found.items()])
 
 
-if __name__ == "__main__":
-    main()
+def main(options: argparse.Namespace) -> None:
+    """Count what is missing; print and write what there is."""
+    store, jobs = Store(options.folder.resolve(), {}), [Job(0, 0, (), name) for name in MODELS]
+    for job in store.missing(job for job in jobs if options.only in job.method):
+        print(f"{job.method} ...", flush=True)
+        with torch.inference_mode(False):
+            store.add(job, {"found": measure(job.method)})
+    every = {record["method"]: record["found"] for record in store.of(jobs)}
+    print(report(every))
+    write_csv(options.folder / "memory.csv", ["model", *PARTS], [[name, *found.values()] for name, found in every.items()])

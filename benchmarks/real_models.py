@@ -16,8 +16,6 @@ from pathlib import Path
 
 from PIL import Image
 from sgool.harness.locks import only_one
-from sgool.harness.problems import exit_with
-from sgool.harness.server import stop_on_signals
 
 from .common.jobs import Record, Store, write
 from .common.sheets import Cell, write_sheets
@@ -27,11 +25,8 @@ from .real.server import OwnServer
 from .real.table import shown, write_table
 
 
-def parsed(arguments: list[str]) -> argparse.Namespace:
-    """The options: those of how to run, and the fields of ``Comparison``."""
-    parser = argparse.ArgumentParser(
-        prog="run.py bench real_models", formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Those of how to run, and the fields of ``Comparison``."""
     add = parser.add_argument
     way = parser.add_mutually_exclusive_group().add_argument
     way("--server", action="append", default=[], metavar="URL", help="a running ComfyUI with this pack; may be given many times")
@@ -45,12 +40,10 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     for each in fields(Comparison):
         if each.metadata:
             add(f"--{each.name.replace('_', '-')}", default=each.default, **each.metadata)
-    return parser.parse_args(arguments)
 
 
-def main(arguments: list[str]) -> int:
+def main(options: argparse.Namespace) -> None:
     """Run what is missing in the folder, then write table and sheets."""
-    options = parsed(arguments)
     # run.py goes to its own folder; a relative one is meant from where the user is.
     here = Path(os.environ.get("SGOOL_CALLED_FROM", ".")).absolute()
     folder, options.models = here / options.folder, options.models and here / options.models
@@ -69,7 +62,6 @@ def main(arguments: list[str]) -> int:
                 write(folder / "table.md", text.encode())
                 write_sheets(folder / "sheets", sheet_rows(comparison, store))
                 print(f"\n{text}\nTable and sheets are in {folder}.", flush=True)
-    return 0
 
 
 def sheet_rows(comparison: Comparison, store: Store) -> list[tuple[str, list[Cell]]]:
@@ -87,8 +79,3 @@ def sheet_rows(comparison: Comparison, store: Store) -> list[tuple[str, list[Cel
         rows.setdefault((record["place"], record["seed_number"]), {})[record["method"]] = record
     cells = {key: [cell(method, found.get(method)) for method in comparison.methods] for key, found in sorted(rows.items())}
     return [(f"{place + 1}. {comparison.prompts[place]}   (seed {number + 1})", row) for (place, number), row in cells.items()]
-
-
-if __name__ == "__main__":
-    stop_on_signals()
-    exit_with(main, stopped="stopped; the same command goes on from here.")

@@ -14,10 +14,9 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
-from scipy.stats import sem
+from sgool.harness.problems import SetupProblem
 from sgool.image_ops.contact_sheet import CELL, contact_sheet
 from sgool.image_ops.resize import shrink
 from sgool.saliency_models import registry
@@ -27,6 +26,7 @@ from torch import Tensor
 from torchvision.transforms.functional import pil_to_tensor
 
 from .common.markdown import table
+from .common.statistics import mean_and_error
 
 METRICS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"CC": cc, "SIM": sim, "KLD": kld}
 Predict = Callable[[Tensor], Tensor]
@@ -45,9 +45,7 @@ def by_name(folder: Path) -> dict[str, Path]:
 def cells(predict: Predict, pairs: Iterable[tuple[Tensor, Tensor]]) -> list[str]:
     """The mean of each metric over pairs of image and map, with its standard error."""
     maps = [(predict(image), truth) for image, truth in pairs]
-    scores = [np.array([float(metric(*both)) for both in maps]) for metric in METRICS.values()]
-    errors = [sem(found) if len(found) > 1 else 0.0 for found in scores]
-    return [f"{found.mean():.3f} ± {error:.3f}" for found, error in zip(scores, errors, strict=True)]
+    return [mean_and_error([float(metric(*both)) for both in maps], errors=1) for metric in METRICS.values()]
 
 
 def sheet(name: str, image: Tensor, models: Iterable[tuple[str, Predict]]) -> Image.Image:
@@ -71,17 +69,18 @@ def predictors(weights: Path | None, names: list[str] | None = None) -> Iterator
             yield entry.name, registry.load(entry.name, weights / entry.weights.filename)
 
 
-@torch.no_grad()
-def main() -> None:
-    """Print a table of means, with the standard error of each, or draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--maps", type=Path, help="of where people looked")
     parser.add_argument("--draw", type=Path, help="write a JPEG for each image here instead of scoring")
     parser.add_argument("--weights", type=Path, help="folder with the weights of learned predictors")
     parser.add_argument("--models", nargs="+", help="names of predictors; all, if left out")
     parser.add_argument("--longest", type=int, default=512, help="of the images and maps, pixels")
-    options = parser.parse_args()
+
+
+@torch.no_grad()
+def main(options: argparse.Namespace) -> None:
+    """Print a table of means, with the standard error of each, or draw."""
     images = by_name(options.images)
     if options.draw:
         for name, path in images.items():
@@ -91,12 +90,8 @@ def main() -> None:
     maps = by_name(options.maps) if options.maps else {}
     names = [name for name in maps if name in images]
     if not names:
-        raise SystemExit(f"There is nothing to score: {len(images)} images, {len(maps)} maps, and no names that fit.")
+        raise SetupProblem(f"there is nothing to score: {len(images)} images, {len(maps)} maps, and no names that fit.")
     pairs = [(read(images[name], "RGB", options.longest), read(maps[name], "L", options.longest)) for name in names]
     wanted = predictors(options.weights, options.models)
     print(f"{len(pairs)} images\n")
     print(table(["predictor", *METRICS], [[name, *cells(predict, pairs)] for name, predict in wanted]))
-
-
-if __name__ == "__main__":
-    main()

@@ -109,24 +109,23 @@ def gradients(name: str) -> list[object]:
     return [name, *(f"{error:.0e}" for error in errors), calls, verdict, *(f"{error:.0e}" for error in through)]
 
 
-def main() -> None:
-    """Measure, print, and write if asked to."""
-    tables = {"accuracy": accuracy, "trips": trips, "half": half}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["gradients", *tables])
+TABLES = {"accuracy": accuracy, "trips": trips, "half": half}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=["gradients", *TABLES])
     parser.add_argument("--only", nargs="+", help="gradients of these samplers")
     parser.add_argument("--steps", type=int, nargs="+", help="of the others, if not as in docs/reversible.md")
     parser.add_argument("--csv", type=Path, help="write the table here as well")
-    options = parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> None:
+    """Measure, print, and write if asked to."""
     comfy.utils.PROGRESS_BAR_ENABLED = False
     if options.what == "gradients":
         found: Table = HEAD, [gradients(name) for name in options.only or comfy.samplers.SAMPLER_NAMES]
     else:
-        found = tables[options.what](Reversible(), *([options.steps] if options.steps else []))
+        found = TABLES[options.what](Reversible(), *([options.steps] if options.steps else []))
     print(table(*found))
     if options.csv:
         write_csv(options.csv, *found)
-
-
-if __name__ == "__main__":
-    main()

@@ -7,15 +7,14 @@ It owns one ComfyUI server: the one that SGOOL_SERVER names, else one that it st
 
 from __future__ import annotations
 
-import sys
-
-from distributed.cli.dask_worker import main
+from distributed.cli.dask_worker import main as dask_worker
 
 from .common.spread import PRELOAD, without_main
 
-if __name__ == "__main__":
-    with without_main():  # dask's own options come last, so that they win
-        main(
-            ["--preload", PRELOAD, "--nthreads", "1", "--memory-limit", "0", "--no-dashboard", *sys.argv[1:]],
-            prog_name="run.py bench worker",
-        )
+OPTIONS = ["--preload", PRELOAD, "--nthreads", "1", "--memory-limit", "0", "--no-dashboard"]
+
+
+def main(arguments: list[str]) -> None:
+    """Work until the scheduler ends. dask's own options come last, so that they win."""
+    with without_main():
+        dask_worker([*OPTIONS, *arguments], prog_name="run.py bench worker")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -36,36 +35,6 @@ from .seeded_rewards import BASE, LARGE
 META = torch.device("meta")
 PLENTY = 1e15
 """Bytes that are said to be free, so that nothing is split for want of memory."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """Bytes of a model's parts.
-
-    Attributes:
-        weights: as they are loaded.
-        kept: what one call keeps when it is stored.
-        stored, call, block: the most at a time of one call and its backward, above the weights: with the call stored, with it checkpointed,
-            with each block checkpointed as well and conditional and unconditional apart.
-    """
-
-    weights: int
-    kept: int
-    stored: int
-    call: int
-    block: int
-
-
-@dataclass(frozen=True)
-class Judge:
-    """Bytes of decoder and reward: their weights, and the most at a time of decoding, scoring (whole image and salient part) and backward,
-    with and without the decoder's blocks checkpointed.
-    """
-
-    decoder: int
-    reward: int
-    plain: int
-    block: int
 
 
 def weights_of(module: nn.Module) -> int:
@@ -110,12 +79,17 @@ def meta_model(title: str, precision: str, *, small: bool = False) -> tuple[Any,
     return model, sample
 
 
-def network_bytes(title: str, precision: str, guided: bool, *, small: bool = False) -> Network:
-    """Counts one call of a model and its backward, batch 1."""
+def network_bytes(title: str, precision: str, guided: bool, *, small: bool = False) -> dict[str, int]:
+    """Bytes of one call of a model and its backward, batch 1.
+
+    Returns:
+        ``weights`` as they are loaded; ``kept`` of a call that is stored; ``stored``, ``call``, ``block``: the most at a time above the
+        weights, with the call stored, with it checkpointed, with each block checkpointed as well and both conditionings apart.
+    """
     model, sample = meta_model(title, precision, small=small)
     network = model.model.diffusion_model
 
-    def action(make: Callable[..., NoiseToLatent], noise: Tensor) -> Network:
+    def action(make: Callable[..., NoiseToLatent], noise: Tensor) -> dict[str, int]:
         def most(**options: Any) -> int:
             return counted(lambda: gradient(make(**options), noise, torch.ones_like(noise)))[0]
 
@@ -124,13 +98,14 @@ def network_bytes(title: str, precision: str, guided: bool, *, small: bool = Fal
         stored, call = most(use_checkpoint=False), most()
         with memory.one_at_a_time(model), checkpointed_blocks(network):
             block = most()
-        return Network(weights_of(network), kept, stored, call, block)
+        return {"weights": weights_of(network), "kept": kept, "stored": stored, "call": call, "block": block}
 
     return sample(action, 1, guided)  # type: ignore[no-any-return]
 
 
-def judge_bytes(title: str, precision: str, *, small: bool = False) -> Judge:
-    """Counts decoding a latent of the named size, scoring image and salient part by CLIP ViT-L/14 in float32, and backward."""
+def judge_bytes(title: str, precision: str, *, small: bool = False) -> dict[str, int]:
+    """Bytes of decoding a latent of the named size, scoring image and salient part by CLIP ViT-L/14 in float32, and backward: of the
+    weights, and the most at a time above them, without and with the decoder's blocks checkpointed."""
     family, channels = family_of(title, small=small), 4 if title.startswith("SD 1") or title == "SDXL" else 16
     vae = real_vae(channels, "fp32", small=small)
     decoder = vae.first_stage_model.to(META, {"fp16": torch.float16, "bf16": torch.bfloat16}[precision])
@@ -152,4 +127,4 @@ def judge_bytes(title: str, precision: str, *, small: bool = False) -> Judge:
 
     with on_meta():
         plain, block = (counted(partial(run, fine))[0] for fine in (False, True))
-    return Judge(weights_of(decoder), weights_of(encoder), plain, block)
+    return {"VAE and reward": weights_of(decoder) + weights_of(encoder), "decode": plain, "decode, blocks": block}

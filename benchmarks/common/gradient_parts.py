@@ -21,10 +21,9 @@ from sgool.latent_optimization.autograd_mode import OrdinaryTensors
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule, checkpointed_blocks
 from sgool.latent_optimization.stored_calls import StoredCalls
 from sgool.tests.comfyui.families.building import conditioning
-from sgool.tests.comfyui.guided import Probe
 from torch import Tensor, nn
 
-from .measuring import held_bytes, sampled, seconds
+from .measuring import most_bytes, probed, seconds
 from .real_sizes import as_float32, family_of, noise_for, real_model, real_vae
 from .seeded_rewards import LARGE
 
@@ -51,22 +50,23 @@ def gradient(run: Callable[[Tensor], Tensor], noise: Tensor, weights: Tensor) ->
     return torch.autograd.grad(run(leaf), leaf, weights)[0]
 
 
-class Within(Probe):
-    """A probe that also knows the guider."""
+class Case:
+    """A model of real size, noise for it, and what runs in its sampling; ``small`` to ``offload`` as :func:`real_model` and
+    :func:`noise_for` have them, ``repeats`` of what is timed."""
 
-    wrap: Any = None
+    def __init__(
+        self, title: str, precision: str, *, small: bool, repeats: int, batch: int = 1, latent: int = 0, offload: bool = False
+    ) -> None:
+        self.device, self.small, self.repeats = comfy.model_management.get_torch_device(), small, repeats
+        self.model = real_model(title, precision, self.device, small=small, offload=offload)
+        self.noise = noise_for(title, self.model, batch, small=small, latent=latent)
+        self.network: nn.Module = self.model.model.diffusion_model
+        self.conditions = conditioning(family_of(title, small=small), 1)
+        self.has_exact = batch == 1 and not offload and precision != "fp32"
 
-    def sample(self, model_wrap: Any, *rest: Any) -> Tensor:  # type: ignore[override]
-        self.wrap = model_wrap
-        return super().sample(model_wrap, *rest)
-
-
-def through_guider(model: Any, title: str, noise: Tensor, action: Callable[..., Found], *, small: bool, steps: int = STEPS) -> Found:
-    """``action(make, noise, wrap)`` within core's guider ``wrap``, one conditioning, Euler."""
-    probe: Within = Within(lambda make, noise: action(make, noise, probe.wrap))
-    conditions = conditioning(family_of(title, small=small), 1)
-    sampled(model, probe, noise, (conditions, conditions), {"steps": steps, "scheduler": "simple"})
-    return probe.found  # type: ignore[no-any-return]
+    def within(self, action: Callable[[Callable[..., NoiseToLatent], Tensor], Any], steps: int = STEPS) -> Any:
+        """What ``action(make, noise)`` finds within core's guider, one conditioning, Euler."""
+        return probed(self.model, action, self.noise, (self.conditions,) * 2, {"steps": steps, "scheduler": "simple"})
 
 
 def ways(make: Callable[..., NoiseToLatent], noise: Tensor, network: nn.Module, variants: Any = VARIANTS) -> Runs:
@@ -109,7 +109,7 @@ def spread_in(name: str, unit: str, title: str, rounds: Sequence[Mapping[str, fl
 
 def _peak(run: Callable[[], Any], device: torch.device) -> int | None:
     try:
-        return held_bytes(run, device)[0]
+        return most_bytes(run, device)
     except Exception as error:
         if not comfy.model_management.is_oom(error):
             raise
@@ -117,50 +117,35 @@ def _peak(run: Callable[[], Any], device: torch.device) -> int | None:
     return None
 
 
-def costs(title: str, precision: str, *, batch: int = 1, small: bool, repeats: int, latent: int = 0, offload: bool = False) -> Found:
+def costs(case: Case) -> Found:
     """Time, peak, and the cosine of the gradient with float32's, of the same weights and of as many as fit."""
-    device = comfy.model_management.get_torch_device()
-    model = real_model(title, precision, device, small=small, offload=offload)
-    noise = noise_for(title, model, batch, small=small, latent=latent)
-    network = model.model.diffusion_model
-    bytes_of_weights = sum(each.numel() * each.element_size() for each in network.parameters())
-    found = {"weights GiB": round(bytes_of_weights / GIB, 2)}
-    found |= through_guider(model, title, noise, lambda make, x, _: measured(ways(make, x, network), device, repeats), small=small)
-    if batch > 1 or offload or precision == "fp32":
-        return found
+    found = {"weights GiB": round(sum(each.nbytes for each in case.network.parameters()) / GIB, 2)}
+    found |= case.within(lambda make, x: measured(ways(make, x, case.network), case.device, case.repeats))
+    if case.has_exact:
 
-    def exact(make: Callable[..., NoiseToLatent], x: Tensor, _: Any) -> Found:
-        return {"gradient": gradient(make(), x, torch.ones_like(x)).double().flatten()}
+        def exact(make: Callable[..., NoiseToLatent], x: Tensor) -> Tensor:
+            return gradient(make(), x, torch.ones_like(x)).double().flatten()
 
-    own = through_guider(model, title, noise, exact, small=small)["gradient"]
-    with contextlib.suppress(torch.OutOfMemoryError):
-        as_float32(model)
-        other = through_guider(model, title, noise, exact, small=small)["gradient"]
-        found["cosine to fp32"] = round(float(torch.nn.functional.cosine_similarity(own, other, dim=0)), 5)
+        own = case.within(exact)
+        with contextlib.suppress(torch.OutOfMemoryError):
+            as_float32(case.model)
+            found["cosine to fp32"] = round(float(torch.cosine_similarity(own, case.within(exact), dim=0)), 5)
     return found
 
 
-def schedules(title: str, precision: str, *, small: bool, repeats: int, steps: int = 6) -> Found:
+def schedules(case: Case, steps: int = 6) -> Found:
     """A gradient through more steps, in F a step: with all calls or some of them kept, and through some of them."""
-    device = comfy.model_management.get_torch_device()
-    model = real_model(title, precision, device, small=small)
-    network, noise = model.model.diffusion_model, noise_for(title, model, 1, small=small)
-
-    def action(make: Callable[..., NoiseToLatent], x: Tensor, _: Any) -> Found:
-        return measured(ways(make, x, network, SCHEDULES), device, repeats, steps)
-
-    return through_guider(model, title, noise, action, small=small, steps=steps)
+    found: Found = case.within(lambda make, x: measured(ways(make, x, case.network, SCHEDULES), case.device, case.repeats, steps), steps)
+    return found
 
 
-def iteration(title: str, precision: str, *, small: bool, repeats: int, steps: int = 4) -> Found:
+def iteration(case: Case, steps: int = 4) -> Found:
     """One whole iteration split by part, in seconds: sampler, decoder, reward (CLIP ViT-L/14's image tower), and all backwards."""
-    device = comfy.model_management.get_torch_device()
-    model = real_model(title, precision, device, small=small)
-    noise = noise_for(title, model, 1, small=small)
-    vae = real_vae(noise.shape[1], "fp32" if device.type == "cpu" else "bf16", small=small)
-    large = {} if small else LARGE
+    device, cuda = case.device, case.device.type == "cuda"
+    vae = real_vae(case.noise.shape[1], "fp32" if device.type == "cpu" else "bf16", small=case.small)
     with torch.inference_mode(False):
-        tower = transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**large, patch_size=14)).to(device).eval().requires_grad_(False)
+        config = transformers.CLIPVisionConfig(**({} if case.small else LARGE), patch_size=14)
+        tower = transformers.CLIPVisionModel(config).to(device).eval().requires_grad_(False)
 
     def once(make: Callable[..., NoiseToLatent], x: Tensor) -> Found:
         leaf, taken, kept = x.clone().requires_grad_(), dict[str, float](), list[Any]()
@@ -178,16 +163,16 @@ def iteration(title: str, precision: str, *, small: bool, repeats: int, steps: i
         timed("backward of the sampler", lambda: torch.autograd.grad(latent, leaf, incoming))
         return taken
 
-    def action(make: Callable[..., NoiseToLatent], x: Tensor, _: Any) -> Found:
-        if device.type == "cuda":
+    def action(make: Callable[..., NoiseToLatent], x: Tensor) -> Found:
+        if cuda:
             torch.cuda.reset_peak_memory_stats(device)
-        rounds = [once(make, x) for _ in range(repeats + 1)][1:]
+        rounds = [once(make, x) for _ in range(case.repeats + 1)][1:]
         found: Found = {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
-        if device.type == "cuda":
-            found["peak GiB, weights included"] = round(torch.cuda.max_memory_allocated(device) / GIB, 2)
-        return {"steps": steps, **found}
+        peak = {"peak GiB, weights included": round(torch.cuda.max_memory_allocated(device) / GIB, 2)} if cuda else {}
+        return {"steps": steps, **found, **peak}
 
-    return through_guider(model, title, noise, action, small=small, steps=steps)
+    found: Found = case.within(action, steps)
+    return found
 
 
 @contextlib.contextmanager
@@ -209,17 +194,13 @@ def ordinary_weights(network: nn.Module) -> Iterator[None]:
             held[name] = tensor
 
 
-def beside_doodl(title: str, precision: str, *, small: bool, repeats: int, latent: int = 0) -> Found:
+def beside_doodl(case: Case) -> Found:
     """Ours in F a step, beside plain autograd with ordinary weights and the published procedure, transcribed; in turns, in one run."""
-    device = comfy.model_management.get_torch_device()
-    model = real_model(title, precision, device, small=small)
-    noise = noise_for(title, model, 1, small=small, latent=latent)
-    network = model.model.diffusion_model
 
-    def action(make: Callable[..., NoiseToLatent], x: Tensor, wrap: Any) -> Found:
+    def action(make: Callable[..., NoiseToLatent], x: Tensor) -> Found:
         weights, run = torch.ones_like(x), make()
         steps = len(run.sigmas) - 1
-        sigmas, options = run.sigmas.clone(), run.arguments(True)
+        sigmas, options, wrap = run.sigmas.clone(), run.arguments(True), run.model
 
         def euler(start: Tensor) -> Tensor:
             state = start
@@ -229,14 +210,15 @@ def beside_doodl(title: str, precision: str, *, small: bool, repeats: int, laten
             return state
 
         def plainly(sampler: Callable[[Tensor], Tensor]) -> None:
-            with ordinary_weights(network), torch.enable_grad():
+            with ordinary_weights(case.network), torch.enable_grad():
                 gradient(sampler, x, weights)
 
         def doodl(start: Tensor) -> Tensor:
             return edict(start, sigmas, lambda y, sigma: wrap(y, sigma.expand(len(y)), **options))
 
         beside: Runs = {"plain autograd": partial(plainly, euler), "DOODL's procedure": partial(plainly, doodl)}
-        found = measured({**ways(make, x, network), **beside}, device, repeats, steps, peaks_too=device.type != "cpu")
+        every, device = {**ways(make, x, case.network), **beside}, case.device
+        found = measured(every, device, case.repeats, steps, peaks_too=device.type != "cpu")
         rounds = [dict(zip(found["rounds"], taken, strict=True)) for taken in zip(*found["rounds"].values(), strict=True)]
         if found["everything kept"] and found["plain autograd"]:
             found["the mode's own"] = spread_in("everything kept", "plain autograd", "of plain autograd's", rounds)
@@ -244,7 +226,8 @@ def beside_doodl(title: str, precision: str, *, small: bool, repeats: int, laten
             found["of DOODL's"] = {way: spread_in(way, "DOODL's procedure", "part", rounds) for way in VARIANTS if found[way]}
         return found
 
-    return through_guider(model, title, noise, action, small=small, steps=1)
+    found: Found = case.within(action, steps=1)
+    return found
 
 
 class _EdictStep(torch.autograd.Function):

@@ -9,7 +9,10 @@ from typing import Any
 
 import comfy.samplers
 import torch
+from sgool.tests.comfyui.guided import Probe
 from torch import Tensor
+
+from .live_bytes import counted
 
 
 def seconds(run: Callable[[], Any], device: torch.device | str = "cpu") -> float:
@@ -23,39 +26,15 @@ def seconds(run: Callable[[], Any], device: torch.device | str = "cpu") -> float
     return clock() - began
 
 
-def held_bytes(run: Callable[[], Any], device: torch.device | str = "cpu") -> tuple[int, int]:
-    """The most bytes that tensors made by one call took at a time, and how many still live when it has returned."""
+def most_bytes(run: Callable[[], Any], device: torch.device | str = "cpu") -> int:
+    """The most bytes that tensors made by one call took at a time."""
     gc.collect()
-    if torch.device(device).type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        kept = run()
-        return torch.cuda.max_memory_allocated(device) - before, torch.cuda.memory_allocated(device) - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
-        kept = run()
-        gc.collect()
-    del kept
-    own, held, most = set[int](), 0, 0
-    for address, size in _memory_events(profile):
-        if size > 0:
-            own.add(address)
-        elif address not in own:  # made before, by something else
-            continue
-        held += size
-        most = max(most, held)
-    return most, held
-
-
-def _memory_events(profile: Any) -> list[tuple[int, int]]:
-    """Address and bytes of what was taken (above 0) and given back (below), in order."""
-    found, todo = [], list(profile.profiler.kineto_results.experimental_event_tree())
-    while todo:
-        event = todo.pop()
-        todo += event.children
-        kind, fields = event.typed
-        if kind == torch._C._profiler._EventType.Allocation:
-            found.append((event.start_time_ns, fields.ptr, fields.alloc_size))
-    return [(address, size) for _, address, size in sorted(found, key=lambda each: each[0])]
+    if torch.device(device).type != "cuda":
+        return counted(run)[0]
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    run()
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def sampled(model: Any, sampler: Any, noise: Tensor, conditions: tuple[Any, Any], options: dict[str, Any]) -> Tensor:
@@ -66,6 +45,13 @@ def sampled(model: Any, sampler: Any, noise: Tensor, conditions: tuple[Any, Any]
     sigmas = sigmas_of(model, options["steps"], options.get("scheduler", "normal"))
     latent = options.get("latent", torch.zeros_like(noise))
     return guider.sample(noise, latent, sampler, sigmas, disable_pbar=True, seed=options.get("seed", 0))
+
+
+def probed(model: Any, action: Callable[..., Any], noise: Tensor, conditions: tuple[Any, Any], options: dict[str, Any]) -> Any:
+    """What ``action(make, noise)`` finds in the place of such a run; see :class:`Probe`."""
+    probe = Probe(action)
+    sampled(model, probe, noise, conditions, options)
+    return probe.found
 
 
 def sigmas_of(model: Any, steps: int, scheduler: str = "normal") -> Tensor:

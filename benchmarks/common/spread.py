@@ -6,8 +6,10 @@ whose server is away hands its job back and is paused until it has looked for it
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from types import ModuleType
@@ -96,6 +98,12 @@ class Owner(WorkerPlugin):
 
         self._worker.status = Status.paused
         self._worker.loop.call_later(PAUSE, go_on)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Where jobs are done: what :func:`spread` takes."""
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT", help="use the workers of this dask scheduler instead")
 
 
 def spread(store: Store, jobs: Sequence[Job], owner: Owner, *, workers: int = 1, scheduler: str = "") -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import bootstrap, norm, permutation_test
+from scipy.stats import bootstrap, norm, permutation_test, sem
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -68,6 +68,12 @@ def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:
         raise ValueError(f"There are {len(first)} and {len(second)} outcomes; a paired comparison needs the same images, at least one.")
     one, other = np.asarray(first, dtype=bool), np.asarray(second, dtype=bool)
     return Paired(int((one & ~other).sum()), int((other & ~one).sum()), len(one))
+
+
+def mean_and_error(values: Sequence[float] | np.ndarray, form: str = ".3f", errors: int = 2) -> str:
+    """A mean with so many of its standard errors, 0 of a single value: ``0.700 ± 0.200``."""
+    error = errors * float(sem(values)) if len(values) > 1 else 0.0
+    return f"{np.mean(values):{form}} ± {error:{form.lstrip('+')}}"
 
 
 def p_text(p: float) -> str:

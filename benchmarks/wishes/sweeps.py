@@ -12,31 +12,28 @@ from kornia.color import lab_to_rgb, rgb_to_lab
 from sgool.guidance.art import color_rules as color
 from sgool.guidance.art import composition_rules as rules
 from sgool.guidance.art import light_rules as light
-from sgool.guidance.art.charts import draw_color
-from sgool.guidance.art.composition import Composition
 from sgool.guidance.art.hues import chroma_and_hue
-from sgool.guidance.art.texture_rules import SIDE, StrokeDirection, StrokeScale, TextureStatistics
-from sgool.guidance.art.view import SIDE as COLOR_SIDE
-from sgool.guidance.art.view import ViewObjective
+from sgool.guidance.art.texture_rules import StrokeDirection, StrokeScale, TextureStatistics
 from sgool.guidance.objective import Context, Objective
 from sgool.image_ops.blur import blur
 from sgool.image_ops.resize import shrink
 from skimage import data
 from torch import Tensor
 
+from .terms import PALETTE, objective_of
+
 HEIGHT, WIDTH = 96, 128
 RADIUS = 0.12  # of the discs, as a part of the height; the box with a disc's spread has half sides of it times sqrt(3) / 2
 HALF = RADIUS * math.sqrt(3) / 2
 STEPS = 13
 PHOTOGRAPH = "photograph"
-Views = dict[str, dict[str, tuple[Any, Callable[[float], Tensor]]]]
+Made = dict[str, tuple[Any, Callable[[float], Tensor]]]  # by name: a rule, and its images
 
 
 @dataclass(frozen=True)
 class Sweep:
     """A term, and its images at 0 (as wished) to 1: ``(1, 3, h, w)``."""
 
-    family: str
     name: str
     objective: Objective
     image: Callable[[float], Tensor]
@@ -84,8 +81,8 @@ def _between(first: float, last: float, at: float) -> float:
     return first + (last - first) * at
 
 
-def _bright(images: Tensor) -> Tensor:
-    return images.mean(1, keepdim=True)
+def _swept(made: Made, saliency: Any, of: str = "") -> list[Sweep]:
+    return [Sweep(name, objective_of(name, rule, saliency), image, of) for name, (rule, image) in made.items()]
 
 
 def _compositions() -> list[Sweep]:
@@ -95,7 +92,7 @@ def _compositions() -> list[Sweep]:
     wide = 2 * HALF * HEIGHT / WIDTH
     behind = (1 - wide) / 3 + wide / 2  # x of a disc with a third of the free width behind it
     grown = math.sqrt(0.2 / 3 * WIDTH / HEIGHT)
-    made = {
+    made: Made = {
         "rule of thirds": moved(rules.RuleOfThirds(), (1 / 3, 1 / 3), (0.5, 0.5)),
         "golden section": moved(rules.GoldenSection(), (rules.GOLDEN, rules.GOLDEN), (0.15, 0.15)),
         "centered": moved(rules.Centered(), (0.5, 0.5), (0.15, 0.3)),
@@ -110,13 +107,14 @@ def _compositions() -> list[Sweep]:
         "lead room": moved(rules.LeadRoom(), (behind, 0.5), (0.85, 0.5)),
         "subject size": (rules.SubjectSize(), lambda at: disc(0.5, 0.5, grown * (1 - 0.8 * at))),
     }
-    return [Sweep("composition", name, Composition(rule, _bright), image) for name, (rule, image) in made.items()]
+    return _swept(made, lambda images: images.mean(1, keepdim=True))  # what is bright is the subject
 
 
-def _views() -> list[Sweep]:
+def _pixels() -> list[Sweep]:
+    """Of color, light and texture."""
     mask = disc(0.5, 0.5, 0.3)[:, :1]
     x, y = _places()
-    painted = color.hex_colors("#264653 #2a9d8f #e9c46a #e76f51").double()
+    painted = color.hex_colors(PALETTE).double()
     bands = painted.T[None, :, None].repeat_interleave(16, 3).expand(1, 3, 16, -1)
     rim = mask[0, 0] - disc(0.5, 0.5, 0.24)[0, 0]
 
@@ -125,42 +123,23 @@ def _views() -> list[Sweep]:
         angle = math.radians(degrees)
         return gray(0.5 - 0.4 * (across * math.cos(angle) + down * math.sin(angle)))
 
-    made: Views = {
-        "color": {
-            "harmony": (color.Harmony(), lambda at: stripes(30, 210 - 90 * at)),
-            "palette": (color.Palette(painted.float()), lambda at: bands * (1 - at) + 0.1 * at),
-            "temperature": (color.Temperature(), lambda at: stripes(60 + 180 * at)),
-            "saturation": (color.Saturation(), lambda at: stripes(60, chroma=40 * (1 - at))),
-            "subject contrast": (color.ColorContrast(), lambda at: gray(0.2 + 0.6 * mask[0, 0] * (1 - at))),
-        },
-        "light": {
-            "key direction": (light.KeyDirection(), lambda at: lit_from(180 * at)),
-            "back light": (light.BackLight(), lambda at: gray(0.6 - 0.4 * mask[0, 0] * (1 - 2 * at))),
-            "rim light": (light.RimLight(), lambda at: gray(0.2 + 0.7 * rim * (1 - at))),
-            "shadows": (light.Shadows(), lambda at: gray((0.5 + (x - 0.5) * (1 + 15 * at)).clamp(0.1, 0.9))),
-            "key": (light.Key(), lambda at: gray(torch.full_like(x, at))),
-            "exposure": (light.Exposure(), lambda at: gray(torch.full_like(x, 0.5 + 0.5 * at))),
-        },
-        "texture": {
-            "reference": (
-                TextureStatistics(strokes(45).float()),
-                lambda at: strokes(45 + 60 * at),
-            ),  # beyond that they are as unlike as can be
-            "stroke direction": (StrokeDirection(), lambda at: strokes(45 + 90 * at)),
-            "stroke width": (StrokeScale(), lambda at: strokes(30, _between(0.05, 0.15, at))),
-        },
+    made: Made = {
+        "harmony": (color.Harmony(), lambda at: stripes(30, 210 - 90 * at)),
+        "palette": (color.Palette(painted.float()), lambda at: bands * (1 - at) + 0.1 * at),
+        "temperature": (color.Temperature(), lambda at: stripes(60 + 180 * at)),
+        "saturation": (color.Saturation(), lambda at: stripes(60, chroma=40 * (1 - at))),
+        "subject contrast": (color.ColorContrast(), lambda at: gray(0.2 + 0.6 * mask[0, 0] * (1 - at))),
+        "key direction": (light.KeyDirection(), lambda at: lit_from(180 * at)),
+        "back light": (light.BackLight(), lambda at: gray(0.6 - 0.4 * mask[0, 0] * (1 - 2 * at))),
+        "rim light": (light.RimLight(), lambda at: gray(0.2 + 0.7 * rim * (1 - at))),
+        "shadows": (light.Shadows(), lambda at: gray((0.5 + (x - 0.5) * (1 + 15 * at)).clamp(0.1, 0.9))),
+        "key": (light.Key(), lambda at: gray(torch.full_like(x, at))),
+        "exposure": (light.Exposure(), lambda at: gray(torch.full_like(x, 0.5 + 0.5 * at))),
+        "reference": (TextureStatistics(strokes(45).float()), lambda at: strokes(45 + 60 * at)),  # beyond that they are as unlike as can be
+        "stroke direction": (StrokeDirection(), lambda at: strokes(45 + 90 * at)),
+        "stroke width": (StrokeScale(), lambda at: strokes(30, _between(0.05, 0.15, at))),
     }
     return _swept(made, mask)
-
-
-def _swept(made: Views, mask: Tensor, of: str = "") -> list[Sweep]:
-    found = []
-    for family, group in made.items():
-        for name, (rule, image) in group.items():
-            side = SIDE if family == "texture" else COLOR_SIDE
-            objective = ViewObjective(name, rule, mask if rule.needs_subject else None, draw_color, side)
-            found.append(Sweep(family, name, objective, image, of))
-    return found
 
 
 def _of_a_photograph(photo: Tensor) -> list[Sweep]:
@@ -170,33 +149,21 @@ def _of_a_photograph(photo: Tensor) -> list[Sweep]:
     mask[..., photo.shape[-2] // 4 :, photo.shape[-1] // 4 : -(photo.shape[-1] // 4)] = 1
     own = float(chroma_and_hue(lab / 100)[0].mean())
     orange = photo.new_tensor([0.0, math.cos(color.WARM_HUE), math.sin(color.WARM_HUE)])[:, None, None]
-
-    def half_mirrored(at: float) -> Tensor:
-        return photo + (photo.flip(-1) - photo) * (0.5 - at / 2)
-
-    made: Views = {
-        "color": {
-            "palette": (color.Palette(color.colors_of(photo)), lambda at: photo * (1 - 0.8 * at)),
-            "temperature": (color.Temperature(), lambda at: lab_to_rgb(lab + 40 * (1 - 2 * at) * orange)),
-            "saturation": (color.Saturation(own), lambda at: photo + (gone - photo) * at),
-        },
-        "light": {
-            "back light": (light.BackLight(1.0), lambda at: photo * (1 - 0.8 * torch.where(mask > 0, 1 - at, at))),
-            "shadows": (light.Shadows(), lambda at: blur(photo, 8 * (1 - at))),
-            "key": (light.Key(), lambda at: photo * at),
-            "exposure": (light.Exposure(), lambda at: gray((0.5 + 2 * at * (lab[0, 0] / 100 - 0.5)).clamp(0, 1))),
-        },
-        "texture": {
-            "reference": (TextureStatistics(photo), lambda at: blur(photo, 8 * at)),
-        },
+    made: Made = {
+        "symmetry": (rules.Symmetry(), lambda at: photo + (photo.flip(-1) - photo) * (0.5 - at / 2)),
+        "palette": (color.Palette(color.colors_of(photo)), lambda at: photo * (1 - 0.8 * at)),
+        "temperature": (color.Temperature(), lambda at: lab_to_rgb(lab + 40 * (1 - 2 * at) * orange)),
+        "saturation": (color.Saturation(own), lambda at: photo + (gone - photo) * at),
+        "back light": (light.BackLight(1.0), lambda at: photo * (1 - 0.8 * torch.where(mask > 0, 1 - at, at))),
+        "shadows": (light.Shadows(), lambda at: blur(photo, 8 * (1 - at))),
+        "key": (light.Key(), lambda at: photo * at),
+        "exposure": (light.Exposure(), lambda at: gray((0.5 + 2 * at * (lab[0, 0] / 100 - 0.5)).clamp(0, 1))),
+        "reference": (TextureStatistics(photo), lambda at: blur(photo, 8 * at)),
     }
-    return [
-        Sweep("composition", "symmetry", Composition(rules.Symmetry(), None), half_mirrored, PHOTOGRAPH),
-        *_swept(made, mask, PHOTOGRAPH),
-    ]
+    return _swept(made, mask, PHOTOGRAPH)
 
 
 def sweeps() -> list[Sweep]:
     """Of every rule of the four nodes; those of a photograph are scikit-image's astronaut."""
     photo = torch.from_numpy(data.astronaut()).movedim(-1, 0)[None].double() / 255
-    return [*_compositions(), *_views(), *_of_a_photograph(shrink(photo, 128))]
+    return [*_compositions(), *_pixels(), *_of_a_photograph(shrink(photo, 128))]

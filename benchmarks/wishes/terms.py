@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from sgool.comfy_bridge.saliency import SaliencyPredictor
 from sgool.guidance.art import composition_rules as rules
-from sgool.guidance.art.charts import draw_color, draw_light, draw_texture
+from sgool.guidance.art.charts import draw_color
 from sgool.guidance.art.color_rules import ColorContrast, Harmony, Palette, Saturation, Temperature, hex_colors
 from sgool.guidance.art.composition import Composition
 from sgool.guidance.art.light_rules import BackLight, Exposure, Key, KeyDirection, RimLight, Shadows
-from sgool.guidance.art.texture_rules import SIDE, StrokeDirection, StrokeScale, TextureStatistics
+from sgool.guidance.art.texture_rules import SIDE as TEXTURE_SIDE
+from sgool.guidance.art.texture_rules import StrokeDirection, StrokeScale, TextureStatistics
 from sgool.guidance.art.view import SIDE as COLOR_SIDE
 from sgool.guidance.art.view import ViewObjective
 from sgool.guidance.objective import Objective
@@ -45,14 +46,18 @@ class Remembered:
         return self.last[1]
 
 
-def _view(name: str, rule: Any, saliency: Any, drawn: Any, side: int) -> Objective:
-    return ViewObjective(name, rule, saliency if rule.needs_subject else None, drawn, side)
+def objective_of(name: str, rule: Any, saliency: Any) -> Objective:
+    """A rule of composition, color, light or texture as the pack's nodes make an objective of it, where the subject is by ``saliency``."""
+    if isinstance(rule, rules.Rule):
+        return Composition(rule, saliency)
+    side = TEXTURE_SIDE if isinstance(rule, (TextureStatistics, StrokeDirection, StrokeScale)) else COLOR_SIDE
+    return ViewObjective(name, rule, saliency if rule.needs_subject else None, draw_color, side)
 
 
 def terms() -> dict[str, Objective]:
     """The objectives, by name."""
     found = Remembered(SaliencyPredictor(registry.load("default-without-center")))
-    composed: dict[str, rules.Rule] = {
+    wishes = {
         "rule of thirds": rules.RuleOfThirds(),
         "golden section": rules.GoldenSection(),
         "centered": rules.Centered(),
@@ -60,29 +65,19 @@ def terms() -> dict[str, Objective]:
         "preference for balance": rules.PreferenceForBalance(),
         "symmetry": rules.Symmetry(),
         "subject size": rules.SubjectSize(),
-    }
-    colored = {
         "complementary": Harmony(),
         "palette": Palette(hex_colors(PALETTE)),
         "warm": Temperature(),
         "saturation": Saturation(),
         "subject contrast": ColorContrast(difference=1.0),
-    }
-    lit = {
         "light from the left": KeyDirection("left"),
         "back light": BackLight(difference=0.6),
         "rim light": RimLight(),
         "soft shadows": Shadows(),
         "low key": Key(),
         "exposure": Exposure(),
+        "hatching": TextureStatistics(hatching()),
+        "strokes at 45 degrees": StrokeDirection(),
+        "stroke width": StrokeScale(),
     }
-    textured = {"hatching": TextureStatistics(hatching()), "strokes at 45 degrees": StrokeDirection(), "stroke width": StrokeScale()}
-    views: list[tuple[dict[str, Any], Any, int]] = [
-        (colored, draw_color, COLOR_SIDE),
-        (lit, draw_light, COLOR_SIDE),
-        (textured, draw_texture, SIDE),
-    ]
-    return {
-        **{name: Composition(rule, found) for name, rule in composed.items()},
-        **{name: _view(name, rule, found, drawn, side) for group, drawn, side in views for name, rule in group.items()},
-    }
+    return {name: objective_of(name, rule, found) for name, rule in wishes.items()}

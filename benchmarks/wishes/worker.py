@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,13 @@ from sgool.demo.judging import judge_images
 from sgool.guidance.objective import BALANCES, Context, Objective, WeightedSum
 from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
 from sgool.guidance.terms import balanced, norms
-from sgool.latent_optimization.presets import DEFAULT_PRESET, Preset, preset
+from sgool.latent_optimization.presets import DEFAULT_PRESET, preset
 from sgool.saliency_models.drawing import to_pil
 from torch import Tensor
 
 from ..common.jobs import Job, Record
 from ..worth.methods import Method, in_four_steps
-from ..worth.worker import Demo
+from ..worth.worker import Demo, DemoOwner
 from .terms import terms
 
 NOISES = "noises"
@@ -31,30 +31,27 @@ SHARES = {"with CLIP, 1 : 1": 1.0, "with CLIP, 1 : 0.3": 0.3, "with CLIP, 1 : 3"
 WAYS = [ALONE, *SHARES]
 BEST_OF = 32  # costs what the preset does: its search, five iterations of three samplings each, and one more
 FEW_STEPS = in_four_steps(Method())
+SEARCHED = preset(DEFAULT_PRESET)
+WITHOUT_SEARCH = replace(SEARCHED, settings=replace(SEARCHED.settings, best_of=1))  # which is done once for all terms here
 
 
-def searched() -> int:
-    """How many noises the default preset's search has."""
-    return preset(DEFAULT_PRESET).settings.best_of
+class Worker(DemoOwner):
+    """Samples the noises of a job's prompts, or optimizes them. ``first``: by place, what came of the jobs of noises."""
 
+    def __init__(self, folder: Path, first: Mapping[int, Record] | None = None) -> None:
+        super().__init__(self._work, folder)
+        self.first = dict(first or {})
 
-def without_search() -> Preset:
-    """The default preset behind its search, which is done once for all terms here."""
-    default = preset(DEFAULT_PRESET)
-    return replace(default, settings=replace(default.settings, best_of=1))
+    def bring(self, place: str) -> None:
+        super().bring(place)
+        self.terms, self.plain = terms(), comfy.samplers.sampler_object(FEW_STEPS.sampler)
 
-
-class Worker:
-    """What is sampled and optimized, with the demo model loaded."""
-
-    def __init__(self, folder: Path, names: Iterable[str] = ()) -> None:
-        self.demo, every = Demo(folder), terms()
-        self.terms = {name: every[name] for name in names or every}
-        self.plain = comfy.samplers.sampler_object(FEW_STEPS.sampler)
+    def _work(self, _: Demo, job: Job) -> Record:
+        return self.noises(job) if job.method == NOISES else self.optimized(job, self.first[job.place])
 
     def noises(self, job: Job) -> Record:
         """Every noise of the job's prompts: measured, judged, and which is the best in each way."""
-        images = [self._sample(self.plain, job, self._noise(job, [number] * len(job.prompts))) for number in range(BEST_OF)]
+        images = [self._sample(self.plain, job, self.demo.noise(job.prompts, number)) for number in range(BEST_OF)]
         alone = self._losses(list(self.terms.values()), images)
         (clip,) = self._losses([self._clip(job)], images)
         chosen = {}
@@ -65,7 +62,7 @@ class Worker:
                 if way != ALONE:
                     factors = balanced(torch.tensor([1.0, SHARES[way]], dtype=torch.float64), norms_of).to(losses)
                     score = factors[0][:, None] * clip + factors[1][:, None] * losses
-                chosen[f"{name}, {way}"] = [score[:, :count].argmin(1).tolist() for count in (searched(), BEST_OF)]
+                chosen[f"{name}, {way}"] = [score[:, :count].argmin(1).tolist() for count in (SEARCHED.settings.best_of, BEST_OF)]
         return {
             "measured": {name: losses.tolist() for name, losses in zip(self.terms, alone, strict=True)},
             "right": torch.tensor([self._right(each, job) for each in images]).T.tolist(),
@@ -77,8 +74,9 @@ class Worker:
         """The prompts optimized for one term in one way, from the best of the noises that the preset searches."""
         name, way = job.method.split(", ", 1)
         objective = self._objective(name, way, job)
-        sampler = SGOOLSampler(self.plain, objective, self.demo.vae, without_search())
-        images = self._sample(sampler, job, self._noise(job, first["chosen"][job.method][0]))
+        sampler = SGOOLSampler(self.plain, objective, self.demo.vae, WITHOUT_SEARCH)
+        chosen = zip(job.prompts, first["chosen"][job.method][0], strict=True)
+        images = self._sample(sampler, job, torch.cat([self.demo.noise([text], number) for text, number in chosen]))
         with torch.no_grad():
             measured = {each: term(images, Context(batch_size=len(images))).losses.tolist() for each, term in self.terms.items()}
         return {"measured": measured, "right": self._right(images, job), "files": {f"images/{job.key}.png": picture([images])}}
@@ -100,9 +98,6 @@ class Worker:
 
     def _right(self, images: Tensor, job: Job) -> list[bool]:
         return [verdict.right for verdict in judge_images(self.demo.judge, images, list(job.prompts))]
-
-    def _noise(self, job: Job, numbers: list[int]) -> Tensor:
-        return torch.cat([self.demo.noise([text], number) for text, number in zip(job.prompts, numbers, strict=True)])
 
     @torch.no_grad()
     def _sample(self, sampler: Any, job: Job, noise: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,10 @@ SEARCHED = 10**6  # above the numbers of the noises that methods begin with
 
 
 class DemoOwner(Owner):
-    """Runs ``methods``, by fingerprint, on the prompts of a job, with the reward of a folder. ``folder`` is where the segmenter is kept."""
+    """Owns the demo model, with the reward of a folder, and does jobs by ``work(demo, job)``. ``folder`` is where the segmenter is kept."""
 
-    def __init__(self, methods: Mapping[str, Method], folder: Path, reward: Path | None = None) -> None:
-        self.methods, self.folder, self.reward = dict(methods), folder, reward
+    def __init__(self, work: Callable[[Demo, Job], Record], folder: Path, reward: Path | None = None) -> None:
+        self.work, self.folder, self.reward = work, folder.absolute(), reward
 
     def bring(self, place: str) -> None:
         torch.set_num_threads(1)
@@ -55,11 +55,16 @@ class DemoOwner(Owner):
         self.demo = Demo(self.folder, self.reward)
 
     def do(self, job: Job) -> Record:
-        rows, images = self.demo.run(self.methods[job.method], job.prompts, job.seed, job.seed_number)
-        contents = io.BytesIO()
-        Image.fromarray(np.concatenate(list(images.transpose(0, 2, 3, 1)), axis=1)).save(contents, "PNG")
-        name = f"images/{job.key}.png"
-        return {"rows": rows, "image": name, "files": {name: contents.getvalue()}}
+        return self.work(self.demo, job)
+
+
+def images_of(methods: Mapping[str, Method], demo: Demo, job: Job) -> Record:
+    """What the method of a job, one of ``methods`` by fingerprint, makes of its prompts: rows, and the images as one strip."""
+    rows, images = demo.run(methods[job.method], job.prompts, job.seed, job.seed_number)
+    contents = io.BytesIO()
+    Image.fromarray(np.concatenate(list(images.transpose(0, 2, 3, 1)), axis=1)).save(contents, "PNG")
+    name = f"images/{job.key}.png"
+    return {"rows": rows, "image": name, "files": {name: contents.getvalue()}}
 
 
 class Demo:

@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.comfyui
 
-from sgool.benchmarks import art_sweeps  # noqa: E402
+from sgool.benchmarks.__main__ import main  # noqa: E402
 from sgool.benchmarks.wishes.sweeps import Sweep, sweeps  # noqa: E402
 from sgool.guidance.art.color_rules import COLOR_RULES  # noqa: E402
 from sgool.guidance.art.composition_rules import RULES  # noqa: E402
@@ -29,5 +29,5 @@ def test_a_term_rises_the_farther_an_image_is_from_its_wish(sweep: Sweep) -> Non
 def test_every_rule_is_swept_and_drawn(tmp_path: Path) -> None:
     formulas = [sweep.name for sweep in SWEEPS if not sweep.of]
     assert sorted(formulas) == sorted([*RULES, *COLOR_RULES, "palette", *LIGHT_RULES, *STROKE_RULES, "reference"])
-    assert art_sweeps.main([str(tmp_path / "plot.png")]) == 0
+    assert main(["art_sweeps", str(tmp_path / "plot.png")]) == 0
     assert (tmp_path / "plot.png").stat().st_size > 10000

@@ -9,37 +9,35 @@ from pathlib import Path
 import pytest
 import torch
 from sgool.benchmarks import gpu
+from sgool.benchmarks.__main__ import main
 from sgool.benchmarks.common import gradient_parts, real_sizes
+from sgool.benchmarks.common.jobs import Job, Store
 
 
 @pytest.mark.comfyui
-def test_a_part_at_tiny_size_and_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    run = [sys.argv[0], "--folder", str(tmp_path), "--small", "--repeats", "1"]
-    monkeypatch.setattr(sys, "argv", [*run, "--part", "costs, Flux, bf16"])
-    gpu.main()
-    (file,) = tmp_path.glob("*.json")
-    found = json.loads(file.read_text())
+def test_a_part_at_tiny_size_and_its_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["gpu", "--folder", str(tmp_path), "--small", "--repeats", "1"]
+    main([*run, "--part", "costs, Flux, bf16"])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["each block as well"]["F"] > found["forward"]["F"] == 1.0
     assert found["everything kept"]["GiB"] > found["each call checkpointed"]["GiB"]
     assert 0.95 < found["cosine to fp32"] <= 1.0
-    monkeypatch.setattr(sys, "argv", [*run, "--only", "costs, Flux, bf16", "--minutes", "0"])
-    gpu.main()  # no time for anything: what is there is shown
+    Store(tmp_path, {"small": True}).add(Job(0, 0, (), "costs, Flux, bf16"), {"found": found})
+    main([*run, "--only", "costs, Flux, bf16", "--minutes", "0"])  # no time for anything: what is there is shown
     assert "| Flux, bf16 |" in (tmp_path / "table.md").read_text()
     assert "| Flux, bf16 |" in capsys.readouterr().out
-    assert list(json.loads((tmp_path / "results.json").read_text())) == ["costs, Flux, bf16"]
 
 
-def test_what_went_wrong_in_a_part_is_its_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_went_wrong_in_a_part_is_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "false")
     part = gpu.parts()[0]
-    failed = gpu.run_apart(part, tmp_path, gpu.argparse.Namespace(repeats=1, small=True), 9.0)
+    failed = gpu.run_apart(part, gpu.argparse.Namespace(repeats=1, small=True), 9.0)
     assert "status 1" in failed["failed"]
-    assert failed["failed"] in gpu.report(tmp_path, {part.name: failed})
+    assert failed["failed"] in gpu.report([{"method": part.name, **failed}])
 
 
-def test_files_and_names_of_parts_are_different() -> None:
-    parts = gpu.parts()
-    assert len({part.name for part in parts}) == len({part.file(Path()) for part in parts}) == len(parts)
+def test_names_of_parts_are_different() -> None:
+    assert len({part.name for part in gpu.parts()}) == len(gpu.parts())
 
 
 @pytest.mark.comfyui
@@ -73,7 +71,7 @@ def test_real_sizes_have_the_published_numbers_of_weights() -> None:
 @pytest.mark.comfyui
 def test_beside_the_published_procedure_each_round_is_compared_with_itself() -> None:
     with torch.inference_mode():
-        found = gradient_parts.beside_doodl("SD 1.5", "fp32", small=True, repeats=3, latent=8)
+        found = gradient_parts.beside_doodl(gradient_parts.Case("SD 1.5", "fp32", small=True, repeats=3, latent=8))
     ours, plain = (found["rounds"][name] for name in ("everything kept", "plain autograd"))
     ratios = sorted(one / other for one, other in zip(ours, plain, strict=True))
     own = found["the mode's own"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from sgool.benchmarks.common.jobs import Job
 from sgool.benchmarks.worth import segmenter
 from sgool.benchmarks.worth.methods import FEW_STEPS, GROUPS, PROCEDURES, SALIENCY, Method, best_of, gradient
 from sgool.benchmarks.worth.prompts import draw_prompts
-from sgool.benchmarks.worth.worker import Demo, DemoOwner, random_map
+from sgool.benchmarks.worth.worker import Demo, DemoOwner, images_of, random_map
 from sgool.benchmarks.worth.zero_order import ZeroOrder
 
 pytestmark = pytest.mark.comfyui
@@ -78,7 +79,7 @@ def test_a_map_changes_the_step(demo: Demo) -> None:
 
 
 def test_a_jobs_images_are_kept_as_one_strip(demo: Demo, tmp_path: Path) -> None:
-    owner = DemoOwner({"m": Method(steps=4)}, tmp_path)
+    owner = DemoOwner(partial(images_of, {"m": Method(steps=4)}), tmp_path)
     owner.demo = demo
     record = owner.do(job := Job(0, 0, tuple(PROMPTS), "m"))
     expected = demo.run(Method(steps=4), PROMPTS, job.seed)[1]

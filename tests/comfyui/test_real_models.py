@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 from PIL import Image
-from sgool.benchmarks import real_models
+from sgool.benchmarks.__main__ import main
 from sgool.benchmarks.real.comparison import Comparison
 from sgool.benchmarks.real.graphs import Builder
 from sgool.benchmarks.real.server import OwnServer, prepare
@@ -38,12 +38,12 @@ def test_the_command_makes_the_table_and_goes_on_from_where_it_was(
 ) -> None:
     folder = tmp_path / "out"
     methods = ("--methods", "plain", "best-of-N", "winner")
-    script = [sys.executable, "-m", "harness.script", "sgool.benchmarks.real_models"]
+    script = [sys.executable, "-m", "harness.script", "sgool.benchmarks", "real_models"]
     command = [*script, *arguments(server, folder, "--most-prompts", "1", *methods)]
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "3 jobs to do, 0 are done already." in first.stdout
-    assert real_models.main(arguments(server, folder, *methods)) == 0
+    assert main(["real_models", *arguments(server, folder, *methods)]) == 0
     assert "3 jobs to do, 3 are done already" in capsys.readouterr().out
     lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     assert len(lines) == 6
@@ -105,7 +105,7 @@ def test_a_folder_of_models_judges_and_a_server_that_is_not_there_is_a_sentence(
     shutil.copytree(ROOT / "demo" / "weights" / "reward", copied)
     try:
         more = ("--methods", "plain", "--judging-rewards", "copied", "--server", "http://127.0.0.1:9")
-        assert real_models.main(arguments(server, tmp_path / "out", *more)) == 0
+        assert main(["real_models", *arguments(server, tmp_path / "out", *more)]) == 0
         output = capsys.readouterr().out
         assert "http://127.0.0.1:9 is set aside: nobody listens there" in output
         assert "2 of 2 images are there" in output
@@ -137,7 +137,7 @@ def test_a_run_that_the_server_does_not_know_is_lost(server: Server) -> None:
 @pytest.mark.slow
 def test_the_published_methods_run_whole(server: Server, tmp_path: Path) -> None:
     more = ("--methods", "EDICT", "DOODL", "SGOOL", "--most-prompts", "1")
-    assert real_models.main(arguments(server, tmp_path / "out", *more)) == 0
+    assert main(["real_models", *arguments(server, tmp_path / "out", *more)]) == 0
     lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
     costs = {line["method"]: line["cost"] for line in lines}
     assert costs["EDICT"] is None  # nothing was optimized, so nothing is told
@@ -154,7 +154,7 @@ def test_servers_that_are_started_here_do_the_jobs_and_end(server: Server, tmp_p
     own = arguments(server, tmp_path / "out", "--methods", "plain", "--judging-rewards", "copied")
     own[own.index("--server") : own.index("--server") + 2] = ["--workers", "2", "--models", str(server.base / "models")]
     try:
-        assert real_models.main(own) == 0
+        assert main(["real_models", *own]) == 0
     finally:
         shutil.rmtree(copied)
     assert "2 of 2 images are there" in capsys.readouterr().out
