@@ -16,6 +16,8 @@ from typing import Any
 
 from PIL import Image
 
+from .widgets import widget_defaults
+
 Graph = dict[str, dict[str, Any]]
 OnEvent = Callable[[str, dict[str, Any]], None]
 ENDS = ("execution_success", "execution_error", "execution_interrupted")
@@ -131,16 +133,11 @@ class Client:
 
     def with_defaults(self, graph: Graph) -> Graph:
         """The graph, each required widget that is left out at its default."""
-        filled = {}
-        for name, node in graph.items():
-            given = node["inputs"]
-            for widget, (kind, *options) in self.object_info(node["class_type"])["input"]["required"].items():
-                choices = kind if isinstance(kind, list) else options[0].get("options") if options else None
-                default = options[0].get("default", choices[0] if choices else None) if options else None
-                if default is not None and widget not in given:
-                    given = {**given, widget: default}
-            filled[name] = {**node, "inputs": given}
-        return filled
+        required = {kind: self.object_info(kind)["input"] for kind in {node["class_type"] for node in graph.values()}}
+        return {
+            name: {**node, "inputs": {**widget_defaults(required[node["class_type"]], node["inputs"]), **node["inputs"]}}
+            for name, node in graph.items()
+        }
 
     def fetch(self, file: dict[str, Any]) -> bytes:
         """The contents of a file named in an output: ``{"filename", "subfolder", "type"}``."""
