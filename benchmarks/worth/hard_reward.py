@@ -7,19 +7,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
 from sgool.demo.architecture import build_autoencoder
 from sgool.demo.captions import hard_negatives
 from sgool.demo.loader import reward_folder
 from sgool.demo.render import render
 from sgool.demo.scenes import draw_scene
-from sgool.demo.tokens import build_tokenizer
 from sgool.demo.training.data import detection_targets
 from sgool.demo.training.export import export_reward
 from sgool.demo.training.judge import detection_loss, spoil
 from sgool.demo.training.loop import Schedule, precision, train
 from sgool.demo.training.reward import PATCH, RewardWithHead, contrast
-from sgool.demo.weights import read
+from sgool.demo.weights import read as read_weights
 from torch import Tensor
 
 from .hard import HARD_KINDS, draw_hard_scene
@@ -48,9 +46,9 @@ def start_from_shipped() -> RewardWithHead:
 def train_hard_reward(folder: Path) -> RewardWithHead:
     """Go on from the shipped reward: a quarter ordinary scenes, the others hard ones; half of all images through the autoencoder."""
     torch.manual_seed(42)
-    model, tokenizer = start_from_shipped(), build_tokenizer()
+    model = start_from_shipped()
     autoencoder: Any = build_autoencoder()
-    autoencoder.load_state_dict({name: weight.float() for name, weight in read("vae").items()})
+    autoencoder.load_state_dict({name: weight.float() for name, weight in read_weights("vae").items()})
 
     def loss(generator: torch.Generator) -> Tensor:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
@@ -60,14 +58,11 @@ def train_hard_reward(folder: Path) -> RewardWithHead:
         with torch.no_grad():
             moments = autoencoder.quant_conv(autoencoder.encoder(images[:DECODED] * 2 - 1))
             images[:DECODED] = autoencoder.decode(moments.chunk(2, dim=1)[0]).clamp(-1, 1) / 2 + 0.5
-        texts = [c.text() for scene in scenes for c in (scene.caption, *hard_negatives(scene.caption, NEGATIVES, rng, binding=BINDING))]
-        tokens = tokenizer(texts, padding=True, return_tensors="pt")
+        captions = [(scene.caption, *hard_negatives(scene.caption, NEGATIVES, rng, binding=BINDING)) for scene in scenes]
         with precision(torch.device("cpu")):
             seen, guesses = model.look(spoil(images, generator))
-            read_texts = model.read(tokens["input_ids"], tokens["attention_mask"])
-        rows = rearrange(read_texts, "(b n) d -> b n d", n=NEGATIVES + 1)
-        value = contrast(seen, rows, model.temperature())
-        return value + 0.5 * detection_loss(guesses, detection_targets(scenes, PATCH))
+            read = model.read(captions)
+        return contrast(seen, read, model.temperature()) + 0.5 * detection_loss(guesses, detection_targets(scenes, PATCH))
 
     with torch.enable_grad():
         train("hard-reward", model, loss, SCHEDULE, folder, seed=42)

@@ -11,11 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from sgool.demo.captions import COLOR_NAMES, SHAPES, SIMILAR, Caption, Phrase, hard_negatives, held_out
 from sgool.demo.render import render
 from sgool.demo.scenes import SIDE, Placed, Scene, relation_between, stand
-from sgool.demo.tokens import build_tokenizer
 from sgool.demo.training.judge import spoil
 from sgool.demo.training.loop import Schedule, precision, train
 from sgool.demo.training.reward import RewardWithHead, contrast
@@ -84,8 +82,8 @@ def _window(scene: Scene, image: Tensor, reads: int, rng: np.random.Generator) -
 
 def load_low_resolution(folder: Path) -> RewardWithHead:
     """The reward's two towers, trained in ``folder`` if they are not there (some minutes on one core)."""
+    torch.manual_seed(41)
     model = start_from_shipped()
-    tokenizer = build_tokenizer()
 
     def loss(generator: torch.Generator) -> Tensor:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
@@ -96,14 +94,12 @@ def load_low_resolution(folder: Path) -> RewardWithHead:
         for i in range(BATCH // 2, BATCH):
             image, captions[i] = _window(scenes[i], painted[i], reads, rng)
             shown.append(image)
-        texts = [c.text() for caption in captions for c in (caption, *hard_negatives(caption, NEGATIVES, rng, binding=2.0))]
-        tokens = tokenizer(texts, padding=True, return_tensors="pt")
+        against = [(caption, *hard_negatives(caption, NEGATIVES, rng, binding=2.0)) for caption in captions]
         with precision(torch.device("cpu")):
             seen, _ = model.look(spoil(resize(torch.stack(shown), (SIDE, SIDE)), generator))
-            read = model.read(tokens["input_ids"], tokens["attention_mask"])
-        return contrast(seen, rearrange(read, "(b n) d -> b n d", n=NEGATIVES + 1), model.temperature())
+            read = model.read(against)
+        return contrast(seen, read, model.temperature())
 
-    torch.manual_seed(41)
     with torch.enable_grad():
         train("low-resolution", model, loss, SCHEDULE, folder, seed=41)
     return model.eval().requires_grad_(False)

@@ -30,15 +30,14 @@ class Segmenter(nn.Module):
 
 def load_segmenter(folder: Path) -> nn.Module:
     """The segmenter in ``folder``, trained there if it is not (two minutes on one core)."""
-    model = Segmenter()
-    fresh = FreshScenes()
+    torch.manual_seed(40)
+    model, fresh = Segmenter(), FreshScenes()
 
     def loss(generator: torch.Generator) -> Tensor:
         images, scenes = fresh.draw(48, generator)
         wanted = torch.stack([foreground(scene) for scene in scenes])
         return nn.functional.binary_cross_entropy(model(spoil(images, generator)), wanted)
 
-    torch.manual_seed(40)
     with torch.enable_grad():
         train("segmenter", model, loss, SCHEDULE, folder, seed=40)
     return model.eval().requires_grad_(False)

@@ -12,11 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
 from sgool.demo.captions import Caption, hard_negatives
 from sgool.demo.render import foreground, render
 from sgool.demo.scenes import SIDE, Scene
-from sgool.demo.tokens import build_tokenizer
 from sgool.image_ops.resize import sample_window
 from sgool.saliency_models import registry
 from torch import Tensor, nn
@@ -89,7 +87,7 @@ class Ranking:
     """The reward, and ranks by it, of pairs of scenes with ``count`` subjects of some ``radii``."""
 
     def __init__(self, folder: Path) -> None:
-        self.model, self.tokenizer = load_low_resolution(folder), build_tokenizer()
+        self.model = load_low_resolution(folder)
         self.predictors = {name: registry.load(name) for name in PREDICTED}
 
     @torch.no_grad()
@@ -103,9 +101,7 @@ class Ranking:
         return {key: np.concatenate([each[key] for each in every], axis=1) for key in every[0]}
 
     def _hits(self, scenes: list[Scene], wrong: list[Caption]) -> Hits:
-        texts = [caption.text() for scene, other in zip(scenes, wrong, strict=True) for caption in (scene.caption, other)]
-        tokens = self.tokenizer(texts, padding=True, return_tensors="pt")
-        read = rearrange(self.model.read(tokens["input_ids"], tokens["attention_mask"]), "(b t) d -> b t d", t=2)
+        read = self.model.read([(scene.caption, other) for scene, other in zip(scenes, wrong, strict=True)])
         right = self._scores(scenes, read)
         false = self._scores([altered(scene, other) for scene, other in zip(scenes, wrong, strict=True)], read)
         return {key: torch.stack([value[:, 0] > false[key][:, 0], value[:, 0] > value[:, 1]]).numpy() for key, value in right.items()}

@@ -50,6 +50,7 @@ class RewardWithHead(nn.Module):
         self.clip.set_attn_implementation("eager")  # with bfloat16 on a CPU, thrice as fast to train as the fused kernel
         channels = sum(v for k, v in JUDGE_CHANNELS.items() if k != "offset")
         self.head = nn.Linear(self.clip.config.vision_config.hidden_size, channels)
+        self.tokenizer = build_tokenizer()
 
     def look(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Unit embeddings (B, d) and the head's logits by name."""
@@ -59,10 +60,13 @@ class RewardWithHead(nn.Module):
         parts = dict(zip(names, tokens.split([JUDGE_CHANNELS[k] for k in names], dim=1), strict=True))
         return nn.functional.normalize(self.clip.visual_projection(out.pooler_output).float(), dim=-1), parts
 
-    def read(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Unit embeddings (n, d) of token rows."""
-        out = self.clip.text_model(input_ids=ids, attention_mask=mask)
-        return nn.functional.normalize(self.clip.text_projection(out.pooler_output).float(), dim=-1)
+    def read(self, captions: Sequence[Sequence[Caption]]) -> Tensor:
+        """Unit embeddings (B, n, d) of as many captions for each image."""
+        texts = [caption.text() for row in captions for caption in row]
+        tokens = self.tokenizer(texts, padding=True, return_tensors="pt").to(self.head.weight.device)
+        out = self.clip.text_model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"])
+        embedded = nn.functional.normalize(self.clip.text_projection(out.pooler_output).float(), dim=-1)
+        return rearrange(embedded, "(b n) d -> b n d", b=len(captions))
 
     def temperature(self) -> Tensor:
         """What cosines are multiplied by, a number."""
@@ -131,22 +135,19 @@ def train_reward(leg: str, folder: Path, sources: Sequence[Source], *, start: nn
         model.load_state_dict(start.state_dict())
     binding = 1.0 if start is None else BINDING
     places = Places(model).to(device) if leg in PLACING else None
-    tokenizer = build_tokenizer()
 
     def loss(generator: torch.Generator) -> Tensor:
         drawn = [source.draw(BATCH // len(sources), generator) for source in sources]
         images = torch.cat([part for part, _ in drawn])
         scenes = [scene for _, part in drawn for scene in part]
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        texts = [c.text() for s in scenes for c in (s.caption, *hard_negatives(s.caption, NEGATIVES, rng, binding=binding))]
-        tokens = tokenizer(texts, padding=True, return_tensors="pt").to(device)
+        captions = [(s.caption, *hard_negatives(s.caption, NEGATIVES, rng, binding=binding)) for s in scenes]
         targets = {k: v.to(device) for k, v in detection_targets(scenes, PATCH).items()}
         with precision(device):
             embedded, guesses = model.look(spoil(images, generator).to(device))
-            read = model.read(tokens["input_ids"], tokens["attention_mask"])
-        texts_of = rearrange(read, "(b n) d -> b n d", n=NEGATIVES + 1)
-        value = contrast(embedded, texts_of, model.temperature()) + 0.5 * detection_loss(guesses, targets)
-        return value if places is None else value + PLACES * places.loss(embedded, texts_of[:, 0], scenes)
+            read = model.read(captions)
+        value = contrast(embedded, read, model.temperature()) + 0.5 * detection_loss(guesses, targets)
+        return value if places is None else value + PLACES * places.loss(embedded, read[:, 0], scenes)
 
     train(leg, places or model, loss, LEGS[leg], folder, seed=30 + list(LEGS).index(leg))
     return model
@@ -163,15 +164,10 @@ def retrieval(
     attributes_only: bool = False,
 ) -> float:
     """How often the true caption scores above ``negatives`` captions with one thing wrong each. Images (n, 3, 64, 64)."""
-    tokenizer, rng, hits = build_tokenizer(), np.random.default_rng(seed), 0
+    rng, hits = np.random.default_rng(seed), 0
     for chunk in torch.arange(len(captions)).split(100):
-        texts = [
-            c.text()
-            for i in chunk.tolist()
-            for c in (captions[i], *hard_negatives(captions[i], negatives, rng, attributes_only=attributes_only))
-        ]
-        tokens = tokenizer(texts, padding=True, return_tensors="pt")
+        own = [captions[i] for i in chunk.tolist()]
+        read = model.read([(c, *hard_negatives(c, negatives, rng, attributes_only=attributes_only)) for c in own])
         embedded, _ = model.look(images[chunk])
-        read = rearrange(model.read(tokens["input_ids"], tokens["attention_mask"]), "(b n) d -> b n d", n=negatives + 1)
         hits += int((torch.einsum("bd,bnd->bn", embedded, read).argmax(1) == 0).sum())
     return hits / len(captions)
