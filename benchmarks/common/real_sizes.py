@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +13,7 @@ import comfy.sd
 import torch
 from sgool.tests.comfyui.families import building
 from sgool.tests.comfyui.families.configurations import FAMILIES, FLUX, FLUX_DEEP, REAL_UNET, SDXL_UNET, UNET, Z_IMAGE, Family
-from torch import Tensor, nn
+from torch import Tensor
 
 SD3_CONTEXT: dict[str, Any] = {"target": "torch.nn.Linear", "params": {"in_features": 4096, "out_features": 1536}}
 SD3_POSITIONS: dict[str, Any] = {"pos_embed_max_size": 384, "num_patches": 384 * 384, "x_block_self_attn_layers": list(range(13))}
@@ -82,22 +81,9 @@ def real_model(title: str, precision: str, device: torch.device, *, small: bool 
         logging.disable(logging.NOTSET)
     model.diffusion_model.eval()
     if device.type != "meta":
-        fill(model.diffusion_model, device)
+        building.fill(model.diffusion_model, 0, device)
     own = device if device.type == "cuda" else comfy.model_management.get_torch_device()
     return comfy.model_patcher.CoreModelPatcher(model, load_device=own, offload_device=torch.device("cpu") if offload else own)
-
-
-def fill(network: nn.Module, device: torch.device, seed: int = 0) -> None:
-    """Values of a size that keeps signals alive, drawn on ``device``, one weight at a time: a whole copy may not fit."""
-    generator = torch.Generator(device).manual_seed(seed)
-    for name, parameter in network.named_parameters():
-        values = torch.randn(parameter.shape, generator=generator, device=device)
-        many = parameter.ndim > 1 and not name.endswith(("scale_shift_table", "modulation", "scale"))
-        shift = 0.0 if many or not name.endswith(("weight", "scale", "gamma")) else 1.0
-        parameter.data.copy_(values * (1 / math.sqrt(parameter[0].numel()) if many else 0.1) + shift)
-    for name, buffer in network.named_buffers():
-        if name.endswith("pos_embed"):
-            buffer.copy_(torch.randn(buffer.shape, generator=generator, device=device) * 0.1)
 
 
 def as_float32(model: Any) -> None:
@@ -125,5 +111,5 @@ def real_vae(channels: int, precision: str, *, small: bool = False) -> comfy.sd.
         logging.disable(logging.NOTSET)
     vae.latent_channels = channels
     vae.upscale_ratio = vae.downscale_ratio = 2 ** (len(levels) - 1)
-    fill(vae.first_stage_model, next(vae.first_stage_model.parameters()).device)
+    building.fill(vae.first_stage_model, 0, next(vae.first_stage_model.parameters()).device)
     return vae

@@ -31,19 +31,22 @@ def seeded(shape: Any, seed: int, scale: float = 1.0) -> Tensor:
     return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed)) * scale
 
 
-def fill(module: nn.Module, seed: int) -> None:
-    """Values of a size that keeps signals alive, for parameters and for buffers that core leaves uninitialized."""
-    generator = torch.Generator().manual_seed(seed)
+def fill(module: nn.Module, seed: int, device: torch.device | str = "cpu") -> None:
+    """Values of a size that keeps signals alive, for parameters and for buffers that core leaves uninitialized.
+
+    They are drawn on ``device``, one by one: a whole copy of a large network may not fit.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
     for name, parameter in module.named_parameters():
-        values = torch.randn(parameter.shape, generator=generator)
+        values = torch.randn(parameter.shape, generator=generator, device=device)
         if parameter.ndim > 1 and not name.endswith(("scale_shift_table", "modulation", "scale")):
             values = values * (1.0 / math.sqrt(parameter[0].numel()))
         else:
             values = values * 0.1 + (1.0 if name.endswith(("weight", "scale", "gamma")) else 0.0)
-        parameter.data = values.to(parameter.dtype)
+        parameter.data = values.to(parameter)
     for name, buffer in module.named_buffers():
         if name.endswith("pos_embed") or name == "rope.inv_freq":  # which core reads from the file
-            buffer.copy_(torch.randn(buffer.shape, generator=generator) * 0.1)
+            buffer.copy_(torch.randn(buffer.shape, generator=generator, device=device) * 0.1)
 
 
 def build(name: str, deep: bool = False, dtype: torch.dtype = torch.float32, seed: int = 0) -> comfy.model_patcher.ModelPatcher:
