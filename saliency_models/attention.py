@@ -301,15 +301,12 @@ _WEIGHTS = {
         ),
     ),
 }
-_TITLES = {"dinov2": "DINOv2", "clip": "CLIP"}
-_READINGS = {"last": "its last block", "rollout": "all its blocks (attention rollout)"}
 
 
 def _entry(family: Family, method: Method) -> Entry:
     return Entry(
         name=_entry_name(family, method),
         kind="attention",
-        description=f"Where {_TITLES[family]}'s class token attends in {_READINGS[method]}. Attention of a network, not of people.",
         license="Apache-2.0",
         build=partial(_build, family, method),
         weights=_WEIGHTS[family],

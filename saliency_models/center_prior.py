@@ -52,7 +52,6 @@ ENTRIES = [
     Entry(
         name="center-prior",
         kind="bottom-up",
-        description="A central Gaussian, whatever the image: the baseline to compare others with. It passes no gradient to the image.",
         license="Apache-2.0",
         build=CenterPrior,
     )

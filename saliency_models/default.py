@@ -53,14 +53,12 @@ ENTRIES = [
     Entry(
         name="default",
         kind="bottom-up",
-        description="Graph-based saliency and Image Signature, times a center prior: the best here of those that need no download.",
         license="Apache-2.0",
         build=DefaultSaliency,
     ),
     Entry(
         name="default-without-center",
         kind="bottom-up",
-        description="The default without its center prior: for images whose subject may be anywhere. Nothing to download.",
         license="Apache-2.0",
         build=partial(DefaultSaliency, center_prior=0.0),
     ),

@@ -69,7 +69,6 @@ class Entry:
     Attributes:
         name: what users choose and what workflows store; never changes.
         kind: what its maps mean.
-        description: one or two sentences for a person choosing.
         license: of the method's implementation here and, where it has weights, see ``weights.license``.
         build: ``build(**options) -> SaliencyModel`` without weights; ``build(weights, operations=torch.nn, **options)`` with:
             ``weights`` is a state dict (or, for models of the transformers library, the path of their folder) and
@@ -80,7 +79,6 @@ class Entry:
 
     name: str
     kind: Kind
-    description: str
     license: str
     build: Callable[..., SaliencyModel]
     weights: Weights | None = None

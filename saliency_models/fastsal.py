@@ -148,7 +148,6 @@ ENTRIES = [
     Entry(
         name="fastsal",
         kind="fixation",
-        description="FastSal (A), trained on SALICON: where people look. Small and the fastest of the learned ones.",
         license="Apache-2.0",
         build=_build,
         weights=Weights(

@@ -114,7 +114,6 @@ ENTRIES = [
     Entry(
         name="graph-based",
         kind="bottom-up",
-        description="Graph-based visual saliency (Harel, Koch, Perona 2006) of color and orientation. Nothing to download.",
         license="Apache-2.0",
         build=GraphBasedSaliency,
     )

@@ -72,7 +72,6 @@ ENTRIES = [
     Entry(
         name="image-signature",
         kind="bottom-up",
-        description="Image Signature (Hou, Harel, Koch 2012) of the colors, made differentiable: what stands out on a plain ground.",
         license="Apache-2.0",
         build=ImageSignature,
     )

@@ -119,7 +119,6 @@ ENTRIES = [
     Entry(
         name="itti-koch",
         kind="bottom-up",
-        description="Center-surround contrast of intensity, color and orientation (Itti, Koch, Niebur 1998). Nothing to download.",
         license="Apache-2.0",
         build=IttiKoch,
     )

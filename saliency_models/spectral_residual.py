@@ -72,7 +72,6 @@ ENTRIES = [
     Entry(
         name="spectral-residual",
         kind="bottom-up",
-        description="Spectral residual (Hou, Zhang 2007) of the gray image: the fastest, and blind to color. Nothing to download.",
         license="Apache-2.0",
         build=SpectralResidual,
     )

@@ -253,7 +253,6 @@ ENTRIES = [
     Entry(
         name="transalnet-resnet50",
         kind="fixation",
-        description="TranSalNet with ResNet-50, trained on SALICON: where people look. The faster of the two variants.",
         license="Apache-2.0",
         build=partial(_build, "resnet50"),
         weights=Weights(
@@ -267,7 +266,6 @@ ENTRIES = [
     Entry(
         name="transalnet-densenet161",
         kind="fixation",
-        description="TranSalNet with DenseNet-161, trained on SALICON: where people look. The variant with the published scores.",
         license="Apache-2.0",
         build=partial(_build, "densenet161"),
         weights=Weights(

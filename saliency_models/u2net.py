@@ -177,7 +177,6 @@ ENTRIES = [
     Entry(
         name="u2net",
         kind="salient object",
-        description="U2-Net: the object that stands out, with sharp borders. Not where people look.",
         license="Apache-2.0",
         build=partial(_build, "u2net"),
         weights=Weights(
@@ -199,7 +198,6 @@ ENTRIES = [
     Entry(
         name="u2netp",
         kind="salient object",
-        description="U2-NetP, the small version of U2-Net: the object that stands out. Not where people look.",
         license="Apache-2.0",
         build=partial(_build, "u2netp"),
         weights=Weights(

@@ -151,7 +151,6 @@ ENTRIES = [
     Entry(
         name="unisal",
         kind="fixation",
-        description="UNISAL, a small fast network: where people look. Its domain chooses the data it was trained on (SALICON for stills).",
         license="Apache-2.0",
         build=_build,
         weights=Weights(

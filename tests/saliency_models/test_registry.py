@@ -13,7 +13,6 @@ def test_entries_are_complete() -> None:
     assert len({entry.name for entry in entries}) == len(entries)
     for entry in entries:
         assert entry.kind in KINDS
-        assert len(entry.description) > 20
         assert entry.license
         if entry.weights is not None:
             assert entry.weights.where.strip()
