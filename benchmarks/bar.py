@@ -50,7 +50,7 @@ Run = Callable[[], Any]
 
 
 @dataclass
-class Page:
+class WatchedRun:
     """Stands in for ComfyUI's server: encodes what it would send, and notes when the bar moved and how far it was.
 
     Attributes:
@@ -110,7 +110,7 @@ class Page:
 class _Timed:
     """An object whose methods' time is counted."""
 
-    def __init__(self, inner: Any, page: Page) -> None:
+    def __init__(self, inner: Any, page: WatchedRun) -> None:
         self._inner, self._page = inner, page
 
     def __getattr__(self, name: str) -> Any:
@@ -134,7 +134,7 @@ class _Nothing:
 
 
 @contextmanager
-def shown(page: Page, preview: bool) -> Iterator[None]:
+def shown(page: WatchedRun, preview: bool) -> Iterator[None]:
     """Bar and text go to ``page``, and, where wanted, the preview."""
     server = types.SimpleNamespace(PromptServer=types.SimpleNamespace(instance=page))
     method = comfy.cli_args.LatentPreviewMethod.Auto if preview else comfy.cli_args.LatentPreviewMethod.NoPreviews
@@ -151,9 +151,9 @@ def shown(page: Page, preview: bool) -> Iterator[None]:
         yield
 
 
-def watched(run: Run, preview: bool) -> Page:
+def watched(run: Run, preview: bool) -> WatchedRun:
     """A run with everything shown."""
-    page = Page()
+    page = WatchedRun()
     with shown(page, preview):
         page.began = time.process_time()
         run()
@@ -196,7 +196,7 @@ def runs() -> dict[str, Run]:
 def row(name: str, run: Run, pairs: int) -> list[str]:
     """A line of the table."""
     run()  # warm
-    pages, ratios = list[Page](), list[float]()
+    pages, ratios = list[WatchedRun](), list[float]()
     for number in range(pairs):
         without = [plain(run)] if number % 2 else []
         pages.append(watched(run, preview=True))

@@ -1,6 +1,6 @@
 """What gradients cost on this machine's GPU, at real sizes with random weights: nothing is downloaded.
 
-    python run.py bench gpu                      all parts, under 9 minutes on a data-centre GPU; again: those that are missing
+    python run.py bench gpu                      all parts, under 9 minutes on a data-center GPU; again: those that are missing
     python run.py bench gpu --only SDXL          the parts whose name has this in it
     python run.py bench gpu --small              the narrowest networks, to try it on a processor
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..latent_optimization.along_the_way import Snapshot
+from ..latent_optimization.along_the_way import SmallImage
 from ..latent_optimization.candidates import Candidate
 from ..latent_optimization.history import History
 from ..latent_optimization.history_csv import to_csv
@@ -44,7 +44,7 @@ class Outcome:
     history: History
     messages: list[str] = field(default_factory=list)
     top: list[list[Candidate]] = field(default_factory=list)
-    along_the_way: list[list[Snapshot]] = field(default_factory=list)
+    along_the_way: list[list[SmallImage]] = field(default_factory=list)
 
     def to_text(self) -> str:
         """Messages and tables."""

@@ -17,7 +17,7 @@ from .noise_to_latent import RandomState
 
 
 class LeftOff(Exception):
-    """A run has made the steps that were asked for. Passes through ComfyUI as a cancelled run does."""
+    """A run has made the steps that were asked for. Passes through ComfyUI as a canceled run does."""
 
 
 class Resumable(comfy.samplers.Sampler):

@@ -18,7 +18,7 @@ from .training.export import export
 from .training.few_steps import PATHS, LoRA, export_few_steps, train_few_steps
 from .training.generator import Generator, latent_scale, train_generator
 from .training.judge import train_judge
-from .training.parts import Painter, Parts
+from .training.parts import DemoParts, Painter
 from .training.rerender import rerender
 from .training.reward import RewardWithHead, train_reward
 
@@ -109,8 +109,8 @@ class Workshop:
     def few_steps(self) -> LoRA:
         return train_few_steps(self.folder, self.generator().cpu().eval(), self.captions[:PATHS])
 
-    def parts(self) -> Parts:
-        return Parts(self.painter(), self.general_reward().cpu().eval(), self.judge().cpu().eval())
+    def parts(self) -> DemoParts:
+        return DemoParts(self.painter(), self.general_reward().cpu().eval(), self.judge().cpu().eval())
 
     def export(self) -> None:
         export(self.parts(), self.latents())

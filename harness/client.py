@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from .widgets import widget_defaults
+from .object_info import widget_defaults
 
 Graph = dict[str, dict[str, Any]]
 OnEvent = Callable[[str, dict[str, Any]], None]

@@ -18,7 +18,7 @@ from .client import Client, Graph, RunFailed
 from .demo_report import Shown, draw_image, write_table
 from .problems import SetupProblem, exit_with
 from .server import ROOT, Server, stop_on_signals
-from .workflow import OUTPUT, Progress, load
+from .workflow import OUTPUT, ProgressLine, load
 
 WORKFLOW = ROOT / "workflows" / "api" / "sgool_demo.json"
 PROMPTS_SHOWN = 5  # of two or three objects, the first of sgool.demo.scenes.held_out_prompts: not chosen for how they turn out
@@ -27,7 +27,7 @@ PROMPTS_SHOWN = 5  # of two or three objects, the first of sgool.demo.scenes.hel
 class Stopwatch:
     """Passes ComfyUI's messages on and keeps how long each node took."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: ProgressLine) -> None:
         self.progress = progress
         self.seconds: dict[str, float] = {}
         self._node, self._since = "", time.monotonic()
@@ -50,7 +50,7 @@ def with_prompt(graph: Graph, prompt: str) -> Graph:
 
 def run_prompt(client: Client, graph: Graph, prompt: str) -> Shown:
     """Run the workflow for one prompt."""
-    progress = Progress(graph)
+    progress = ProgressLine(graph)
     watch = Stopwatch(progress)
     try:
         outputs = client.run(with_prompt(graph, prompt), timeout=900, on_event=watch)

@@ -28,7 +28,7 @@ def load(path: Path) -> Graph:
     return graph
 
 
-class Progress:
+class ProgressLine:
     """Prints what a run is doing: on a terminal in one changing line, elsewhere one line per node."""
 
     def __init__(self, graph: Graph, stream: TextIO = sys.stdout) -> None:
@@ -64,7 +64,7 @@ class Progress:
 
 def run(client: Client, graph: Graph, *, timeout: float = 3600.0) -> tuple[dict[str, dict[str, Any]], float]:
     """Run a graph with its progress printed; return its outputs by node id, and the seconds it took."""
-    progress = Progress(graph)
+    progress = ProgressLine(graph)
     try:
         outputs = client.run(graph, timeout=timeout, on_event=progress)
     finally:

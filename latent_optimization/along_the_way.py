@@ -19,7 +19,7 @@ GIVEN = -1
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class SmallImage:
     """``image``: ``(3, h, w)`` uint8, at most 128 pixels wide and high. ``iteration``: -1 of the noise that a search was given."""
 
     iteration: int
@@ -97,19 +97,19 @@ class AlongTheWay:
             if not history.started_from[index]:
                 kept.given = None
 
-    def chosen(self, history: History) -> list[list[Snapshot]]:
+    def chosen(self, history: History) -> list[list[SmallImage]]:
         """For each image, in order: the noise given, ``count`` iterates from the first to the one returned, which is the last."""
         return [self._of(kept, history.returned_iteration[index]) for index, kept in sorted(self._kept.items())]
 
-    def _of(self, kept: _Kept, returned: int) -> list[Snapshot]:
+    def _of(self, kept: _Kept, returned: int) -> list[SmallImage]:
         before = sorted(number for number in kept.evenly if number < returned)
         room = self._count - 1
         if len(before) > room:
             before = [before[round(place * (len(before) - 1) / max(1, room - 1))] for place in range(room)]
         last = kept.found(returned)
-        shown = [Snapshot(number, kept.evenly[number]) for number in before]
-        shown += [Snapshot(returned, last, returned=True)] if last is not None else []
-        return ([Snapshot(GIVEN, kept.given)] if kept.given is not None else []) + shown
+        shown = [SmallImage(number, kept.evenly[number]) for number in before]
+        shown += [SmallImage(returned, last, returned=True)] if last is not None else []
+        return ([SmallImage(GIVEN, kept.given)] if kept.given is not None else []) + shown
 
 
 def _small(image: Tensor) -> Tensor:

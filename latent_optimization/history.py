@@ -76,7 +76,7 @@ class Row:
 
 
 @dataclass
-class Candidate:
+class TriedNoise:
     """One noise tried before the first iteration (``best_of``): its loss for each image. Number 0 is the noise that was given."""
 
     number: int
@@ -132,7 +132,7 @@ class History:
     images: int
     elements: int
     settings: dict[str, Any] = field(default_factory=dict)
-    candidates: list[Candidate] = field(default_factory=list)
+    candidates: list[TriedNoise] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     rescored: list[Rescored] = field(default_factory=list)
     held_out: list[HeldOut] = field(default_factory=list)

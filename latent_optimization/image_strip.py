@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .along_the_way import GIVEN, Snapshot
+from .along_the_way import GIVEN, SmallImage
 from .plot_drawing import BACKGROUND, COLORS, EDGE, FAINT, INK, SMALL, TITLE, WIDTH, font
 
 LARGEST, GAP = 150, 10
 HEADING = "images along the way, by iteration (frame: the one returned)"
 
 
-def image_strip(rows: Sequence[Sequence[Snapshot]], width: int = WIDTH) -> Image.Image | None:
+def image_strip(rows: Sequence[Sequence[SmallImage]], width: int = WIDTH) -> Image.Image | None:
     """A row for each image of a batch; ``None`` where there is none.
 
     Frames have the colors of the images' curves. Images much smaller than their place are enlarged pixel by pixel.

@@ -23,7 +23,7 @@ from .search import search
 from .settings import Settings
 from .steps import Steps
 from .top_k import Kept, TopK
-from .trust_region import Verdict
+from .trust_region import StepVerdict
 
 
 @dataclass
@@ -118,7 +118,7 @@ def optimize(
             x, sample, scorer=scorer, settings=settings, streams=streams, recorder=recorder, on_given=given, at_once=at_once, top=top
         )
         x, latent, scores = start.noise, start.latent, start.scores
-    steps, verdict = Steps(x, settings, streams), Verdict.none(len(x))
+    steps, verdict = Steps(x, settings, streams), StepVerdict.none(len(x))
 
     for iteration in range(settings.iterations):
         active = batch.active
@@ -175,14 +175,14 @@ def _scored(
     steps: Steps,
     regularizer: list[float],
     with_gradient: bool = False,
-) -> tuple[Verdict, list[Score]]:
+) -> tuple[StepVerdict, list[Score]]:
     """What came of the steps that a trust region judges, and the scores of the active images with new augmentations.
 
     A step that is taken back leaves its image with the score that decided it, under the augmentations of before the step.
     """
     judged = [wanted and step for wanted, step in zip(active, steps.judged, strict=True)]
     if not any(judged):
-        return Verdict.none(len(latent)), scorer.score(latent, active, iteration, with_gradient=with_gradient)
+        return StepVerdict.none(len(latent)), scorer.score(latent, active, iteration, with_gradient=with_gradient)
     tried = scorer.score_again(latent, judged, iteration)
     verdict = steps.judge([score.loss for score in tried], regularizer)
     kept = [wanted and not back for wanted, back in zip(active, verdict.rejected, strict=True)]

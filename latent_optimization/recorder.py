@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from .batch import Batch
-from .history import Candidate, Cost, History, Rescored, Row
+from .history import Cost, History, Rescored, Row, TriedNoise
 from .per_image import norms
 from .score import Score
 from .settings import Settings
 from .steps import Steps
-from .trust_region import Verdict
+from .trust_region import StepVerdict
 
 Generate = Callable[[Tensor], Tensor]
 
@@ -28,15 +28,11 @@ class Progress:
     Attributes:
         phase: ``"search"`` (best of several noises), ``"optimize"`` or ``"rescore"``.
         iteration: number of the candidate, of the iteration (up to and including the last), or of the iterate that was rescored.
-        sampler_runs: how often the sampler ran so far.
-        expected_sampler_runs: how often it will have run at the end, unless images stop early.
         losses: for each image; NaN for one that was not scored.
     """
 
     phase: str
     iteration: int
-    sampler_runs: int
-    expected_sampler_runs: int
     losses: list[float]
 
 
@@ -84,7 +80,7 @@ class Recorder:
     def candidate(self, number: int, scores: Sequence[Score]) -> None:
         """A noise of the search was sampled and scored."""
         losses = [score.loss for score in scores]
-        self.history.candidates.append(Candidate(number, losses, self.cost()))
+        self.history.candidates.append(TriedNoise(number, losses, self.cost()))
         self._tell("search", number, losses)
 
     def search_is_over(self) -> None:
@@ -100,7 +96,7 @@ class Recorder:
         good: Sequence[bool],
         *,
         steps: Steps,
-        verdict: Verdict,
+        verdict: StepVerdict,
         gradient: Tensor | None = None,
         regularizer: Sequence[float] | None = None,
     ) -> None:
@@ -146,13 +142,8 @@ class Recorder:
         return Cost(cost.sampler_runs, cost.sampler_backwards, cost.evaluations, calls, time.monotonic() - self._began)
 
     def _tell(self, phase: str, iteration: int, losses: list[float]) -> None:
-        if self._on_progress is None:
-            return
-        searches = self._settings.best_of if self._settings.best_of > 1 else 0
-        draws = self._settings.smoothing.draws if self._settings.smoothing is not None else 0
-        iterations = self._settings.iterations * (1 + draws)
-        expected = searches + (iterations + 1 if iterations or not searches else 0)
-        self._on_progress(Progress(phase, iteration, self._cost.sampler_runs, expected, losses))
+        if self._on_progress is not None:
+            self._on_progress(Progress(phase, iteration, losses))
 
 
 def _where(mask: Sequence[bool], values: Sequence[float] | None) -> list[float]:

@@ -14,7 +14,7 @@ from .random_streams import Streams, draw_normal
 from .regularizers import total
 from .renormalize import keeper
 from .settings import Settings
-from .trust_region import Verdict, predicted_fall
+from .trust_region import StepVerdict, predicted_fall
 from .white_projection import project_white
 
 
@@ -51,9 +51,9 @@ class Steps:
         """Whose last step a trust region is to judge."""
         return [self._trust is not None and changed and math.isfinite(old) for changed, old in zip(self.changed, self._values, strict=True)]
 
-    def judge(self, losses: Sequence[float], regularizer: Sequence[float]) -> Verdict:
+    def judge(self, losses: Sequence[float], regularizer: Sequence[float]) -> StepVerdict:
         """What came of the last steps, by the ``losses`` now under the augmentations of before each image's step."""
-        verdict = Verdict.of(self._values, total(losses, self._regularizer, regularizer))
+        verdict = StepVerdict.of(self._values, total(losses, self._regularizer, regularizer))
         for index, (fall, promised) in enumerate(zip(verdict.fall, self.predicted, strict=True)):
             if self._trust is not None and math.isfinite(fall):
                 self.factors[index] = self._trust.next_factor(self.factors[index], fall, promised)

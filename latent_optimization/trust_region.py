@@ -48,7 +48,7 @@ class TrustRegion(Ranged):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class StepVerdict:
     """What came of each image's last step.
 
     Attributes:
@@ -60,12 +60,12 @@ class Verdict:
     rejected: list[bool]
 
     @classmethod
-    def none(cls, images: int) -> Verdict:
+    def none(cls, images: int) -> StepVerdict:
         """No step was judged."""
         return cls([math.nan] * images, [False] * images)
 
     @classmethod
-    def of(cls, before: Sequence[float], after: Sequence[float]) -> Verdict:
+    def of(cls, before: Sequence[float], after: Sequence[float]) -> StepVerdict:
         """For what is minimized before and after each step; NaN where there is nothing to compare."""
         fall = [old - new for old, new in zip(before, after, strict=True)]
         return cls(fall, [math.isfinite(each) and not each > 0 for each in fall])

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sgool.harness.client import Graph, RunFailed
+from sgool.harness.object_info import options_of, widget_defaults
 from sgool.harness.problems import SetupProblem
-from sgool.harness.widgets import options_of, widget_defaults
 
 from ..common.jobs import Job, Record
 from .comparison import BEST_OF, EDICT, PLAIN, PUBLISHED, WINNER, Comparison

@@ -15,7 +15,7 @@ SIDE = 64
 
 
 def tile(store: Store, record: Record, column: int, row: int = 0) -> Image.Image:
-    """One image of a job's picture."""
+    """One image of a job's file."""
     with Image.open(store.folder / "images" / f"{record['key']}.png") as whole:
         return whole.crop((column * SIDE, row * SIDE, (column + 1) * SIDE, (row + 1) * SIDE))
 

@@ -67,7 +67,7 @@ class Worker(DemoOwner):
             "measured": {name: losses.tolist() for name, losses in zip(self.terms, alone, strict=True)},
             "right": torch.tensor([self._right(each, job) for each in images]).T.tolist(),
             "chosen": chosen,
-            "files": {f"images/{job.key}.png": picture(images)},
+            "files": {f"images/{job.key}.png": png_of(images)},
         }
 
     def optimized(self, job: Job, first: Record) -> Record:
@@ -79,7 +79,7 @@ class Worker(DemoOwner):
         images = self._sample(sampler, job, torch.cat([self.demo.noise([text], number) for text, number in chosen]))
         with torch.no_grad():
             measured = {each: term(images, Context(batch_size=len(images))).losses.tolist() for each, term in self.terms.items()}
-        return {"measured": measured, "right": self._right(images, job), "files": {f"images/{job.key}.png": picture([images])}}
+        return {"measured": measured, "right": self._right(images, job), "files": {f"images/{job.key}.png": png_of([images])}}
 
     def _objective(self, name: str, way: str, job: Job) -> Objective:
         if way == ALONE:
@@ -111,7 +111,7 @@ def _gradient(objective: Objective, images: Tensor) -> Tensor | None:
         return torch.autograd.grad(losses.sum(), leaf)[0] if losses.requires_grad else None
 
 
-def picture(images: list[Tensor]) -> bytes:
+def png_of(images: list[Tensor]) -> bytes:
     """A PNG: a row for each noise, a column for each prompt."""
     rows = [torch.cat(list(each), dim=2) for each in images]
     contents = io.BytesIO()

@@ -83,7 +83,7 @@ def scores(embed: Callable[[Tensor], Tensor], images: Tensor, maps: dict[str, Te
 Hits = dict[tuple[int, str], np.ndarray]  # by pixels read and way of looking: (2, pairs), whether image and caption are ranked right
 
 
-class Ranking:
+class WindowRanking:
     """The reward, and ranks by it, of pairs of scenes with ``count`` subjects of some ``radii``."""
 
     def __init__(self, folder: Path) -> None:
@@ -115,7 +115,7 @@ class Ranking:
 
 def rank(folder: Path, pairs: int, out: Path) -> list[list[object]]:
     """Rank ``pairs`` pairs for each size and number of subjects; the table as rows, written to ``out`` as CSV as well."""
-    ranking, rows = Ranking(folder), list[list[object]]()
+    ranking, rows = WindowRanking(folder), list[list[object]]()
     for count in (1, 2):
         for width, radii in RADII.items():
             rows += table(count, width, ranking.of(count, radii, pairs))

@@ -12,7 +12,7 @@ from ..judging import judge_images
 from ..scenes import held_out_prompts
 from .data import Scenes
 from .judge import accuracy
-from .parts import Parts
+from .parts import DemoParts
 from .rerender import sample
 from .reward import retrieval
 
@@ -22,7 +22,7 @@ def psnr(images: Tensor, decoded: Tensor) -> float:
     return -10 * math.log10(float((images - decoded).square().mean()))
 
 
-def sampling(parts: Parts, cfg: float, n: int = 400) -> dict[str, object]:
+def sampling(parts: DemoParts, cfg: float, n: int = 400) -> dict[str, object]:
     """Plain sampling of ``n`` held-out prompts: shares of images that the judge finds right, by what was asked."""
     prompts = held_out_prompts(n)
     verdicts = judge_images(parts.judge, sample(parts.painter, prompts, cfg=cfg), prompts)
@@ -38,7 +38,7 @@ def sampling(parts: Parts, cfg: float, n: int = 400) -> dict[str, object]:
     }
 
 
-def reward_on_samples(parts: Parts, n: int = 800) -> dict[str, float]:
+def reward_on_samples(parts: DemoParts, n: int = 800) -> dict[str, float]:
     """Retrieval on sampled images that the judge finds right (only of those is it known what they show)."""
     prompts = held_out_prompts(n, seed=4321)
     images = sample(parts.painter, prompts, cfg=3.0, seed=61)
@@ -51,7 +51,7 @@ def reward_on_samples(parts: Parts, n: int = 800) -> dict[str, float]:
     }
 
 
-def report(parts: Parts, held: Scenes, decoded: Scenes) -> dict[str, object]:
+def report(parts: DemoParts, held: Scenes, decoded: Scenes) -> dict[str, object]:
     """All figures; ``held`` are scenes with held-out captions, ``decoded`` the same after the autoencoder."""
     everything = torch.arange(len(held))
     captions = [scene.caption for scene in held.scenes]

@@ -12,7 +12,7 @@ from torch import nn
 from ..architecture import IMAGE_SIDE
 from ..tokens import build_tokenizer
 from ..weights import WEIGHTS, write
-from .parts import Parts
+from .parts import DemoParts
 from .reward import MEAN, STD, RewardWithHead
 
 TEXT_PREFIX = "text_model."  # ComfyUI's CLIPTextModel keeps its layers below this name, transformers 5 does not
@@ -26,7 +26,7 @@ def rgb_factors(latents: torch.Tensor, images: torch.Tensor) -> tuple[list[list[
     return solution[:-1].tolist(), solution[-1].tolist()
 
 
-def export(parts: Parts, latents: np.ndarray) -> None:
+def export(parts: DemoParts, latents: np.ndarray) -> None:
     """Write every weights file, the reward's folder and its tokenizer. ``latents`` are unscaled, some of those trained on."""
     painter = parts.painter
     write("unet", painter.generator.unet.state_dict())

@@ -24,7 +24,7 @@ class Painter:
 
 
 @dataclass(frozen=True)
-class Parts:
+class DemoParts:
     """Everything that is shipped."""
 
     painter: Painter

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..augmentations import Augmentations
 from ..objective import Context, Scored
-from .composition_rules import RULES, Rule, Scene
+from .composition_rules import RULES, ComposedScene, Rule
 from .drawing import draw_composition
 from .subject import Saliency, Subject, check_images, mass_of
 
@@ -38,9 +38,9 @@ class Composition:
         """Itself: a crop has another composition."""
         return self
 
-    def scene(self, images: Tensor, context: Context) -> Scene:
+    def scene(self, images: Tensor, context: Context) -> ComposedScene:
         """What the rule looks at."""
-        return Scene(images, mass_of(self.subject.maps(images, context), self.focus))
+        return ComposedScene(images, mass_of(self.subject.maps(images, context), self.focus))
 
     def __call__(self, images: Tensor, context: Context) -> Scored:
         """Score ``(B, 3, H, W)`` images; the part is named as the rule.

@@ -25,7 +25,7 @@ POWER_POINTS = (NEAREST, "upper left", "upper right", "lower left", "lower right
 SOFTNESS = 1e-3  # a distance below this counts by its square, so that the gradient is defined at zero
 
 
-class Scene:
+class ComposedScene:
     """What a rule looks at.
 
     Attributes:
@@ -57,7 +57,7 @@ class Rule(Ranged, ABC):
     """A rule of composition: ``(scene) -> (B,)``, at least 0. ``lines`` and ``places`` are what is drawn."""
 
     @abstractmethod
-    def __call__(self, scene: Scene) -> Tensor: ...
+    def __call__(self, scene: ComposedScene) -> Tensor: ...
 
     def lines(self) -> list[Line]:
         """Guide lines: x, y of their two ends."""
@@ -69,7 +69,7 @@ class Rule(Ranged, ABC):
 
 
 class _OnPlaces(Rule):
-    def __call__(self, scene: Scene) -> Tensor:
+    def __call__(self, scene: ComposedScene) -> Tensor:
         return torch.stack([scene.distance_to(place) for place in self.places()]).amin(0)
 
 
@@ -149,7 +149,7 @@ class Box(Rule):
         if self.right <= self.left or self.bottom <= self.top:
             raise ValueError("The box has no area; its right has to be above its left, and its bottom above its top.")
 
-    def __call__(self, scene: Scene) -> Tensor:
+    def __call__(self, scene: ComposedScene) -> Tensor:
         height, width = scene.mass.shape[-2:]
         across = covered(width, self.left, self.right, scene.mass)
         down = covered(height, self.top, self.bottom, scene.mass)
@@ -166,7 +166,7 @@ class Diagonal(Rule):
 
     direction: str = choice(NEAREST, (NEAREST, "falling", "rising"), help="falling: upper left to lower right. rising: the other one.")
 
-    def __call__(self, scene: Scene) -> Tensor:
+    def __call__(self, scene: ComposedScene) -> Tensor:
         height, width = scene.mass.shape[-2:]
         x, y = ((torch.arange(n, device=scene.mass.device, dtype=scene.mass.dtype) + 0.5) / n for n in (width, height))
         unit = height * width / (height**2 + width**2)  # of |x - y| in pixels across the diagonal, over the diagonal
@@ -185,7 +185,7 @@ class Balance(Rule):
 
     weight: str = choice("saliency", VISUAL_WEIGHTS, help="What is heavy: what people look at, dark, or light pixels.")
 
-    def __call__(self, scene: Scene) -> Tensor:
+    def __call__(self, scene: ComposedScene) -> Tensor:
         return soft_root(center_deviation(visual_weight(scene.images, scene.mass, self.weight)))
 
     def lines(self) -> list[Line]:
@@ -201,7 +201,7 @@ class PreferenceForBalance(Rule):
 
     weight: str = choice("saliency", VISUAL_WEIGHTS, help="What is heavy: what people look at, dark, or light pixels.")
 
-    def __call__(self, scene: Scene) -> Tensor:
+    def __call__(self, scene: ComposedScene) -> Tensor:
         return preference_for_balance(visual_weight(scene.images, scene.mass, self.weight))
 
     def lines(self) -> list[Line]:
@@ -214,7 +214,7 @@ class Symmetry(Rule):
 
     axis: str = choice("left and right", ("left and right", "top and bottom", "both"), help="What mirrors what.")
 
-    def __call__(self, scene: Scene) -> Tensor:
+    def __call__(self, scene: ComposedScene) -> Tensor:
         axes = {"left and right": (-1,), "top and bottom": (-2,), "both": (-1, -2)}[self.axis]
         return torch.stack([mirror_asymmetry(scene.images, axis) for axis in axes]).mean(0)
 
@@ -229,7 +229,7 @@ class HeadRoom(Rule):
 
     room: float = number(0.1, at_least=0, at_most=1, help="Room above the subject, as a part of the image's height.")
 
-    def __call__(self, scene: Scene) -> Tensor:
+    def __call__(self, scene: ComposedScene) -> Tensor:
         top = edges(scene.center, scene.spread)[0][:, 1]
         return soft_root((top - self.room) ** 2)
 
@@ -244,7 +244,7 @@ class LeadRoom(Rule):
     facing: str = choice("right", ("right", "left"), help="Where the subject looks or moves.")
     share: float = number(2 / 3, at_least=0, at_most=1, help="Part of the free width that is to be in front of the subject.")
 
-    def __call__(self, scene: Scene) -> Tensor:
+    def __call__(self, scene: ComposedScene) -> Tensor:
         start, end = edges(scene.center, scene.spread)
         left, right = start[:, 0].clamp(min=0), (1 - end[:, 0]).clamp(min=0)
         front = right if self.facing == "right" else left
@@ -258,7 +258,7 @@ class SubjectSize(Rule):
 
     size: float = number(0.2, above=0, at_most=1, help="Part of the image that the subject takes, by the box with its spread.")
 
-    def __call__(self, scene: Scene) -> Tensor:
+    def __call__(self, scene: ComposedScene) -> Tensor:
         area = 12 * scene.spread.prod(1)
         return soft_root((area / self.size).log() ** 2)
 

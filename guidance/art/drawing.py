@@ -10,7 +10,7 @@ from einops import rearrange
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .composition_rules import Rule, Scene
+from .composition_rules import ComposedScene, Rule
 from .subject import edges
 
 LEAST_SIDE = 256  # smaller images are enlarged by whole numbers, or lines would cover them
@@ -29,7 +29,7 @@ def draw_on(images: Tensor, pen: Callable[[ImageDraw.ImageDraw, int, tuple[int, 
     return torch.stack(drawn)
 
 
-def draw_composition(images: Tensor, scene: Scene, rule: Rule) -> Tensor:
+def draw_composition(images: Tensor, scene: ComposedScene, rule: Rule) -> Tensor:
     """Guide lines in white, the rule's places in green, the subject's center and the box with its spread in red."""
     first, last = (corner.detach().cpu() for corner in edges(scene.center, scene.spread))
     centers = scene.center.detach().cpu()

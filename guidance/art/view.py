@@ -51,7 +51,7 @@ class View:
         return (values * (weights if values.ndim == 3 else weights[:, None])).sum(dim=(-2, -1))
 
 
-class Rule(Protocol):
+class ViewRule(Protocol):
     """``(view) -> (B,)``, small where the wish is fulfilled. ``needs_subject``: it compares subject and ground."""
 
     needs_subject: bool
@@ -59,7 +59,7 @@ class Rule(Protocol):
     def __call__(self, view: View) -> Tensor: ...
 
 
-def asks_for_subject(rule: Rule) -> bool:
+def asks_for_subject(rule: ViewRule) -> bool:
     """Whether a rule means nothing without a subject."""
     return rule.needs_subject or getattr(rule, "where", "image") != "image"
 
@@ -69,7 +69,7 @@ class ViewObjective:
 
     Args:
         name: of the part.
-        rule: see ``Rule``.
+        rule: see ``ViewRule``.
         saliency: where the subject is, see ``Subject``; taken as given. ``None``: every pixel counts alike.
         drawn: draws what was measured: ``(images, view, rule) -> images``.
 
@@ -80,9 +80,9 @@ class ViewObjective:
     def __init__(
         self,
         name: str,
-        rule: Rule,
+        rule: ViewRule,
         saliency: Callable[[Tensor], Tensor] | Tensor | None,
-        drawn: Callable[[Tensor, View, Rule], Tensor],
+        drawn: Callable[[Tensor, View, ViewRule], Tensor],
         side: int = SIDE,
     ) -> None:
         self.name, self.rule, self.drawn, self.side = name, rule, drawn, side

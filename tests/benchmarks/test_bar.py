@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import pytest
-from sgool.benchmarks.bar import Page
+from sgool.benchmarks.bar import WatchedRun
 
 pytestmark = pytest.mark.comfyui
 
 
 def test_an_even_bar() -> None:
-    page = Page(moves=[(10.0, 0.0), (11.0, 0.25), (12.0, 0.5), (13.0, 0.75), (14.0, 1.0)], began=10.0, ended=14.0)
+    page = WatchedRun(moves=[(10.0, 0.0), (11.0, 0.25), (12.0, 0.5), (13.0, 0.75), (14.0, 1.0)], began=10.0, ended=14.0)
     assert page.pace() == (0.25, 0.0, True)
 
 
 def test_a_bar_that_stands_is_early_and_goes_back() -> None:
-    page = Page(moves=[(10.0, 0.0), (11.0, 0.75), (12.0, 0.7), (13.0, 0.75), (20.0, 1.0)], began=10.0, ended=20.0)
+    page = WatchedRun(moves=[(10.0, 0.0), (11.0, 0.75), (12.0, 0.7), (13.0, 0.75), (20.0, 1.0)], began=10.0, ended=20.0)
     stand, apart, even = page.pace()
     assert (stand, even) == (0.9, False)  # from .75 on, whatever was said in between
     assert apart == pytest.approx(0.65)
 
 
 def test_time_inside_is_that_of_what_is_timed() -> None:
-    page = Page()
+    page = WatchedRun()
     assert page.timed(lambda number: sum(range(number)))(10**6) == 499999500000
     assert 0 < page.inside < 10

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.comfyui
 from sgool.benchmarks.art import HEAD, rows_of  # noqa: E402
 from sgool.benchmarks.wishes import figure  # noqa: E402
 from sgool.benchmarks.wishes.terms import Remembered, hatching  # noqa: E402
-from sgool.benchmarks.wishes.worker import NOISES, picture  # noqa: E402
+from sgool.benchmarks.wishes.worker import NOISES, png_of  # noqa: E402
 
 METHOD = "warm, alone"
 JOBS = [Job(0, 0, ("one", "two"), method) for method in (NOISES, METHOD)]
@@ -25,9 +25,9 @@ def store(tmp_path: Path) -> Store:
     made = Store(tmp_path, {})
     first = {"measured": {"warm": [[0.5, 0.4, 0.2], [0.5, 0.6, 0.1]]}, "right": [[True, True, False], [False, False, True]]}
     noises = [torch.full((2, 3, 64, 64), level) for level in (0.0, 0.5, 1.0)]
-    made.add(JOBS[0], {**first, "chosen": {METHOD: [[1, 0], [2, 2]]}, "files": {f"images/{JOBS[0].key}.png": picture(noises)}})
+    made.add(JOBS[0], {**first, "chosen": {METHOD: [[1, 0], [2, 2]]}, "files": {f"images/{JOBS[0].key}.png": png_of(noises)}})
     after = {"measured": {"warm": [0.6, 0.3]}, "right": [False, True]}
-    made.add(JOBS[1], {**after, "files": {f"images/{JOBS[1].key}.png": picture(noises[1:2])}})
+    made.add(JOBS[1], {**after, "files": {f"images/{JOBS[1].key}.png": png_of(noises[1:2])}})
     return made
 
 

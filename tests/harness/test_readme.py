@@ -1,4 +1,4 @@
-"""What README promises about messages and pictures."""
+"""What README promises about messages and images."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def test_what_troubleshooting_quotes_is_what_the_pack_says() -> None:
     assert [text for text in quoted if text not in said] == []
 
 
-def test_every_picture_names_the_command_that_makes_it() -> None:
-    pictures = re.findall(r"^!\[[^]]*\]\(([^)]*)\)\n\n(.*)$", README, re.M)
-    assert len(pictures) == README.count("![") > 0
-    assert [path for path, below in pictures if not below.startswith("`python run.py ")] == []
+def test_every_image_names_the_command_that_makes_it() -> None:
+    images = re.findall(r"^!\[[^]]*\]\(([^)]*)\)\n\n(.*)$", README, re.M)
+    assert len(images) == README.count("![") > 0
+    assert [path for path, below in images if not below.startswith("`python run.py ")] == []
     benches = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
     assert set(re.findall(r"python run\.py bench (\w+)", README)) - {"NAME"} <= benches
-    assert [path for path, _ in pictures if not (ROOT / path).is_file()] == []
+    assert [path for path, _ in images if not (ROOT / path).is_file()] == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sgool.harness.problems import SetupProblem
-from sgool.harness.workflow import Progress, collect, load
+from sgool.harness.workflow import ProgressLine, collect, load
 
 GRAPH: dict[str, dict[str, Any]] = {
     "1": {"class_type": "EmptyImage", "inputs": {}, "_meta": {"title": "An image"}},
@@ -31,7 +31,7 @@ class Files:
 
 def test_progress_is_one_line_per_node_where_there_is_no_terminal() -> None:
     stream = io.StringIO()
-    progress = Progress(GRAPH, stream)
+    progress = ProgressLine(GRAPH, stream)
     progress("executing", {"node": "1"})
     progress("progress", {"node": "1", "value": 1, "max": 4})
     progress("executing", {"node": "2"})
@@ -42,7 +42,7 @@ def test_progress_is_one_line_per_node_where_there_is_no_terminal() -> None:
 
 def test_progress_counts_on_a_terminal() -> None:
     stream = Terminal()
-    progress = Progress(GRAPH, stream)
+    progress = ProgressLine(GRAPH, stream)
     progress("progress", {"node": "1", "value": 1, "max": 4})
     progress.end()
     assert "An image 1/4" in stream.getvalue()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from sgool.latent_optimization.along_the_way import GIVEN, SIDE, AlongTheWay, Snapshot
+from sgool.latent_optimization.along_the_way import GIVEN, SIDE, AlongTheWay, SmallImage
 from sgool.latent_optimization.image_strip import image_strip
 from sgool.latent_optimization.judged_images import JudgedImages
 from sgool.latent_optimization.optimize import Result, optimize
@@ -131,7 +131,7 @@ def test_large_images_are_made_small_and_of_a_video_the_middle_frame_is_shown() 
 
 def test_a_row_for_each_image_with_the_returned_one_framed_in_its_color() -> None:
     gray = torch.full((3, 64, 32), 128, dtype=torch.uint8)
-    strip = image_strip([[Snapshot(GIVEN, gray), Snapshot(0, gray), Snapshot(3, gray, True)], [Snapshot(0, gray, True)]])
+    strip = image_strip([[SmallImage(GIVEN, gray), SmallImage(0, gray), SmallImage(3, gray, True)], [SmallImage(0, gray, True)]])
     assert strip is not None
     assert strip.width == WIDTH
     colors = {color for _, color in strip.getcolors(strip.width * strip.height) or []}

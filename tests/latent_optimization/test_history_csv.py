@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from sgool.latent_optimization.history import Candidate, Cost, HeldOut, History, Rescored, Row
+from sgool.latent_optimization.history import Cost, HeldOut, History, Rescored, Row, TriedNoise
 from sgool.latent_optimization.history_csv import to_csv
 from sgool.latent_optimization.optimize import optimize
 from sgool.latent_optimization.regularizers import WhiteNoise
@@ -56,7 +56,7 @@ def rebuilt(lines: list[Line], images: int, elements: int) -> History:
     history = History(images, elements)
     of = {phase: [line for line in lines if line["phase"] == phase] for phase in ("search", "optimize", "rescore")}
     for group in (of["search"][at : at + images] for at in range(0, len(of["search"]), images)):
-        history.candidates.append(Candidate(int(group[0]["iteration"]), [number(line["loss"]) for line in group], cost(group[0])))
+        history.candidates.append(TriedNoise(int(group[0]["iteration"]), [number(line["loss"]) for line in group], cost(group[0])))
     for group in (of["optimize"][at : at + images] for at in range(0, len(of["optimize"]), images)):
         assert [line["image"] for line in group] == [str(image + 1) for image in range(images)]
         names = [name for name in group[0] if name.startswith("part: ")]
