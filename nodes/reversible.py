@@ -40,7 +40,7 @@ class ReversibleSamplerNode(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "mix",
-                    default=0.93,
+                    default=EDICT().mix,
                     min=0.5,
                     max=1.0,
                     step=0.01,
@@ -49,7 +49,7 @@ class ReversibleSamplerNode(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "gamma",
-                    default=1.0,
+                    default=BDIA().gamma,
                     min=0.05,
                     max=1.0,
                     step=0.05,
