@@ -26,7 +26,6 @@ from sgool.comfy_bridge.resumable import LeftOff, Resumable
 from sgool.demo.judging import judge_images
 from sgool.demo.weights import WEIGHTS
 from sgool.harness.pack import ROOT
-from sgool.harness.problems import exit_with
 
 from .common.jobs import Store, plan
 from .common.markdown import table, write_csv
@@ -192,15 +191,16 @@ def draw(runs: Mapping[int, Run], path: Path) -> None:
     figure.savefig(path)
 
 
-def main(arguments: list[str]) -> int:
-    """Sample what is missing, then tell."""
-    parser = argparse.ArgumentParser(prog="run.py bench hard_curve", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", type=int, default=100)
     parser.add_argument("--steps", type=int, nargs="+", choices=BEDS, default=[4, 8], help="of the generators")
     parser.add_argument("--noises", type=int, nargs="+", default=[512, 128], help="for each prompt, by each generator")
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "worth", help="the same as is_it_worth_it's")
     parser.add_argument("--write", metavar="NAME", help="write docs/data/NAME-curve.csv, NAME-methods.csv and docs/img/NAME_curve.png")
-    options = parser.parse_args(arguments)
+
+
+def main(options: argparse.Namespace) -> None:
+    """Sample what is missing, then tell."""
     folder, runs = options.folder.absolute(), dict[int, Run]()
     store = Store(folder / f"hard-{HALF}", {"half": HALF, "weights": weights_mark(WEIGHTS)})
     for steps, noises in zip(options.steps, options.noises, strict=False):
@@ -211,8 +211,3 @@ def main(arguments: list[str]) -> int:
     if options.write:
         write_csv(DOCS / "data" / f"{options.write}-curve.csv", HEAD, [row for rows, _ in runs.values() for row in rows])
         write_csv(DOCS / "data" / f"{options.write}-methods.csv", AGAINST, [row for _, rows in runs.values() for row in rows])
-    return 0
-
-
-if __name__ == "__main__":
-    exit_with(main, stopped="stopped; the same command goes on from here.")
