@@ -25,7 +25,6 @@ import torch
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.comfy_bridge.vae import decode_with_grad
-from sgool.demo.weights import WEIGHTS
 from sgool.harness.pack import ROOT
 from sgool.latent_optimization.autograd_mode import gradients
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
@@ -41,10 +40,9 @@ from .common.real_sizes import family_of, noise_for, real_model
 from .common.spread import add_options as add_processes
 from .common.spread import spread
 from .common.statistics import mean_and_error
-from .is_it_worth_it import weights_mark
 from .worth.methods import CFG, ITERATIONS, STEPS, Method, gradient
 from .worth.prompts import chunks
-from .worth.worker import Demo, DemoOwner
+from .worth.worker import Demo, DemoOwner, weights_mark
 
 FEWER = STEPS // 2
 EXACT = "all calls"
@@ -218,7 +216,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Run what is missing, then tell."""
-    store, own = Store(options.folder.absolute(), {"weights": weights_mark(WEIGHTS)}), list(enumerate(chunks("tune", options.prompts)))
+    store, own = Store(options.folder.absolute(), {"weights": weights_mark()}), list(enumerate(chunks("tune", options.prompts)))
     jobs = {name: [Job(place, 0, chunk, mark_of(methods_of(way))) for place, chunk in own] for name, way in WAYS.items()}
     missing = [job for each in jobs.values() for job in each]
     spread(store, missing, DemoOwner(measured, options.folder), workers=options.processes, scheduler=options.scheduler)

@@ -24,19 +24,17 @@ import torch
 from matplotlib.figure import Figure
 from sgool.comfy_bridge.resumable import LeftOff, Resumable
 from sgool.demo.judging import judge_images
-from sgool.demo.weights import WEIGHTS
 from sgool.harness.pack import ROOT
 
 from .common.jobs import Store, plan
 from .common.markdown import table, write_csv
 from .common.statistics import Share, flip_p, holm, mean_interval, mean_share, p_text, share
-from .is_it_worth_it import weights_mark
 from .worth.curve import Pool, any_of, best_of, halved, looks
 from .worth.hard import HARD_KINDS, draw_hard_prompts
 from .worth.hard_reward import load_hard_reward
 from .worth.methods import BEDS, Method
 from .worth.prompts import CHUNK, chunks
-from .worth.worker import Demo
+from .worth.worker import Demo, weights_mark
 
 HALF, BATCH, LOOKED, SEEDS = "report", 64, 128, 3  # noises that are looked at early; seeds: at most
 HEAD = ("steps", "what", "noises", "evaluations", "right, % (95 %)", *HARD_KINDS)
@@ -202,7 +200,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Sample what is missing, then tell."""
     folder, runs = options.folder.absolute(), dict[int, Run]()
-    store = Store(folder / f"hard-{HALF}", {"half": HALF, "weights": weights_mark(WEIGHTS)})
+    store = Store(folder / f"hard-{HALF}", {"half": HALF, "weights": weights_mark()})
     for steps, noises in zip(options.steps, options.noises, strict=False):
         found = pools(folder, steps, options.prompts, noises)
         runs[steps] = curves(found, steps), against(store, found, BEDS[steps])

@@ -14,13 +14,11 @@ machine.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import re
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from sgool.demo.weights import WEIGHTS
 from sgool.harness.problems import SetupProblem
 
 from .common.jobs import Store, plan, write
@@ -34,7 +32,7 @@ from .worth.prompts import HALVES, chunks, draw_prompts
 from .worth.segmenter import load_segmenter
 from .worth.tables import comparison_table, frame, image_of, kinds_table, rights
 from .worth.windows import rank
-from .worth.worker import DemoOwner, images_of
+from .worth.worker import DemoOwner, images_of, weights_mark
 
 MOST_SHOWN = 12  # of a method's gained images, and of its lost ones
 
@@ -86,7 +84,7 @@ def main(options: argparse.Namespace) -> None:
         return
     methods = {method.fingerprint(): (name, method) for name, method in chosen(options.methods, options.groups, options.base).items()}
     name, draw = (f"hard-{options.half}", draw_hard_prompts) if options.hard else (options.half, draw_prompts)
-    store = Store(folder / name, {"half": options.half, "weights": weights_mark(WEIGHTS)})
+    store = Store(folder / name, {"half": options.half, "weights": weights_mark()})
     jobs = plan(chunks(options.half, options.prompts, draw), options.seeds, methods)
     if not options.tables_only:
         if store.missing(jobs) and any(method.saliency == SEGMENTER for _, method in methods.values()):
@@ -98,11 +96,3 @@ def main(options: argparse.Namespace) -> None:
     if images.empty or options.base not in set(images.method):
         raise SetupProblem(f"the folder does not have all images of {options.base!r} yet; run without --tables-only.")
     report(store, images, folder / f"{name}-{options.prompts}x{options.seeds}", options.base)
-
-
-def weights_mark(folder: Path) -> str:
-    """Changes with the demo model, whose results are not to be mixed."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.safetensors")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]

@@ -15,7 +15,6 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from sgool.demo.weights import WEIGHTS
 from sgool.guidance.saliency_clip_loss import LossSettings
 from sgool.harness.pack import ROOT
 from sgool.latent_optimization.presets import PRESETS, Preset
@@ -26,11 +25,10 @@ from .common.jobs import Job, Record, Store
 from .common.markdown import table, write_csv
 from .common.spread import add_options as add_processes
 from .common.spread import spread
-from .is_it_worth_it import weights_mark
 from .worth.falls import HEAD, Falls, Step, steps_of, summary
 from .worth.methods import PROCEDURES, Method, in_four_steps
 from .worth.prompts import chunks
-from .worth.worker import Demo, DemoOwner
+from .worth.worker import Demo, DemoOwner, weights_mark
 
 LENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 LOSS = LossSettings(w_salient=0.0)  # the nodes' own, without a saliency model
@@ -90,7 +88,7 @@ def main(options: argparse.Namespace) -> None:
     every = {name: method for name, method in (methods() | (procedures() if few else {})).items() if options.only in name}
     places = {name: [(len(few), few)] if name in procedures() else list(enumerate(own)) for name in every}
     jobs = {name: [Job(place, 0, chunk, method.fingerprint()) for place, chunk in places[name]] for name, method in every.items()}
-    store = Store(options.folder.absolute(), {"weights": weights_mark(WEIGHTS)})
+    store = Store(options.folder.absolute(), {"weights": weights_mark()})
     owner = DemoOwner(partial(measured, {method.fingerprint(): method for method in every.values()}), options.folder)
     spread(store, [job for each in jobs.values() for job in each], owner, workers=options.processes, scheduler=options.scheduler)
     found = {name: [Step(**step) for record in store.of(each) for step in record["steps"]] for name, each in jobs.items()}

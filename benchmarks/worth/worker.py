@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import time
@@ -22,7 +23,7 @@ from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.demo import loader
 from sgool.demo.captions import parse
 from sgool.demo.judging import judge_images
-from sgool.demo.weights import LORAS
+from sgool.demo.weights import LORAS, WEIGHTS
 from sgool.guidance.objective import Objective
 from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss
 from sgool.latent_optimization.history import History
@@ -41,6 +42,12 @@ SHAPE = 16, 8, 8  # of a latent
 FEW_STEPS_LORA = str(LORAS / "sgool_demo_4_steps.safetensors")
 EDICTS_CALLS = 2  # for each step
 SEARCHED = 10**6  # above the numbers of the noises that methods begin with
+
+
+def weights_mark() -> str:
+    """Changes with the demo model, whose results are not to be mixed."""
+    files = sorted(WEIGHTS.rglob("*.safetensors"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
 
 
 class DemoOwner(Owner):

@@ -21,20 +21,11 @@ N = 20
 
 def made_up(method: str, hits: int, calls: float) -> pd.DataFrame:
     """Rows of N prompts, the first ``hits`` of them right."""
-    rows = [
-        {
-            "method": method,
-            "number": 0,
-            "prompt": f"prompt {i}",
-            "kind": KINDS[i % 5],
-            "right": i < hits,
-            "objects": True,
-            "count": i < hits,
-        }
-        | {"relation": True, "similarity": 0.9, "calls": calls, "gradients": 10, "seconds": calls / 100, "image": "strip.png", "column": i}
-        for i in range(N)
-    ]
-    return pd.DataFrame(rows)
+    places = np.arange(N)
+    about = {"method": method, "number": 0, "prompt": [f"prompt {i}" for i in places], "kind": [KINDS[i % 5] for i in places]}
+    verdict = {"right": places < hits, "objects": True, "count": places < hits, "relation": True, "similarity": 0.9}
+    cost = {"calls": calls, "gradients": 10, "seconds": calls / 100}
+    return pd.DataFrame({**about, **verdict, **cost, "image": "strip.png", "column": places})
 
 
 IMAGES = pd.concat([made_up("plain", 8, 8), made_up("best of 31", 14, 248), made_up("gradient", 18, 248)])
