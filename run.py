@@ -10,7 +10,7 @@
     python run.py python SCRIPT     any script, with the pack as `sgool` and ComfyUI importable
     python run.py lint              the style and type checks
     python run.py template NAME     workflows/NAME.json, for the page, from workflows/api/NAME.json (needs Chromium)
-    python run.py thumbnail NAME    workflows/NAME.jpg, for the template browser, from a run of workflows/api/NAME.json
+    python run.py thumbnail NAME    workflows/NAME.jpg, for the template browser, from a run of workflows/api/NAME.json, or of its graph
     python run.py help_images       the small graphs in web/docs/, from the templates that the help pages link to (needs Chromium)
     python run.py screenshots       the images in docs/page.md, of the page in use (needs Chromium)
     python run.py locales           locales/, for the page in other languages, from harness/translations/

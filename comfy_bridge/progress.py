@@ -10,7 +10,7 @@ from typing import Any
 
 import comfy.utils
 
-from .server_events import node_that_runs, server
+from .server_events import node_that_runs, server, show_in_node
 
 BETWEEN_TEXTS = 0.5
 """Seconds between two texts: more cannot be read."""
@@ -57,7 +57,6 @@ class Text:
     """Lines in the node that runs, over ComfyUI's own message for them; nothing where there is no server."""
 
     def __init__(self) -> None:
-        self._server = server()
         self._node_id = node_that_runs() if _enclosing.get() is None else None
         self._said, self._began = -BETWEEN_TEXTS, time.monotonic()
 
@@ -68,7 +67,7 @@ class Text:
 
     def say(self, lines: Callable[[], str], now: bool = False) -> None:
         """Show what ``lines`` returns, but not often; ``now``: in any case."""
-        if self._server is None or self._node_id is None or not (now or self.seconds - self._said >= BETWEEN_TEXTS):
+        if server() is None or self._node_id is None or not (now or self.seconds - self._said >= BETWEEN_TEXTS):
             return
         self._said = self.seconds
-        self._server.send_progress_text(lines(), self._node_id, self._server.client_id)
+        show_in_node(lines(), self._node_id)

@@ -27,7 +27,7 @@ from .optimization import Optimization
 from .outcome import Outcome, Outcomes
 from .progress import Bar, Text
 from .run_progress import RunProgress
-from .suitability import check_noise_is_used, decoded_channels
+from .suitability import check_noise_is_used, decoded_channels, model_remarks
 from .vae import NO_VAE, check_vae
 
 APPROXIMATE = (
@@ -133,7 +133,11 @@ class SGOOLSampler(comfy.samplers.Sampler):
             nothing = History(len(noise), noise[0].numel())
             for remark in self._remarks:
                 logging.warning("SGOOL: %s", remark)
-            self.outcomes.add(model_wrap, latent, Outcome(_kept(noise), nothing, [*self._remarks, "Nothing was optimized."]))
+            self.outcomes.add(
+                model_wrap,
+                latent,
+                Outcome(_kept(noise), nothing, [*self._remarks, *model_remarks(model_wrap.inner_model, noise), "Nothing was optimized."]),
+            )
             return latent
         parts = parts_of(model_wrap, noise)
         check_fits(model_wrap, noise, self.vae, parts)
@@ -147,6 +151,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         latent = latent[:, 0] if self._scores_both else latent
         messages = [
             *self._remarks,
+            *model_remarks(model_wrap.inner_model, noise),
             *self._messages(model_wrap, len(sigmas) - 1),
             *checked.messages,
             *remarks_of(self.objective),

@@ -31,3 +31,9 @@ def check_noise_is_used(base_model: Any, noise: Tensor) -> None:
             "This model transforms its latent image and uses no noise (such as Wan FlowRVS), so there is no noise to optimize. "
             "Set iterations to 0 to sample plainly."
         )
+
+
+def model_remarks(base_model: Any, noise: Tensor) -> list[str]:
+    """What a model itself has to say of being sampled from noise of this shape: the demo model has, see ``demo/loader.py``."""
+    remarks = getattr(base_model, "remarks_on", None)
+    return [] if remarks is None else list(remarks(noise))

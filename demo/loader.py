@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,12 +15,15 @@ import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models_base
 import torch
+from comfy_execution.utils import get_executing_context
 from torch import nn
 
+from ..comfy_bridge.server_events import node_that_runs, show_in_node
 from .architecture import (
     BEGIN,
     END,
     GENERATOR_TEXT_CONFIG,
+    IMAGE_SIDE,
     LATENT_CHANNELS,
     PAD,
     TEXT_LENGTH,
@@ -33,6 +37,7 @@ from .tokens import build_tokenizer
 from .weights import WEIGHTS, read, read_metadata
 
 REWARD_FOLDER = WEIGHTS / "reward"
+PIXELS = 8  # of an image's side, for one of the latent's
 
 
 class DemoLatent(comfy.latent_formats.LatentFormat):
@@ -57,6 +62,34 @@ class DemoConfig(comfy.supported_models_base.BASE):
     memory_usage_factor = 1.0
 
 
+class DemoModel(comfy.model_base.BaseModel):
+    """ComfyUI's ``BaseModel``, which says so where it is to make images of another size than it knows. It makes them all the same."""
+
+    _told: tuple[Any, ...] = ()
+
+    def remarks_on(self, noise: torch.Tensor) -> list[str]:
+        """What is to be said of sampling from noise of this shape."""
+        height, width = (PIXELS * side for side in noise.shape[-2:])
+        if (height, width) == (IMAGE_SIDE, IMAGE_SIDE):
+            return []
+        return [
+            f"The demo model knows images of {IMAGE_SIDE} x {IMAGE_SIDE} pixels alone, and this one is to be {width} x {height}: it will "
+            f"not show what the prompt says. Set width and height to {IMAGE_SIDE}."
+        ]
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """Core asks for these once for each prompt, before the first step: the last moment to say something before the sampler runs."""
+        context = get_executing_context()
+        for remark in self.remarks_on(kwargs["noise"]) if "noise" in kwargs else ():
+            asked = (context and context.prompt_id, context and context.node_id, remark)
+            if context is None or asked != self._told:  # once for a node's run, not for each prompt and each of many noises
+                logging.warning("SGOOL: %s", remark)
+                show_in_node(remark, node_that_runs())
+                self._told = asked
+        conditions: dict[str, Any] = super().extra_conds(**kwargs)
+        return conditions
+
+
 def load_model() -> comfy.model_patcher.ModelPatcher:
     """The denoiser as a MODEL."""
     load_device = comfy.model_management.get_torch_device()
@@ -64,7 +97,7 @@ def load_model() -> comfy.model_patcher.ModelPatcher:
     config = DemoConfig(UNET_CONFIG)
     dtype = comfy.model_management.unet_dtype(model_params=sum(w.numel() for w in weights.values()))
     config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, load_device))
-    model = comfy.model_base.BaseModel(config, device=comfy.model_management.unet_offload_device())
+    model = DemoModel(config, device=comfy.model_management.unet_offload_device())
     patcher = comfy.model_patcher.CoreModelPatcher(model, load_device, comfy.model_management.unet_offload_device())
     model.diffusion_model.load_state_dict(weights, strict=True, assign=patcher.is_dynamic())
     return patcher

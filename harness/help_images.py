@@ -7,8 +7,6 @@ the page's help panel. A node that its template lacks is shown with what takes i
 from __future__ import annotations
 
 import argparse
-import base64
-import io
 import json
 import re
 import tempfile
@@ -113,9 +111,7 @@ def draw(page: Page, node: str) -> Image.Image:
     time.sleep(1.5)
     left, top, width, height = page.run(SHOW, node, LEFT, TOP, FOLDED, INDENT, MARGIN)  # folded nodes know their width once drawn
     time.sleep(0.5)
-    clip = {"x": left, "y": top, "width": width, "height": height, "scale": 1}
-    taken = page.driver.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": False})
-    return Image.open(io.BytesIO(base64.b64decode(taken["data"]))).convert("RGB")
+    return page.screenshot((left, top, width, height))
 
 
 def main(arguments: list[str]) -> int:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import shutil
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
+
+from PIL import Image
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -67,6 +72,12 @@ class Page:
                 return value
             time.sleep(0.2)
         raise TimeoutError(f"still false in the page after {timeout:.0f} s: {script}")
+
+    def screenshot(self, box: Sequence[float] | None = None) -> Image.Image:
+        """What the window shows, in RGB, or the part of it at ``box``: left, top, width and height."""
+        clip = {"clip": dict(zip(("x", "y", "width", "height"), box, strict=True), scale=1)} if box else {}
+        taken = self.driver.execute_cdp_cmd("Page.captureScreenshot", clip)
+        return Image.open(io.BytesIO(base64.b64decode(taken["data"]))).convert("RGB")
 
     def node_types(self) -> set[str]:
         """The ids of all nodes that the page can make."""

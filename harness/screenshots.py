@@ -6,8 +6,6 @@ Every scene is what somebody does with mouse and keys, in the real page. Needs C
 from __future__ import annotations
 
 import argparse
-import base64
-import io
 import json
 import tempfile
 import time
@@ -152,8 +150,7 @@ class Scenes:
 
     def save(self, name: str) -> None:
         """Write what the window shows."""
-        taken = self.page.driver.execute_cdp_cmd("Page.captureScreenshot", {})
-        image = Image.open(io.BytesIO(base64.b64decode(taken["data"]))).convert("RGB")
+        image = self.page.screenshot()
         target = ROOT / "docs" / "img" / f"page_{name}.jpg"
         image.resize((1200, round(image.height * 1200 / image.width)), Image.Resampling.LANCZOS).save(target, quality=82, optimize=True)
         print(f"  {target} {target.stat().st_size // 1000} kB")

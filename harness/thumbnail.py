@@ -1,26 +1,57 @@
 """Make the thumbnail of a template, ``workflows/NAME.jpg``: ``python -m harness.thumbnail NAME``.
 
-It runs ``workflows/api/NAME.json`` and lays out what nodes with ``_meta.thumbnail``, the words above their images, have shown. The page's
-template browser fits a thumbnail into a square and cuts nothing off.
+It runs ``workflows/api/NAME.json`` and lays out what nodes with ``_meta.thumbnail``, the words above their images, have shown. A template
+without such nodes, which needs models that may not be here, is shown as its graph instead, by the page, with the nodes folded (needs
+Chromium). The page's template browser fits a thumbnail into a square and cuts nothing off.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from . import comfyui
-from .client import RunFailed
+from .client import Graph, RunFailed
 from .demo_report import INK
+from .page import Page, start_chromium, why_no_browser
 from .problems import SetupProblem, exit_with
 from .server import ROOT, Server, stop_on_signals
+from .template import LOAD, LOADED, numbered
 from .workflow import load, run
 
 WIDTH, GAP, LABEL, MOST = 808, 8, 20, 4
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.NodeBadge.NodeSourceBadgeMode": "None"}
+BACKGROUND = (32, 32, 32)  # of the page's canvas
+SIDE, TOP = 300, 150  # where the drawing stands in the page, clear of its bars
+FOLD = """
+const [right, side, top] = arguments;
+const canvas = window.app.canvas, nodes = window.app.graph.nodes;
+const column = (which) => nodes.filter((_, number) => right[number] === which);
+const width = Math.max(...column(false).map((node) => node._collapsed_width ?? 170));
+for (const which of [false, true]) {
+    const all = column(which), step = 340 / all.length;
+    all.forEach((node, row) => {
+        if (!node.flags.collapsed) node.collapse(true);
+        node.has_errors = false;  // a model's file that is not here
+        node.pos = [which ? width + 40 : 0, step * (row + 0.5)];
+    });
+}
+const across = width + 40 + Math.max(...column(true).map((node) => node._collapsed_width ?? 170));
+const scale = 800 / across;
+canvas.deselectAll();
+canvas.ds.scale = scale;
+const box = canvas.canvas.getBoundingClientRect();
+canvas.ds.offset = [(side - box.left) / scale, (top - box.top) / scale];
+canvas.draw(true, true);
+return [side - 30, top - 30, 860, 340 * scale + 30];
+"""
 Row = tuple[str, Sequence[Image.Image]]
 
 
@@ -44,28 +75,61 @@ def sheet(rows: Sequence[Row]) -> Image.Image:
     return drawn
 
 
+def graph_image(page: Page, graph: Graph) -> Image.Image:
+    """The graph as the page draws it, with every node folded: those of the first group at the left, the others at the right."""
+    page.run(LOAD, json.dumps(numbered(graph)))
+    page.wait_until(LOADED, len(graph))
+    groups = [node["_meta"]["group"] for node in graph.values()]
+    right = [group != groups[0] for group in groups]
+    page.run(FOLD, right, SIDE, TOP)
+    time.sleep(1.5)
+    drawn = page.screenshot(page.run(FOLD, right, SIDE, TOP))  # folded nodes know their width once drawn
+    return ImageOps.pad(drawn, (WIDTH, WIDTH), Image.Resampling.LANCZOS, color=BACKGROUND)
+
+
+def words_of(graph: Graph) -> dict[str, str]:
+    """The words above the images of the nodes that have some."""
+    return {node: entry["_meta"]["thumbnail"] for node, entry in graph.items() if "thumbnail" in entry.get("_meta", {})}
+
+
+def outcome_image(server: Server, graph: Graph) -> Image.Image:
+    """What the nodes that have words have shown after a run."""
+    outputs, _ = run(server, graph)
+    return sheet([(text, [server.view(file) for file in outputs[node]["images"]]) for node, text in words_of(graph).items()])
+
+
 def main(arguments: list[str]) -> int:
     """Make the thumbnails of the named templates."""
-    parser = argparse.ArgumentParser(prog="run.py thumbnail", description="Run templates and make their thumbnails.")
+    parser = argparse.ArgumentParser(prog="run.py thumbnail", description="Make the thumbnails of templates, by running or drawing them.")
     parser.add_argument("names", nargs="+", help="templates, such as SGOOL-KSampler")
-    names = parser.parse_args(arguments).names
+    graphs = {name: load(ROOT / "workflows" / "api" / f"{name}.json") for name in parser.parse_args(arguments).names}
     tree = comfyui.find()
     if tree is None:
         raise SetupProblem("no ComfyUI was found; `python run.py setup` brings one.")
     stop_on_signals()
-    with tempfile.TemporaryDirectory() as base, Server(tree, Path(base)) as server:
-        for name in names:
-            graph = load(ROOT / "workflows" / "api" / f"{name}.json")
-            words = {node: entry["_meta"]["thumbnail"] for node, entry in graph.items() if "thumbnail" in entry.get("_meta", {})}
-            if not words:
-                raise SetupProblem(f"no node of {name} has a _meta.thumbnail, the words above its images.")
-            outputs, seconds = run(server, graph)
+    with tempfile.TemporaryDirectory() as base, Server(tree, Path(base)) as server, ExitStack() as ending:
+        drawn = [name for name, graph in graphs.items() if not words_of(graph)]
+        page = empty_page(server, ending) if drawn else None
+        for name, graph in graphs.items():
             target = ROOT / "workflows" / f"{name}.jpg"
-            sheet([(text, [server.view(file) for file in outputs[node]["images"]]) for node, text in words.items()]).save(
-                target, quality=90
-            )
-            print(f"{target}, after {seconds:.0f} s")
+            image = graph_image(page, graph) if page and name in drawn else outcome_image(server, graph)
+            image.save(target, quality=90)
+            print(target)
     return 0
+
+
+def empty_page(server: Server, ending: ExitStack) -> Page:
+    """The server's page, open, in a Chromium that ends with ``ending``."""
+    if why := why_no_browser():
+        raise SetupProblem(why)
+    server.post("/settings", SETTINGS)
+    driver = start_chromium()
+    ending.callback(driver.quit)
+    driver.set_window_size(1600, 1500)
+    page = Page(driver, server.url)
+    page.open()
+    page.wait_until("return window.app.graph.nodes.length > 0")  # the page's own first graph, which would come over another
+    return page
 
 
 if __name__ == "__main__":
