@@ -100,3 +100,34 @@ def test_a_canceled_run_closes_the_question_and_a_page_opened_anew_shows_it_agai
     page.run("window.app.extensionManager.command.execute('Comfy.Interrupt')")
     page.wait_until(CLOSED)
     assert page.run(SAID) == "Canceled."
+
+
+SPOKEN = {  # the button, once one image is picked; that for the best; what is said while time is left, and in the end
+    "ko": ("1장으로 계속", "가장 좋은 것 유지", "초 뒤 고른 것으로 계속", "1장으로 계속했습니다."),
+    "ja": ("1枚で続ける", "最良の1枚を残す", "秒で選んだ画像に進みます", "1枚で続けました。"),
+    "zh": ("用 1 张继续", "保留最好的", "秒后用选中的继续", "已用 1 张继续。"),
+}
+SAYS = "return ['continue', 'best', 'said'].map(name => document.querySelector(`.sgool-pick-${name}`).textContent)"
+
+
+@pytest.mark.parametrize("picking_page", [False], indirect=True, ids=["canvas"])
+def test_it_speaks_the_pages_language(picking_page: Page, server: Server) -> None:
+    """The texts are read again for each question: the page need not be opened anew after its setting has changed."""
+    page, setting = picking_page, "return window.app.extensionManager.setting.set('Comfy.Locale', arguments[0])"
+    try:
+        for language, (go, best, left, went) in SPOKEN.items():
+            page.run(setting, language)
+            asked(page)
+            click(page, ".sgool-pick-tile", 1)
+            page.wait_until("return !document.querySelector('.sgool-pick-continue').disabled")
+            said = page.run(SAYS)
+            assert said[:2] == [go, best]
+            assert left in page.wait_until(
+                f"const said = document.querySelector('.sgool-pick-said').textContent; return said.includes({left!r}) && said"
+            )
+            click(page, GO)
+            page.wait_until(CLOSED)
+            assert page.run(SAID) == went
+    finally:
+        page.run(setting, "en")
+        server.post("/settings", {"Comfy.Locale": "en"})

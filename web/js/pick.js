@@ -4,6 +4,7 @@
 import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
 import { nodeOfRun } from "./graph.js"
+import { words } from "./pick_words.js"
 
 const WIDGET = "sgool_pick"
 const PATH = "/sgool/pick"
@@ -53,9 +54,9 @@ class Asked {
     images.style.gridTemplateColumns = `repeat(${columns(event)}, minmax(0, 1fr))`
     this.tiles = event.images.map((file, number) => this.tile(images, file, number))
     const buttons = made("div", "sgool-pick-buttons", element)
-    this.go = made("button", "sgool-pick-continue", buttons, { textContent: "Continue", onclick: () => this.send([...this.picked], true) })
-    const best = event.best.length > 1 ? `Keep the best ${event.best.length}` : "Keep the best"
-    this.best = made("button", "sgool-pick-best", buttons, { textContent: best, onclick: () => this.send(event.best, true) })
+    this.go = made("button", "sgool-pick-continue", buttons, { onclick: () => this.send([...this.picked], true) })
+    const best = () => this.send(event.best, true)
+    this.best = made("button", "sgool-pick-best", buttons, { textContent: words().best(event.best.length), onclick: best })
     this.said = made("span", "sgool-pick-said", buttons)
     this.timer = setInterval(() => this.tick(), 250)
     this.draw()
@@ -87,13 +88,13 @@ class Asked {
   draw() {
     this.tiles.forEach((tile, number) => tile.setAttribute("aria-pressed", String(this.picked.has(number))))
     this.go.disabled = !this.picked.size
-    this.go.textContent = this.picked.size ? `Continue with ${this.picked.size}` : "Continue"
+    this.go.textContent = words().go(this.picked.size)
   }
 
   tick() {
     if (this.closed) return
     const left = Math.max(0, Math.ceil((this.until - Date.now()) / 1000))
-    this.said.textContent = this.wrong ?? `${left} s, then ${this.picked.size ? "those clicked" : "the best"}`
+    this.said.textContent = this.wrong ?? words().left(left, this.picked.size)
   }
 
   /** The node goes on with some, or, with null, the run was canceled. */
@@ -105,8 +106,7 @@ class Asked {
     this.draw()
     for (const button of [...this.tiles, this.go, this.best]) button.disabled = true
     this.element.classList.add("sgool-pick-closed")
-    const before = why === "time over" ? "Time is over: went" : "Went"
-    this.said.textContent = numbers ? `${before} on with ${this.picked.size}.` : "Canceled."
+    this.said.textContent = numbers ? words().went(this.picked.size, why === "time over") : words().canceled
   }
 }
 
@@ -153,8 +153,7 @@ app.registerExtension({
     const style = made("style", "", document.head, { textContent: STYLE })
     style.dataset.sgool = "pick"
     api.addEventListener("sgool.pick", ({ detail }) => {
-      const title = "The run waits until you pick"
-      tell(show(detail) ? `${title} images in the node.` : `${title} images in a node of another workflow.`)
+      tell(show(detail) ? words().waits : words().elsewhere)
     })
     api.addEventListener("sgool.picked", ({ detail }) => {
       const asked = nodeOfRun(detail.node)?.widgets?.find((each) => each.name === WIDGET)?.asked

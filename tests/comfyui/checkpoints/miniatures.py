@@ -27,9 +27,9 @@ from .narrow import UNETS, WIDTH
 
 SD15 = {**UNET, **UNETS["SD15"], "channel_mult": [1, 1], "context_dim": 768, "num_heads": 8, "num_head_channels": -1}
 SDXL = {
-    **{**UNET, "model_channels": 320, "channel_mult": [1, 1, 1], "num_res_blocks": [2, 2, 2], "transformer_depth": [0, 0, 2, 2, 10, 10]},
-    **{"transformer_depth_output": [0] * 9, "transformer_depth_middle": 1, "context_dim": 2048, "use_linear_in_transformer": True},
-    **{"num_head_channels": 64, "num_classes": "sequential", "adm_in_channels": 2816},
+    **{**UNET, **UNETS["SDXL"], "channel_mult": [1, 1, 1], "num_res_blocks": [2, 2, 2], "transformer_depth_output": [0] * 9},
+    **{"transformer_depth_middle": 1, "context_dim": 2048, "use_linear_in_transformer": True, "num_head_channels": 64},
+    **{"num_classes": "sequential", "adm_in_channels": 2816},
 }
 SCHNELL = {
     **{**FLUX, "hidden_size": 128, "num_heads": 1, "axes_dim": [16, 56, 56], "mlp_ratio": 4.0, "context_in_dim": WIDTH},
