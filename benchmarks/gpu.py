@@ -6,7 +6,7 @@
 
 With a Python of your own that has torch, and no network: COMFYUI_PATH=... python -m harness.script sgool.benchmarks gpu
 
-Each part is a process of its own and leaves a line in the folder's results.jsonl; with it comes table.md. F is one forward of
+Each part is a process of its own and leaves a line in the folder's results.jsonl; with it come table.md and plot.png. F is one forward of
 the model for one call. Weights are random, so images are nonsense; time and memory do not depend on them.
 """
 
@@ -28,7 +28,7 @@ from .common.jobs import Job, Record, Store, write
 from .common.markdown import table
 
 MODES = {"": [], "no VRAM": ["novram"], "dynamic VRAM": ["enable_dynamic_vram"]}  # switches of ComfyUI's command line
-WAYS = ("everything kept", "each call checkpointed", "each block as well")
+WAYS = ("everything kept", "attention's outputs kept", "each call checkpointed", "each block as well")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def measure(part: Part, small: bool, repeats: int) -> dict[str, Any]:
 
     for switch in MODES[part.mode]:
         setattr(args, switch, True)
+    args.use_pytorch_cross_attention = True  # on a processor as well, as on NVIDIA cards
     import torch
 
     if part.mode == "dynamic VRAM":
@@ -130,6 +131,26 @@ def _costs(records: list[Record]) -> dict[str, Any]:
     return {name.removeprefix("costs, "): each for name, each in found.items() if name.startswith("costs") and each.get("forward")}
 
 
+def plot(folder: Path, costs: dict[str, Any]) -> None:
+    """Time and memory of each way, by model, as bars; needs matplotlib, which the pack itself does not."""
+    try:
+        from matplotlib import pyplot
+    except ImportError:
+        print("There is no matplotlib, so plot.png is not drawn.")
+        return
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 1.5 + 0.6 * len(costs)), sharey=True, layout="constrained")
+    for axis, unit, title in zip(axes, ("F", "GiB"), ("forwards for one call with gradient", "GiB above the weights"), strict=True):
+        for place, way in enumerate(WAYS):
+            values = [each[way][unit] if each[way] else 0.0 for each in costs.values()]
+            axis.barh([row + 0.2 * (place - 1.5) for row in range(len(costs))], values, 0.18, label=way)
+        axis.set_title(title, fontsize=10)
+        axis.set_yticks(range(len(costs)), list(costs))
+    axes[0].invert_yaxis()
+    axes[0].legend(fontsize=8)
+    figure.savefig(folder / "plot.png", dpi=90)
+    pyplot.close(figure)
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=ROOT / "output" / "bench-gpu", help="of the results")
     parser.add_argument("--only", default="", help="parts whose name has this in it")
@@ -156,3 +177,4 @@ def main(options: argparse.Namespace) -> None:
         raise SetupProblem(f"no part's name has {options.only!r} in it. Parts: {'; '.join(every)}")
     print(text := report(records))
     write(store.folder / "table.md", (text + "\n").encode())
+    plot(store.folder, _costs(records))

@@ -14,7 +14,7 @@ from ..latent_optimization.autograd_mode import GradientMode
 from ..latent_optimization.checkpointed_calls import CheckpointedCalls, JacobianSchedule
 from ..latent_optimization.random_state import RandomState
 from ..latent_optimization.stored_calls import StoredCalls
-from . import conditional_gradients
+from . import attention_without_backward, conditional_gradients
 from .compiled import UncompiledGradients
 from .model_state import ModelState
 
@@ -174,6 +174,8 @@ class NoiseToLatent:
             extra_args["model_options"] = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
             if with_grad:
                 extra_args["model_options"].pop("multigpu_thread_pool", None)
+            if with_grad:
+                attention_without_backward.add_to(extra_args["model_options"])
         if with_grad and self._schedule.choice == "conditional":
             conditional_gradients.add_to(extra_args.setdefault("model_options", {}), self.model)
         return extra_args

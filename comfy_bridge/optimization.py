@@ -269,7 +269,7 @@ class Optimization:
     def _with_less(self, overwritten: bool) -> bool:
         """One step down the ladder of docs/memory.md, from here to the end of the run. Returns whether there was one."""
         if overwritten:
-            had = self._stored.number > 0
+            had = self._stored.keeps_anything
             self._stored.none()
             self._repeated.release()
             return had

@@ -19,6 +19,7 @@ from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode, _push_mode
 
 from . import kernels
+from .attention_outputs import ATTENTION, AttentionOutputs
 from .cast_weights import Cast, CastWeights
 
 # Switches of autograd's own state are left alone: each operation turns gradients on for itself, so a sampler's `no_grad` may come and go.
@@ -75,13 +76,23 @@ class GradientMode(TorchFunctionMode):
             (ComfyUI's dynamic VRAM).
         single_views: make the pieces of ``chunk``, ``split`` and ``unbind`` one by one. Autograd refuses to write into those made
             together; but their backward is slower, so it is for models that do write into them.
+        attention: what sees to torch's attention, of a call whose outputs of it are kept. Modes made by :meth:`again` have none: they are
+            for parts of a call, which are computed again in an order of their own.
 
     It must be entered outside inference mode (``with torch.inference_mode(False), GradientMode():``) for results to be usable; inference
     mode entered inside is undone for each operation.
     """
 
-    def __init__(self, keep_history: bool = False, copy_constants: bool = False, single_views: bool = False) -> None:
+    def __init__(
+        self,
+        keep_history: bool = False,
+        copy_constants: bool = False,
+        single_views: bool = False,
+        *,
+        attention: AttentionOutputs | None = None,
+    ) -> None:
         super().__init__()
+        self._attention = attention
         self.keep_history = keep_history
         self.copy_constants = copy_constants
         self.single_views = single_views
@@ -176,7 +187,9 @@ class GradientMode(TorchFunctionMode):
         given, (args, kwargs) = args, self._prepared(name, args, kwargs)
         if "out" in kwargs:
             return self._written_to_out(func, args, kwargs)
-        if isinstance(func, kernels.OPERATORS):
+        if func is ATTENTION and self._attention is not None:
+            func = self._attention.of
+        elif isinstance(func, kernels.OPERATORS):
             func = kernels.differentiable(func, _any_history((*args, *kwargs.values())))
         result = func(*args, **kwargs)
         if name == "to" and not self.copy_constants and _is_weight(given[0]) and _is_plain(given[0]):
@@ -310,7 +323,7 @@ def _any_history(values: Any) -> bool:
 
 
 @contextlib.contextmanager
-def gradients(**options: bool) -> Iterator[GradientMode]:
+def gradients(**options: Any) -> Iterator[GradientMode]:
     """A :class:`GradientMode` outside of whatever inference mode the caller is in, so that what comes out can be differentiated."""
     with torch.inference_mode(False), GradientMode(**options) as mode:
         yield mode

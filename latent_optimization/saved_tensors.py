@@ -51,11 +51,13 @@ class Learned:
     Attributes:
         copied: by kind of call, the numbers of the saved tensors that are written to later on in it.
         kept_bytes: by kind of call, what autograd keeps of one, the most that was seen.
+        attention_bytes: by kind of call, what the outputs of its attention take that are worth keeping, the most that was seen.
         single_views: whether it writes into pieces of a tensor that were made together (``chunk``, ``unbind``).
     """
 
     copied: dict[Hashable, frozenset[int]] = field(default_factory=dict)
     kept_bytes: dict[Hashable, int] = field(default_factory=dict)
+    attention_bytes: dict[Hashable, int] = field(default_factory=dict)
     single_views: bool = False
 
 

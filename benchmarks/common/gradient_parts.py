@@ -31,6 +31,7 @@ GIB = 2**30
 STEPS = 2
 VARIANTS: dict[str, tuple[dict[str, Any], bool]] = {
     "everything kept": ({"use_checkpoint": False}, False),
+    "attention's outputs kept": ({"stored": StoredCalls(0, lambda: 0.0, attention=True)}, False),
     "each call checkpointed": ({}, False),
     "each block as well": ({}, True),
 }

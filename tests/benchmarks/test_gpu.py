@@ -25,6 +25,7 @@ def test_a_part_at_tiny_size_and_its_tables(tmp_path: Path, capsys: pytest.Captu
     Store(tmp_path, {"small": True}).add(Job(0, 0, (), "costs, Flux, bf16"), {"found": found})
     main([*run, "--only", "costs, Flux, bf16", "--minutes", "0"])  # no time for anything: what is there is shown
     assert "| Flux, bf16 |" in (tmp_path / "table.md").read_text()
+    assert (tmp_path / "plot.png").stat().st_size > 5000
     assert "| Flux, bf16 |" in capsys.readouterr().out
 
 

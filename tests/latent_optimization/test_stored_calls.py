@@ -87,18 +87,36 @@ def test_as_many_as_fit_with_room_to_recompute_one(room: float, stored: int) -> 
     assert model.calls == CALLS - stored
 
 
-@given(wanted=st.one_of(st.none(), st.integers(0, 60)), total=st.integers(1, 50), room=st.floats(0, 1e4), size=st.integers(1, 1000))
-def test_less_ends_at_none(wanted: int | None, total: int, room: float, size: int) -> None:
+@given(
+    wanted=st.one_of(st.none(), st.integers(0, 60)),
+    total=st.integers(1, 50),
+    room=st.floats(0, 1e4),
+    size=st.integers(1, 1000),
+    attention=st.integers(0, 500),
+)
+def test_what_is_kept_fits_and_less_ends_at_none(wanted: int | None, total: int, room: float, size: int, attention: int) -> None:
     plan, before = StoredCalls(wanted, lambda: room), total + 1
-    for _ in range(8):
+    for _ in range(9):
         plan.begin()
-        count = sum(plan.stores(size, left) for left in range(total, 0, -1))
-        assert count == plan.number <= before
-        if wanted is None and count < total:
-            assert (count + 1) * size <= max(room, size)
-        before = count // 2
-        assert plan.less() == (count > 0)
-    assert plan.number == 0
+        plan.decide(size, attention, total)
+        calls = sum(plan.stores(left) for left in range(total, 0, -1))
+        with_attention = sum(plan.keeps_attention(left) and not plan.stores(left) for left in range(total, 0, -1))
+        assert calls == plan.number <= before
+        assert wanted is None or with_attention == 0
+        if wanted is None and calls < total:
+            assert (calls + 1) * size + with_attention * attention <= max(room, size)
+        before = calls // 2
+        assert plan.less() == (calls + with_attention > 0)
+    assert not plan.keeps_anything
+
+
+@pytest.mark.parametrize(
+    ("room", "calls", "with_attention"), [(999, 0, 0), (1000, 0, 0), (1250, 0, 2), (1500, 0, 5), (2399, 0, 5), (2400, 1, 5), (5000, 5, 0)]
+)
+def test_attention_comes_first_where_not_all_calls_fit(room: float, calls: int, with_attention: int) -> None:
+    plan = StoredCalls(None, lambda: room)
+    plan.decide(1000, 100, 5)
+    assert (plan.number, plan.with_attention) == (calls, with_attention)
 
 
 class Full(Exception):

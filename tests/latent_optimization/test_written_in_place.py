@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sgool.latent_optimization import attention_outputs
 from sgool.latent_optimization.autograd_mode import GradientMode
 from sgool.latent_optimization.checkpointed_calls import CheckpointedCalls, JacobianSchedule, checkpointed_blocks
+from sgool.latent_optimization.stored_calls import StoredCalls
 from torch import Tensor, nn
 
 from .programs import SIZE, Instruction, finish, programs, run, start
@@ -32,9 +35,11 @@ def slope(function: Callable[[Tensor], Tensor], x: Tensor, direction: Tensor) ->
     return (8 * (at(STEP) - at(-STEP)) - (at(2 * STEP) - at(-2 * STEP))) / (12 * STEP)
 
 
-def gradient(model: Any, x: Tensor, use_checkpoint: bool, sample: Callable[[Any, Tensor], Tensor] | None = None) -> Tensor:
+def gradient(
+    model: Any, x: Tensor, use_checkpoint: bool, sample: Callable[[Any, Tensor], Tensor] | None = None, stored: StoredCalls | None = None
+) -> Tensor:
     mode = GradientMode(keep_history=True)
-    calls = CheckpointedCalls(model, JacobianSchedule(), 0, mode, use_checkpoint=use_checkpoint)
+    calls = CheckpointedCalls(model, JacobianSchedule(), 1, mode, use_checkpoint=use_checkpoint, stored=stored)
     leaf = x.clone().requires_grad_()
     with torch.no_grad(), mode:
         result = (sample or (lambda called, given: called(given)))(calls, leaf * 1)
@@ -79,6 +84,15 @@ def test_any_program_of_in_place_operations(use_checkpoint: bool, program: list[
     network = Network([program])
     x = seeded(0)
     check(gradient(network, x, use_checkpoint), network, x)
+
+
+@given(program=programs)
+@settings(max_examples=60, deadline=None)
+def test_any_program_with_the_outputs_of_attention_kept(program: list[Instruction]) -> None:
+    network = Network([program])
+    x = seeded(0)
+    with mock.patch.object(attention_outputs, "LEAST_KEYS", 1):
+        check(gradient(network, x, True, stored=StoredCalls(0, lambda: 0.0, attention=True)), network, x)
 
 
 @pytest.mark.parametrize("use_checkpoint", [True, False])

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import comfy.model_management
 import comfy.model_patcher
@@ -15,8 +16,11 @@ import comfy.nested_tensor
 import comfy.samplers
 import comfy.supported_models
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
+from sgool.latent_optimization import attention_outputs
 from sgool.latent_optimization.autograd_mode import GradientMode
+from sgool.latent_optimization.stored_calls import StoredCalls
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
@@ -154,6 +158,29 @@ def activations_stored(run: NoiseToLatent) -> Iterator[None]:
         yield
     finally:
         run._use_checkpoint = True
+
+
+def with_attention(model: comfy.model_patcher.ModelPatcher, override: Callable[..., Tensor]) -> comfy.model_patcher.ModelPatcher:
+    """The same model with another attention, the way nodes bring it in: called with core's function and the arguments for that."""
+    model = model.clone()
+    model.model_options.setdefault("transformer_options", {})["optimized_attention_override"] = override
+    return model
+
+
+def torchs_attention(function: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """An override: torch's fused kernels, as ComfyUI uses them on NVIDIA cards."""
+    return attention_pytorch(*args, **kwargs)
+
+
+@contextmanager
+def attention_kept(run: NoiseToLatent) -> Iterator[None]:
+    """Within the context, calls keep the outputs of torch's attention, however few its keys."""
+    before, run._stored = run._stored, StoredCalls(0, lambda: 0.0, attention=True)
+    try:
+        with mock.patch.object(attention_outputs, "LEAST_KEYS", 1):
+            yield
+    finally:
+        run._stored = before
 
 
 @contextmanager

@@ -13,9 +13,21 @@ import pytest
 import torch
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.latent_optimization.checkpointed_calls import checkpointed_blocks
+from sgool.latent_optimization.saved_tensors import learned_of
 from torch import Tensor
 
-from .building import CLASSES, activations_stored, build, gradient, reference, slope_error, through_guider
+from .building import (
+    CLASSES,
+    activations_stored,
+    attention_kept,
+    build,
+    gradient,
+    reference,
+    slope_error,
+    through_guider,
+    torchs_attention,
+    with_attention,
+)
 from .configurations import FAMILIES, NOT_IMAGES, NOT_MEASURED
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.filterwarnings("ignore")]
@@ -43,10 +55,17 @@ def errors(run: NoiseToLatent, noise: Tensor) -> dict[str, float]:
     return found
 
 
+def error_with_attention_kept(run: NoiseToLatent, noise: Tensor) -> float:
+    with attention_kept(run):
+        return relative(gradient(run, noise), reference(run, noise))
+
+
 def check(name: str, **kwargs: Any) -> None:
     with torch.inference_mode():
         model = build(name, kwargs.pop("deep", False))
         found = through_guider(name, model, errors, **kwargs)
+        found["attention kept"] = through_guider(name, with_attention(model, torchs_attention), error_with_attention_kept, **kwargs)
+        print("BYTES", name, learned_of(model.model).attention_bytes, found)
     assert max(found.values()) <= ILL_CONDITIONED.get(name, TOLERANCE), found
 
 
