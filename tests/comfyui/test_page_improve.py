@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import safetensors.torch
 import torch
+from selenium.webdriver.common.keys import Keys
 from sgool.harness.client import Graph
 from sgool.harness.page import Page
+from sgool.harness.screenshots import ITEM as ITEM_IN_SIGHT
 from sgool.harness.server import Server
 from sgool.harness.template import shown
 
@@ -29,6 +32,7 @@ const boxes = window.app.graph.nodes.map(n => [n.type, n.pos[0], n.pos[1] - 30, 
 const covers = (a, b) => a[1] < b[3] && b[1] < a[3] && a[2] < b[4] && b[2] < a[4];
 return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => covers(a, b)).map(b => [a[0], b[0]]));
 """
+NEW = ["PrimitiveStringMultiline", "SGOOL_KSampler", "SGOOL_SaliencyCLIPLoss"]
 UNDO = "return window.app.extensionManager.command.execute('Comfy.Undo')"
 
 DEMO: Graph = {
@@ -116,6 +120,48 @@ def test_the_graph_that_the_page_opens_with(page: Page) -> None:
     assert decoded["inputs"] is new
     assert page.run(COVERING) == []
     page.run(UNDO)
+    page.wait_until("return window.app.graph.nodes.some(n => n.type === 'KSampler')", timeout=20)
+    assert shown(page) == before
+
+
+PLACE = """
+const node = window.app.graph.nodes.find(n => n.type === 'KSampler');
+const vue = document.querySelector(`[data-node-id="${node.id}"] .lg-node-header`)?.getBoundingClientRect();
+if (vue?.width) return [vue.left + vue.width / 2, vue.top + vue.height / 2];
+const [x, y] = window.app.canvas.ds.convertOffsetToCanvas([node.pos[0] + node.size[0] / 2, node.pos[1] - 15]);
+const box = window.app.canvas.canvas.getBoundingClientRect();
+return [box.left + x, box.top + y];
+"""
+KINDS = "return window.app.graph.nodes.map(n => n.type).sort()"
+
+
+@pytest.fixture(params=[False, True], ids=["canvas", "vue"])
+def design(request: pytest.FixtureRequest, server: Server) -> Iterator[None]:
+    server.post("/settings", {"Comfy.VueNodes.Enabled": request.param})
+    yield
+    server.post("/settings", {"Comfy.VueNodes.Enabled": False})
+
+
+def mouse(page: Page, place: list[float], button: str) -> None:
+    """Click at a place of the window."""
+    for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+        event = {"type": kind, "x": place[0], "y": place[1], "button": "none" if kind == "mouseMoved" else button, "clickCount": 1}
+        page.driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+
+
+@pytest.mark.usefixtures("design")
+def test_with_mouse_and_keys_on_the_graph_that_the_page_opens_with(page: Page) -> None:
+    page.open()
+    page.wait_until("return window.app.graph.nodes.length > 0")
+    page.run("window.app.loadGraphData()")  # the default; the page itself may open what was open last
+    page.wait_until("return window.app.graph.nodes.some(n => n.type === 'KSampler')")
+    time.sleep(2)  # until it stands still
+    before, kinds = shown(page), page.run(KINDS)
+    mouse(page, page.run(PLACE), "right")
+    mouse(page, page.wait_until(ITEM_IN_SIGHT, "Improve with SGOOL", timeout=20), "left")
+    page.wait_until("return window.app.graph.nodes.some(n => n.type === 'SGOOL_KSampler')", timeout=20)
+    assert page.run(KINDS) == sorted([*(kind for kind in kinds if kind != "KSampler"), *NEW])
+    page.driver.switch_to.active_element.send_keys(Keys.CONTROL, "z")
     page.wait_until("return window.app.graph.nodes.some(n => n.type === 'KSampler')", timeout=20)
     assert shown(page) == before
 

@@ -21,6 +21,7 @@ TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
 FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".jpg", ".png")
 NOTES = ("Note", "MarkdownNote")  # the page's own, of which the server knows nothing
 WIDEST = 2500  # in a window of 1920 pixels the page then opens at 57 % or more, and below that it draws no text
+MOST_OPEN = 12
 NUMBERS = {"INT": int, "FLOAT": (int, float)}
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 
@@ -160,6 +161,13 @@ def test_no_node_of_a_template_lies_over_another(template: Path) -> None:
 def test_a_template_opens_at_a_zoom_at_which_the_page_draws_text(template: Path) -> None:
     boxes = [box(node) for node in json.loads(template.read_text(encoding="utf-8"))["nodes"]]
     assert max(right for *_, right, _ in boxes) - min(left for left, *_ in boxes) <= WIDEST
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
+def test_a_template_has_no_more_than_twelve_nodes_open(template: Path) -> None:
+    """What only carries links is folded; its note is text and does not count."""
+    made = json.loads(template.read_text(encoding="utf-8"))["nodes"]
+    assert sum(not node["flags"].get("collapsed") for node in made if node["type"] not in NOTES) <= MOST_OPEN
 
 
 def test_groups_stand_below_each_other_where_they_fit_and_their_nodes_apart() -> None:
