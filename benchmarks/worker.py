@@ -1,4 +1,4 @@
-"""A dask worker on this machine, for ``bench real_models`` or ``bench is_it_worth_it`` with ``--scheduler``.
+"""A dask worker on this machine, for whatever measurement is started with ``--scheduler``.
 
     python run.py bench worker tcp://HOST:8786              more options are those of `dask worker`
 

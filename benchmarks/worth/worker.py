@@ -1,4 +1,4 @@
-"""What a dask worker owns in this benchmark: the demo model and its judge."""
+"""The demo model and its judge, as a dask worker owns them, and methods run on them."""
 
 from __future__ import annotations
 
