@@ -160,8 +160,7 @@ def flow_distances() -> Numbers:
 
     def optimized(noise: Tensor, method: Method) -> Result:
         preset = method.preset
-        found: Result = within(method.steps, lambda make: optimize(noise, run_of(make, preset.jacobian), evaluate, preset.settings))
-        return found
+        return within(method.steps, lambda make: optimize(noise, run_of(make, preset.jacobian), evaluate, preset.settings))
 
     def left(way: Way, length: float) -> list[float]:
         noise = start

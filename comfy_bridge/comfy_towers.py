@@ -78,7 +78,7 @@ class ComfyTowers:
 
 def run_layer(forward: Callable[[Any, Tensor], Tensor], layer: Any, x: Tensor) -> Tensor:
     """``forward(layer, x)``, checkpointed where there is a gradient: layers that cast their weights would keep the cast weights as well."""
-    return checkpoint(_with_gradients, forward, layer, x, use_reentrant=False) if x.requires_grad else forward(layer, x)  # type: ignore[no-any-return]
+    return checkpoint(_with_gradients, forward, layer, x, use_reentrant=False) if x.requires_grad else forward(layer, x)
 
 
 def _with_gradients(forward: Callable[[Any, Tensor], Tensor], layer: Any, x: Tensor) -> Tensor:

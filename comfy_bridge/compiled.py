@@ -31,9 +31,9 @@ class UncompiledGradients:
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if not torch.is_grad_enabled():
-            return self._model(x, *args, **kwargs)  # type: ignore[no-any-return]
+            return self._model(x, *args, **kwargs)
         with torch.compiler.set_stance("force_eager"):
-            return self._model(x, *args, **kwargs)  # type: ignore[no-any-return]
+            return self._model(x, *args, **kwargs)
 
 
 def is_compiled(guider: Any) -> bool:

@@ -25,7 +25,7 @@ class ConditionalOnly:
     def __call__(self, executor: Any, model: Any, conds: list[Any], x: Tensor, *rest: Any) -> list[Tensor]:
         """As core calls it; ``x (B, ...)``, one result like it for each of ``conds``."""
         if not x.requires_grad or sum(each is not None for each in conds) < 2:
-            return executor(model, conds, x, *rest)  # type: ignore[no-any-return]
+            return executor(model, conds, x, *rest)
         place = self._place(conds)
         # The others' places stay, with nothing in them: a patch may ask whether it is at the first or the second.
         found = executor(model, [each if i == place else None for i, each in enumerate(conds)], x, *rest)

@@ -189,7 +189,7 @@ class NoiseToLatent:
         if not getattr(handler, "freenoise", False):
             return noise
         conds = self.model.conds.get("positive", self.model.conds.get("negative", []))
-        return handler._apply_freenoise(noise.clone(), [conds], self.extra_args["seed"])  # type: ignore[union-attr, no-any-return]
+        return handler._apply_freenoise(noise.clone(), [conds], self.extra_args["seed"])  # type: ignore[union-attr]
 
     def _sample(self, model: Any, noise: Tensor) -> Tensor:
         extra_args, noise = self.arguments(noise.requires_grad), self._arranged(noise)

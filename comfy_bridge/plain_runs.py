@@ -115,7 +115,7 @@ class KSamplerRun(PlainRun):
     def sample(self, seed: int, sampler: comfy.samplers.Sampler, callback: Callable[..., None]) -> Tensor:
         """See :class:`PlainRun`."""
         noise = comfy.sample.prepare_noise(self._image, seed, self._latent.get("batch_index"))
-        return comfy.sample.sample_custom(  # type: ignore[no-any-return]
+        return comfy.sample.sample_custom(
             self._patcher,
             noise,
             self._cfg,

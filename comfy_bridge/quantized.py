@@ -52,7 +52,7 @@ def _linear(values: Any, weight: Any = None, bias: Any = None) -> Any:
     quantized = comfy.ops.QuantizedTensor
     if not isinstance(weight, quantized) or isinstance(values, quantized) or not values.requires_grad:
         return NotImplemented
-    return _QuantizedLinear.apply(values, weight, bias, None, None, values.dtype)  # type: ignore[no-untyped-call]
+    return _QuantizedLinear.apply(values, weight, bias, None, None, values.dtype)
 
 
 if hasattr(comfy.ops, "QuantizedTensor"):

@@ -155,7 +155,7 @@ class ReversibleRun:
 
     def finished(self, state: Tensor) -> Tensor:
         """A state at the last sigma, as the guider expects it."""
-        return self.sampling.inverse_noise_scaling(self.sigmas[-1], state).to(self.model_dtype)  # type: ignore[no-any-return]
+        return self.sampling.inverse_noise_scaling(self.sigmas[-1], state).to(self.model_dtype)
 
     def prepare(self, noise: Tensor) -> None:
         """Make :meth:`slope` ready; ``noise`` is what a mask keeps is drawn with."""
@@ -195,7 +195,7 @@ class ReversibleRun:
         function = self.extra_args.get("model_options", {}).get("denoise_mask_function")
         if self.denoise_mask is None or function is None:
             return self.denoise_mask
-        return function(sigmas, self.denoise_mask, extra_options={"model": self.model, "sigmas": self.sigmas})  # type: ignore[no-any-return]
+        return function(sigmas, self.denoise_mask, extra_options={"model": self.model, "sigmas": self.sigmas})
 
 
 class _Again:

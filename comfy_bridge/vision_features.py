@@ -70,7 +70,7 @@ class VisionFeatures:
 
 
 def _dino_layer(layer: Any, x: Tensor) -> Tensor:
-    return layer(x, comfy.ldm.modules.attention.attention_pytorch)  # type: ignore[no-any-return]
+    return layer(x, comfy.ldm.modules.attention.attention_pytorch)
 
 
 def _as_map(tokens: Tensor) -> Tensor:

@@ -154,7 +154,7 @@ class CheckpointedCalls:
                 if use_checkpoint:
                     return self._checkpointed(call, (x, args, kwargs), attention)
                 found = store_activations(lambda: call(x, args, kwargs), self._learned, call_kind(x))
-                return found.clone()  # type: ignore[no-any-return]
+                return found.clone()
 
             result: Tensor = with_views_that_can_be_written(recorded, self._learned)
         notify = self._in_backward
@@ -167,7 +167,7 @@ class CheckpointedCalls:
     ) -> Tensor:
         kind, learned = call_kind(arguments[0]), self._learned
         if not self._measures(kind):
-            return recompute_in_backward(call, arguments, copy_arguments=True)  # type: ignore[no-any-return]
+            return recompute_in_backward(call, arguments, copy_arguments=True)
         kept = KeptBytes()
         result: Tensor = recompute_in_backward(call, arguments, copy_arguments=True, saved=kept.add)
         learned.kept_bytes[kind] = max(learned.kept_bytes.get(kind, 0), kept.total())
@@ -229,10 +229,10 @@ def differentiable_call(function: Callable[[Tensor], Tensor], x: Tensor, model: 
             with torch.inference_mode(False), GradientMode(keep_history, single_views=single_views):
                 return function(x.clone())
 
-        return store_activations(call, learned, (x.shape, x.dtype)).clone()  # type: ignore[no-any-return]
+        return store_activations(call, learned, (x.shape, x.dtype)).clone()
 
     with torch.enable_grad():
-        return with_views_that_can_be_written(recorded, learned)  # type: ignore[no-any-return]
+        return with_views_that_can_be_written(recorded, learned)
 
 
 def call_kind(x: Tensor) -> Hashable:

@@ -52,7 +52,7 @@ def differentiable(operator: Any, with_history: bool) -> Callable[..., Any]:
     """
     name = operator._qualified_op_name if isinstance(operator, OpOverloadPacket) else operator._schema.name
     if not with_history or name.partition("::")[0] in _OWN:
-        return operator  # type: ignore[no-any-return]
+        return operator
     if name in _equivalents:
         return _equivalents[name]
     if not _has_backward(name):
@@ -60,7 +60,7 @@ def differentiable(operator: Any, with_history: bool) -> Callable[..., Any]:
             f"The model uses the kernel {name.replace('::', '.')}, which has no backward: there is no gradient through it. Choose another "
             "attention or quantization in the node or start option that brings it in, or set iterations to 0."
         )
-    return operator  # type: ignore[no-any-return]
+    return operator
 
 
 @functools.cache

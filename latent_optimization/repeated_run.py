@@ -47,13 +47,13 @@ class RepeatedRun:
     def __call__(self, noise: Tensor) -> Tensor:
         """``run(noise)``; its graph lives as long as the result's."""
         if not noise.requires_grad:
-            return self._guard(lambda: self._run(noise))  # type: ignore[no-any-return]
+            return self._guard(lambda: self._run(noise))
         graph = _Graph(self._run, noise)
         self._newest = weakref.ref(graph)
         _, output = self._guard(graph.make)
         if not output.requires_grad:
-            return output  # type: ignore[no-any-return]
-        return _Pulled.apply(noise, output.detach(), graph, self._guard)  # type: ignore[no-any-return, no-untyped-call]
+            return output
+        return _Pulled.apply(noise, output.detach(), graph, self._guard)
 
     def release(self) -> None:
         """Let go of the newest result's graph. A backward through it begins with another run."""

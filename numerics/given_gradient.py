@@ -17,7 +17,7 @@ def with_gradient(losses: Tensor, values: Tensor, gradient: Tensor) -> Tensor:
         gradient: of each loss in its own values, of the shape of ``values``. It may hold numbers that are not finite; the losses are
             as they are all the same.
     """
-    return _Given.apply(values, losses, gradient)  # type: ignore[no-any-return, no-untyped-call]
+    return _Given.apply(values, losses, gradient)
 
 
 class _Given(torch.autograd.Function):

@@ -65,7 +65,7 @@ def scaled(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
     """
     if not (values.requires_grad and torch.is_grad_enabled()):
         return function(values)
-    return _Scaled.apply(values, function)  # type: ignore[no-any-return, no-untyped-call]
+    return _Scaled.apply(values, function)
 
 
 class _Scaled(torch.autograd.Function):
@@ -76,7 +76,7 @@ class _Scaled(torch.autograd.Function):
         with torch.enable_grad():
             ctx.leaf = values.detach().requires_grad_()
             ctx.output = function(ctx.leaf)
-        return ctx.output.detach()  # type: ignore[no-any-return]
+        return ctx.output.detach()
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -100,7 +100,7 @@ def network_bytes(title: str, precision: str, guided: bool, *, small: bool = Fal
             block = most()
         return {"weights": weights_of(network), "kept": kept, "stored": stored, "call": call, "block": block}
 
-    return sample(action, 1, guided)  # type: ignore[no-any-return]
+    return sample(action, 1, guided)
 
 
 def judge_bytes(title: str, precision: str, *, small: bool = False) -> dict[str, int]:

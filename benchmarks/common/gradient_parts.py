@@ -136,8 +136,7 @@ def costs(case: Case) -> Found:
 
 def schedules(case: Case, steps: int = 6) -> Found:
     """A gradient through more steps, in F a step: with all calls or some of them kept, and through some of them."""
-    found: Found = case.within(lambda make, x: measured(ways(make, x, case.network, SCHEDULES), case.device, case.repeats, steps), steps)
-    return found
+    return case.within(lambda make, x: measured(ways(make, x, case.network, SCHEDULES), case.device, case.repeats, steps), steps)
 
 
 def iteration(case: Case, steps: int = 4) -> Found:
@@ -172,8 +171,7 @@ def iteration(case: Case, steps: int = 4) -> Found:
         peak = {"peak GiB, weights included": round(torch.cuda.max_memory_allocated(device) / GIB, 2)} if cuda else {}
         return {"steps": steps, **found, **peak}
 
-    found: Found = case.within(action, steps)
-    return found
+    return case.within(action, steps)
 
 
 @contextlib.contextmanager
@@ -227,8 +225,7 @@ def beside_doodl(case: Case) -> Found:
             found["of DOODL's"] = {way: spread_in(way, "DOODL's procedure", "part", rounds) for way in VARIANTS if found[way]}
         return found
 
-    found: Found = case.within(action, steps=1)
-    return found
+    return case.within(action, steps=1)
 
 
 class _EdictStep(torch.autograd.Function):

@@ -98,12 +98,9 @@ def fused_attention(  # noqa: PLR0917  (torch's signature)
     if enable_gqa and query.shape[-3] != key.shape[-3]:
         key, value = (each.repeat_interleave(query.shape[-3] // each.shape[-3], -3) for each in (key, value))
     if attn_mask is None and query.shape[-1] <= FLASH_HEAD and query.dtype in (torch.float16, torch.bfloat16):
-        found: Tensor = torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, False, scale=scale)[0]
-        return found
+        return torch.ops.aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, False, scale=scale)[0]
     bias = None if attn_mask is None else attn_mask.to(query.dtype).expand(*query.shape[:-1], key.shape[-2])
-    return torch.ops.aten._scaled_dot_product_efficient_attention(  # type: ignore[no-any-return]
-        query, key, value, bias, True, dropout_p, is_causal, scale=scale
-    )[0]
+    return torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, bias, True, dropout_p, is_causal, scale=scale)[0]
 
 
 def counted(run: Callable[[], Any]) -> tuple[int, int]:

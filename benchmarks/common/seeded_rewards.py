@@ -80,5 +80,5 @@ def reward_of_images(name: str, device: str) -> Callable[[Tensor], Tensor]:
         reward = REWARDS[name]()
     reward.model.to(device)
     if hasattr(reward, "encode_image"):
-        return lambda images: reward.encode_image(images)[:, 0]  # type: ignore[no-any-return]
-    return lambda images: reward(images, [""] * len(images))  # type: ignore[no-any-return]
+        return lambda images: reward.encode_image(images)[:, 0]
+    return lambda images: reward(images, [""] * len(images))

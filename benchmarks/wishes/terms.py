@@ -40,7 +40,7 @@ class Remembered:
     def __call__(self, images: Tensor) -> Tensor:
         """Maps, as the predictor's; where a gradient is asked for it is always asked."""
         if images.requires_grad:
-            return self.predictor(images)  # type: ignore[no-any-return]
+            return self.predictor(images)
         if self.last is None or not torch.equal(self.last[0], images):
             self.last = images.clone(), self.predictor(images)
         return self.last[1]

@@ -102,7 +102,7 @@ def train_few_steps(folder: Path, generator: Generator, captions: Sequence[str])
         options = {"context": context, "transformer_options": {"optimized_attention_override": plain_attention}}
         arguments = (x / (sigmas[step] ** 2 + 1) ** 0.5, torch.full((len(x),), times[step]))
         with precision(x.device):
-            return functional_call(generator.unet, weights, arguments, options).float()  # type: ignore[no-any-return]
+            return functional_call(generator.unet, weights, arguments, options).float()
 
     def drawn(draws: torch.Generator) -> tuple[Tensor, Tensor]:
         chosen = draw(BATCH, len(rows), draws)

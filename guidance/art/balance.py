@@ -15,7 +15,7 @@ CONTRAST = 1e-4  # variance of lightness below which an image counts as of one l
 
 def luma(images: Tensor) -> Tensor:
     """``(B, H, W)`` luma of ITU-R BT.601, as Pillow's gray images have it, cut to [0, 1]."""
-    return rgb_to_grayscale(images.clamp(0, 1))[:, 0]  # type: ignore[no-any-return]
+    return rgb_to_grayscale(images.clamp(0, 1))[:, 0]
 
 
 def visual_weight(images: Tensor, mass: Tensor, kind: str) -> Tensor:

@@ -84,7 +84,7 @@ def run_reversibly(
         held: a tensor that every slope depends on as well, such as the noise outside of a mask. ``slope_with_grad`` then gets it as a third
             argument; ``slope`` has it already.
     """
-    return _Reversible.apply(start[0], start[1], held, plan, slope, carries, slope_with_grad or slope)  # type: ignore[no-any-return]
+    return _Reversible.apply(start[0], start[1], held, plan, slope, carries, slope_with_grad or slope)
 
 
 class _Reversible(torch.autograd.Function):

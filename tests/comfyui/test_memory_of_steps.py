@@ -32,7 +32,7 @@ def peak(sampler: str, steps: int, wide: int) -> int:
 
         probe = Probe(action, sampler)
         sampled(model, probe, NOISE, (conditioning(1), conditioning(2)), {"steps": steps, "cfg": 3.0})
-    return probe.found  # type: ignore[no-any-return]
+    return probe.found
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun"])

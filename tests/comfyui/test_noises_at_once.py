@@ -105,7 +105,7 @@ def number(
         model, probe = tiny_model(), Probe(ask, name)
         sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 3)
         comfy.sample.sample_custom(model, normal(0, *SHAPE), 2.0, probe, sigmas, conditioning(1), conditioning(2), normal(3, *SHAPE))
-    return probe.found  # type: ignore[no-any-return]
+    return probe.found
 
 
 def test_how_many_follows_from_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def spent(settings: Settings, images: int, held_out: bool, top_k: int = 1) -> tu
 
     def generate(noise: torch.Tensor) -> torch.Tensor:
         spend(CALLS)
-        return Counted.apply(noise, spend)  # type: ignore[no-any-return, no-untyped-call]
+        return Counted.apply(noise, spend)
 
     def evaluate(latent: torch.Tensor, index: int, iteration: int, generator: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         spend(SCORE_WITH_GRADIENT if latent.requires_grad else SCORE)
