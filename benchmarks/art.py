@@ -18,7 +18,7 @@ import numpy as np
 from sgool.latent_optimization.presets import DEFAULT_PRESET, preset
 
 from .common.jobs import Job, Record, Store, plan
-from .common.markdown import table, write_csv
+from .common.markdown import tell
 from .common.spread import add_options as add_processes
 from .common.spread import spread
 from .wishes.figure import write_figure
@@ -86,8 +86,6 @@ def main(options: argparse.Namespace) -> None:
         spread(store, noises, Worker(options.folder), **where)
         spread(store, optimized, Worker(options.folder, {record["place"]: record for record in store.of(noises)}), **where)
     rows = rows_of(store, noises + optimized, names, options.ways)
-    print(table(HEAD, rows))
+    tell(HEAD, rows, options.csv)
     if options.figure:
         write_figure(store, names, options.ways[0], options.figure)
-    if options.csv:
-        write_csv(options.csv, HEAD, rows)

@@ -33,8 +33,8 @@ from sgool.latent_optimization.stored_calls import StoredCalls
 from sgool.tests.comfyui.families.building import conditioning
 from torch import Tensor
 
-from .common.jobs import Job, Record, Store
-from .common.markdown import table, write_csv
+from .common.jobs import Job, Record, Store, plan
+from .common.markdown import tell
 from .common.measuring import probed
 from .common.real_sizes import family_of, noise_for, real_model
 from .common.spread import add_options as add_processes
@@ -215,18 +215,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     """Run what is missing, then tell."""
-    store, own = Store(options.folder.absolute(), {"weights": weights_mark()}), list(enumerate(chunks("tune", options.prompts)))
-    jobs = {name: [Job(place, 0, chunk, mark_of(methods_of(way))) for place, chunk in own] for name, way in WAYS.items()}
-    missing = [job for each in jobs.values() for job in each]
-    spread(store, missing, DemoOwner(measured, options.folder), workers=options.processes, scheduler=options.scheduler)
+    store, own = Store(options.folder.absolute(), {"weights": weights_mark()}), chunks("tune", options.prompts)
+    jobs = {name: plan(own, 1, [mark_of(methods_of(way))]) for name, way in WAYS.items()}
+    every = [job for each in jobs.values() for job in each]
+    spread(store, every, DemoOwner(measured, options.folder), workers=options.processes, scheduler=options.scheduler)
     demo = Demo(options.folder)
-    by_chunk = [demo_cosines(demo, chunk) for _, chunk in own]
+    by_chunk = [demo_cosines(demo, chunk) for chunk in own]
     cosine = {name: [value for found in by_chunk for value in found[name]] for name in WAYS}
     found = {name: [row for record in store.of(each) for row in record["rows"]] for name, each in jobs.items()}
     rows = rows_of(found, cosine, cosines(*flow(), lambda x: like(x, 1)), flow_distances())  # of random sums of the latent
-    print(table(HEAD, rows))
-    if options.write:
-        write_csv(DATA, HEAD, rows)
+    tell(HEAD, rows, DATA if options.write else None)
 
 
 def mark_of(methods: Sequence[Method]) -> str:

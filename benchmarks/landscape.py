@@ -22,7 +22,7 @@ from sgool.latent_optimization.settings import Settings
 from sgool.latent_optimization.update_rules.normalized_gradient import NormalizedGradient
 
 from .common.jobs import Job, Record, Store
-from .common.markdown import table, write_csv
+from .common.markdown import tell
 from .common.spread import add_options as add_processes
 from .common.spread import spread
 from .worth.falls import HEAD, Falls, Step, steps_of, summary
@@ -93,6 +93,4 @@ def main(options: argparse.Namespace) -> None:
     spread(store, [job for each in jobs.values() for job in each], owner, workers=options.processes, scheduler=options.scheduler)
     found = {name: [Step(**step) for record in store.of(each) for step in record["steps"]] for name, each in jobs.items()}
     rows = [[name, sum(len(job.prompts) for job in jobs[name]), *summary(steps)] for name, steps in found.items()]
-    print(table(["what", "prompts", *HEAD], rows))
-    if options.write:
-        write_csv(DATA, ["what", "prompts", *HEAD], rows)
+    tell(["what", "prompts", *HEAD], rows, DATA if options.write else None)

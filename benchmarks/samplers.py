@@ -22,7 +22,7 @@ from sgool.latent_optimization.reversible import BDIA, EDICT, OBELM, McCallumFos
 from sgool.tests.comfyui import analytic, guided, tiny_models
 from torch import Tensor
 
-from .common.markdown import table, write_csv
+from .common.markdown import tell
 from .common.measuring import sampled, sigmas_of
 from .worth.worker import Demo
 
@@ -126,6 +126,4 @@ def main(options: argparse.Namespace) -> None:
         found: Table = HEAD, [gradients(name) for name in options.only or comfy.samplers.SAMPLER_NAMES]
     else:
         found = TABLES[options.what](Reversible(), *([options.steps] if options.steps else []))
-    print(table(*found))
-    if options.csv:
-        write_csv(options.csv, *found)
+    tell(*found, options.csv)

@@ -15,6 +15,13 @@ def table(head: Sequence[str], rows: Sequence[Row]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *lines))
 
 
+def tell(head: Sequence[str], rows: Sequence[Row], path: Path | None = None) -> None:
+    """Print a table, and write it as CSV where there is a path for it."""
+    print(table(head, rows))
+    if path is not None:
+        write_csv(path, head, rows)
+
+
 def write_csv(path: Path, head: Sequence[str], rows: Sequence[Row]) -> None:
     """The same as a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
