@@ -20,13 +20,13 @@ from sgool.harness.locks import only_one
 from .common.jobs import Record, Store, write
 from .common.sheets import Cell, write_sheets
 from .common.spread import spread
-from .real.comparison import Comparison, read_prompts
+from .real.comparison import CheckpointComparison, read_prompts
 from .real.server import OwnServer
 from .real.table import shown, write_table
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Those of how to run, and the fields of ``Comparison``."""
+    """Those of how to run, and the fields of ``CheckpointComparison``."""
     add = parser.add_argument
     way = parser.add_mutually_exclusive_group().add_argument
     way("--server", action="append", default=[], metavar="URL", help="a running ComfyUI with this pack; may be given many times")
@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--prompts", required=True, type=Path, metavar="FILE", help="one prompt a line; # begins a comment")
     add("--folder", required=True, type=Path, help="for results, images, table")
     add("--most-prompts", type=int, metavar="N", help="only the first N prompts of the file")
-    for each in fields(Comparison):
+    for each in fields(CheckpointComparison):
         if each.metadata:
             add(f"--{each.name.replace('_', '-')}", default=each.default, **each.metadata)
 
@@ -49,7 +49,9 @@ def main(options: argparse.Namespace) -> None:
     folder, options.models = here / options.folder, options.models and here / options.models
     workers = len(options.server) or options.workers
     options.prompts = read_prompts(options.prompts, options.most_prompts)
-    comparison = Comparison(**{each.name: getattr(options, each.name) for each in fields(Comparison) if each.name != "default"})
+    comparison = CheckpointComparison(
+        **{each.name: getattr(options, each.name) for each in fields(CheckpointComparison) if each.name != "default"}
+    )
     with only_one(folder / ".lock", lambda: print(f"Another run is at work in {folder}; waiting for it to end.", flush=True)):
         store = Store(folder, comparison.settings())
         owner = OwnServer(comparison, options.server, options.models)
@@ -64,7 +66,7 @@ def main(options: argparse.Namespace) -> None:
                 print(f"\n{text}\nTable and sheets are in {folder}.", flush=True)
 
 
-def sheet_rows(comparison: Comparison, store: Store) -> list[tuple[str, list[Cell]]]:
+def sheet_rows(comparison: CheckpointComparison, store: Store) -> list[tuple[str, list[Cell]]]:
     """A row for each prompt and seed that has an image: every method's, where people would look below it, and its scores."""
 
     def cell(method: str, record: Record | None) -> Cell:

@@ -23,7 +23,7 @@ def option(default: Any, words: str, **more: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CheckpointComparison:
     """All that decides what the images become.
 
     Raises:

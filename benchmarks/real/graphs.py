@@ -12,7 +12,7 @@ from sgool.harness.object_info import options_of, widget_defaults
 from sgool.harness.problems import SetupProblem
 
 from ..common.jobs import Job, Record
-from .comparison import BEST_OF, EDICT, PLAIN, PUBLISHED, WINNER, Comparison
+from .comparison import BEST_OF, EDICT, PLAIN, PUBLISHED, WINNER, CheckpointComparison
 
 HUB = "hub:"
 COST = re.compile(r"(\d+) sampler runs, (\d+) of them differentiated, .*?(\d+) model calls")
@@ -28,7 +28,7 @@ class Builder:
         SetupProblem: in making a graph, for something that the server does not have: an input, or an option such as a checkpoint.
     """
 
-    def __init__(self, comparison: Comparison, definition: Callable[[str], dict[str, Any]]) -> None:
+    def __init__(self, comparison: CheckpointComparison, definition: Callable[[str], dict[str, Any]]) -> None:
         self.comparison, self.definition = comparison, definition
 
     def graph(self, job: Job) -> Graph:
@@ -98,7 +98,7 @@ class Builder:
         return {"class_type": kind, "inputs": {**widget_defaults(parts, inputs), **inputs}}
 
 
-def read_outputs(comparison: Comparison, outputs: Mapping[str, dict[str, Any]]) -> Record:
+def read_outputs(comparison: CheckpointComparison, outputs: Mapping[str, dict[str, Any]]) -> Record:
     """The numbers of a finished job: ``scores`` by reward, and ``cost``. Raises RunFailed for a score that is not finite."""
     texts = {name: str(output["text"][0]) for name, output in outputs.items() if "text" in output}
     nodes = {"optimized": "optimized", **{name: f"judging_{number}" for number, name in enumerate(comparison.judging_rewards)}}

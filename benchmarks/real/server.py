@@ -21,7 +21,7 @@ from sgool.harness.server import Server
 
 from ..common.jobs import Job, Record
 from ..common.spread import Owner
-from .comparison import Comparison
+from .comparison import CheckpointComparison
 from .graphs import Builder, read_outputs
 
 POLL = 0.1  # seconds
@@ -40,7 +40,7 @@ class OwnServer(Owner):
     client: Client | None = None
     run_under_way = device = ""
 
-    def __init__(self, comparison: Comparison, urls: Sequence[str] = (), models: Path | None = None) -> None:
+    def __init__(self, comparison: CheckpointComparison, urls: Sequence[str] = (), models: Path | None = None) -> None:
         self.comparison, self.urls, self.models = comparison, list(urls), models
 
     def bring(self, place: str) -> None:
@@ -111,7 +111,7 @@ class OwnServer(Owner):
         server.start()
 
 
-def prepare(comparison: Comparison, client: Client) -> Builder:
+def prepare(comparison: CheckpointComparison, client: Client) -> Builder:
     """A builder that asks the server for its nodes. Raises SetupProblem where it lacks a node, the checkpoint, or else what is named."""
 
     @functools.cache

@@ -9,7 +9,7 @@ import pandas as pd
 from ..common.jobs import Record, Store
 from ..common.markdown import table
 from ..common.statistics import mean_interval
-from .comparison import BEST_OF, EDICT, METHODS, PLAIN, PUBLISHED, WINNER, Comparison
+from .comparison import BEST_OF, EDICT, METHODS, PLAIN, PUBLISHED, WINNER, CheckpointComparison
 
 IMAGE = ["place", "seed_number"]
 COMPARED = {PLAIN: METHODS[1:], BEST_OF: (*PUBLISHED, WINNER), EDICT: PUBLISHED}
@@ -23,7 +23,7 @@ READING = (
 )
 
 
-def write_table(comparison: Comparison, store: Store) -> str:
+def write_table(comparison: CheckpointComparison, store: Store) -> str:
     """Everything in one text: what was run, the means, the differences from plain sampling, how to read it."""
     images, every = frame(comparison, store), comparison.jobs()
     options = {name: value for name, value in comparison.settings().items() if value not in ("", ()) and name not in ("prompts", "default")}
@@ -39,7 +39,7 @@ def write_table(comparison: Comparison, store: Store) -> str:
     return "\n\n".join([*blocks, READING]) + "\n"
 
 
-def frame(comparison: Comparison, store: Store) -> pd.DataFrame:
+def frame(comparison: CheckpointComparison, store: Store) -> pd.DataFrame:
     """A row for each image that did not fail: its scores (100 times the cosine), seconds, and what it cost."""
     parts = ("method", *IMAGE, "seconds", "device")
     rows = [{**{name: record[name] for name in parts}, **shown(record), **(record["cost"] or {})} for record in store.of(comparison.jobs())]
@@ -58,7 +58,7 @@ def mean(images: pd.DataFrame, column: str, form: str = ".2f") -> str:
     return f"{samples.mean():{form}} [{low:{form}}, {high:{form}}]"
 
 
-def _means(comparison: Comparison, images: pd.DataFrame) -> str:
+def _means(comparison: CheckpointComparison, images: pd.DataFrame) -> str:
     head = ["method", "images", *map(comparison.column, comparison.rewards), "model calls", "gradients", "seconds (median)"]
     rows = []
     for method in comparison.methods:
@@ -69,7 +69,7 @@ def _means(comparison: Comparison, images: pd.DataFrame) -> str:
     return "## Means\n\n" + table(head, rows)
 
 
-def _differences(comparison: Comparison, images: pd.DataFrame) -> Iterator[str]:
+def _differences(comparison: CheckpointComparison, images: pd.DataFrame) -> Iterator[str]:
     """Against each reference: plain sampling, the search that costs as much as the default, and the published methods' own sampler."""
     scores = {method: own.set_index(IMAGE)[comparison.rewards] for method, own in images.groupby("method")}
     for reference, others in COMPARED.items():

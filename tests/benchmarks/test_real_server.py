@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from sgool.benchmarks.real.comparison import Comparison
+from sgool.benchmarks.real.comparison import CheckpointComparison
 from sgool.benchmarks.real.server import OwnServer
 from sgool.harness.client import Client, RunFailed, RunLost, describe_outage
 
@@ -33,7 +33,7 @@ class StandIn(Client):
 
 
 def owner_of(client: Client) -> OwnServer:
-    owner = OwnServer(Comparison("demo", ("a cat",), best_of=2))
+    owner = OwnServer(CheckpointComparison("demo", ("a cat",), best_of=2))
     owner.client = client  # as bring does
     return owner
 

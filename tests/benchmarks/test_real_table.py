@@ -12,20 +12,20 @@ import pytest
 from PIL import Image
 from sgool.benchmarks.common.jobs import Store
 from sgool.benchmarks.common.sheets import write_sheets
-from sgool.benchmarks.real.comparison import METHODS, Comparison, read_prompts
+from sgool.benchmarks.real.comparison import METHODS, CheckpointComparison, read_prompts
 from sgool.benchmarks.real.graphs import cost_of
 from sgool.benchmarks.real.table import mean, write_table
 from sgool.benchmarks.real_models import sheet_rows
 from sgool.harness.problems import SetupProblem
 from sgool.latent_optimization.presets import DEFAULT_PRESET, preset
 
-REAL = Comparison(
+REAL = CheckpointComparison(
     "sd15.safetensors", ("a cat", "a dog", "two birds"), best_of=31, seeds=2, optimized_reward="A", judging_rewards=("B", "pick")
 )
 COST = {"runs": 11, "backwards": 10, "calls": 220}
 
 
-def filled(folder: Path, comparison: Comparison, *, without: int = 0, **more: Any) -> Store:
+def filled(folder: Path, comparison: CheckpointComparison, *, without: int = 0, **more: Any) -> Store:
     """Made-up results: each method is better than the one before by .05, and its images are redder."""
     store = Store(folder, comparison.settings())
     for job in comparison.jobs()[: len(comparison.jobs()) - without]:

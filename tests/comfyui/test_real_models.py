@@ -14,7 +14,7 @@ import psutil
 import pytest
 from PIL import Image
 from sgool.benchmarks.__main__ import main
-from sgool.benchmarks.real.comparison import Comparison
+from sgool.benchmarks.real.comparison import CheckpointComparison
 from sgool.benchmarks.real.graphs import Builder
 from sgool.benchmarks.real.server import OwnServer, prepare
 from sgool.harness.client import RunFailed, RunLost
@@ -23,7 +23,7 @@ from sgool.harness.problems import SetupProblem
 from sgool.harness.server import Server
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.server]
-DEMO = Comparison("demo", ("a large red circle",), best_of=2, steps=3, cfg=3.0, width=64, height=64, iterations=1)
+DEMO = CheckpointComparison("demo", ("a large red circle",), best_of=2, steps=3, cfg=3.0, width=64, height=64, iterations=1)
 
 
 def arguments(server: Server, folder: Path, *more: str) -> list[str]:
@@ -113,7 +113,7 @@ def test_a_folder_of_models_judges_and_a_server_that_is_not_there_is_a_sentence(
         assert line["scores"]["copied"] == line["scores"]["optimized"]
         assert "| copied | the demo model's reward (optimized) |" in (tmp_path / "out" / "table.md").read_text()
         # The graph for a real checkpoint: all of it is fine but the checkpoint, which is not there.
-        real = Comparison("sd15.safetensors", ("a cat",), best_of=2, optimized_reward="copied", judging_rewards=("hub:some/one",))
+        real = CheckpointComparison("sd15.safetensors", ("a cat",), best_of=2, optimized_reward="copied", judging_rewards=("hub:some/one",))
         loader = server.object_info("CheckpointLoaderSimple")
         loader["input"]["required"]["ckpt_name"] = [["sd15.safetensors"]]
         builder = Builder(real, lambda name: loader if name == "CheckpointLoaderSimple" else server.object_info(name))
