@@ -18,6 +18,15 @@ CALL_RATIO = 10.0
 BLOCK_RATIO = 3.0
 # What stored activations may take of the free memory: fragments of it can not be used, and other programs share the processor's.
 DEVICE_SHARE, SHARED_MEMORY_SHARE = 0.9, 0.5
+# torch has an exception for a GPU's memory alone. What its allocators for Macs and processors say: MPSAllocator.mm, alloc_cpu.cpp.
+_RAN_OUT = ("MPS backend out of memory", "DefaultCPUAllocator: ")
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether ``error`` says that memory ran out: a GPU's, by core's own test, a Mac's, or the processor's."""
+    if comfy.model_management.is_oom(error) or isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _RAN_OUT)
 
 
 @contextlib.contextmanager

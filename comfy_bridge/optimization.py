@@ -116,7 +116,9 @@ class Optimization:
         calls = self._calls_of_a_run(noise)
         asked, afterwards = self._held_out is not None, calls if self._afterwards else 0
         looks: dict[str, Any] = {"held_out": asked, "top_k": self._top_k, "afterwards": afterwards}
-        work = Work(settings, self._batch_size, calls, self._run.carried(calls), **looks)
+        carried = self._run.carried(calls)
+        stored = self._stored_by_now(self._parts.whole_noise(noise), carried)
+        work = Work(settings, self._batch_size, calls, carried, stored=stored, **looks)
         try:
             with memory.gradient_settings(self._patcher), self._within, torch.inference_mode(False):
                 own = noise.clone() if noise.is_inference() else noise
@@ -162,7 +164,7 @@ class Optimization:
         try:
             return self._run(noise)
         except Exception as error:
-            if not comfy.model_management.is_oom(error):
+            if not memory.ran_out(error):
                 raise
         logging.warning("SGOOL: out of memory; the search samples one noise after another from here on.")
         self._one_by_one = True
@@ -249,7 +251,7 @@ class Optimization:
                 return attempt()
             except Exception as error:
                 overwritten = isinstance(error, WrittenLater)
-                if not (overwritten or comfy.model_management.is_oom(error)) or not self._with_less(overwritten):
+                if not (overwritten or memory.ran_out(error)) or not self._with_less(overwritten):
                     raise
             # Outside the except block, where the error still holds on to the memory.
             gc.collect()
@@ -265,6 +267,15 @@ class Optimization:
             self._stored.none()
             self._checkpoint_blocks()
             self._repeated.release()
+
+    def _stored_by_now(self, noise: Tensor, carried: int) -> int:
+        """How many of ``carried`` calls with gradient a run from the sampler's ``noise`` would store now, as far as the model is known."""
+        learned, kind = learned_of(self._run.model), call_kind(noise)
+        self._stored.begin()
+        self._stored.decide(learned.kept_bytes.get(kind), learned.attention_bytes.get(kind, 0), carried)
+        stored = self._stored.number
+        self._stored.begin()
+        return stored
 
     def _with_less(self, overwritten: bool) -> bool:
         """One step down the ladder of docs/memory.md, from here to the end of the run. Returns whether there was one."""

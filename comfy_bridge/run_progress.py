@@ -12,7 +12,7 @@ from ..latent_optimization.judged_images import JudgedImages
 from ..latent_optimization.recorder import Progress
 from ..latent_optimization.settings import Settings
 from ..latent_optimization.status import status
-from ..latent_optimization.work import BACKWARD, SCORE, SCORE_WITH_GRADIENT, Position, Work
+from ..latent_optimization.work import SCORE, SCORE_WITH_GRADIENT, Position, Work
 from .preview import Live
 from .progress import Bar, Text
 
@@ -62,7 +62,7 @@ class RunProgress:
 
     def in_backward(self) -> None:
         """Backward comes to a model call."""
-        self._add(BACKWARD)
+        self._add(self._work.backward)
 
     def decoded(self) -> None:
         """A latent is decoded, and about to be scored."""

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 
 from .settings import Settings
 
-# In forward passes of a model call. What decoder and objective cost beside the model differs: the bar's pace is a guess, its ends are not.
-BACKWARD = 3.0  # a call is made again, and backward costs two
+# In forward passes of a model call. Backward costs about one, since weights get no gradient, and one more where the call has to be made
+# again: forward and backward together were measured at 2.05 and 3.06 (docs/gradient-cost.md). What decoder and objective cost beside the
+# model differs from model to model: the bar's pace is a guess, its ends are not.
+BACKWARD, RECOMPUTATION = 1.0, 1.0
 SCORE, SCORE_WITH_GRADIENT = 1.0, 3.0
 
 
@@ -19,6 +21,7 @@ class Work:
         images: batch size.
         calls: model calls of one run of the sampler.
         carried: how many of them carry their Jacobian.
+        stored: how many of those keep their activations, as far as is known; the others are made again in backward.
         held_out: whether a held-out objective is asked.
         top_k: how many of each image are kept; with more than one each iterate is scored once more, and those kept are decoded.
         afterwards: model calls after the run.
@@ -26,15 +29,26 @@ class Work:
     Attributes:
         total: of everything.
         marks: where candidates, iterations and rescorings end, ascending.
+        backward: of one call that carries its Jacobian, the mean of stored and recomputed ones.
     """
 
     def __init__(
-        self, settings: Settings, images: int, calls: int, carried: int, *, held_out: bool = False, top_k: int = 1, afterwards: int = 0
+        self,
+        settings: Settings,
+        images: int,
+        calls: int,
+        carried: int,
+        *,
+        stored: int = 0,
+        held_out: bool = False,
+        top_k: int = 1,
+        afterwards: int = 0,
     ) -> None:
+        self.backward = BACKWARD + RECOMPUTATION * (1 - min(stored, carried) / max(1, carried))
         look = 2 * images * SCORE if held_out else 0.0
         judged = images * SCORE if settings.trust_region is not None else 0.0
         draws = settings.smoothing.draws if settings.smoothing is not None else 0
-        gradient = calls + images * SCORE_WITH_GRADIENT + carried * BACKWARD
+        gradient = calls + images * SCORE_WITH_GRADIENT + carried * self.backward
         again = images * SCORE if top_k > 1 else 0.0
         self._candidate = calls + images * SCORE + (again if settings.search_augmented else 0.0)
         self._searched = settings.best_of * self._candidate + look if settings.best_of > 1 else 0.0
