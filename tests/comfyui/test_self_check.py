@@ -20,7 +20,7 @@ from sgool.latent_optimization.presets import CHECK_ALWAYS, CHECK_NEVER, CHECK_P
 from sgool.latent_optimization.settings import Settings
 from torch import Tensor
 
-from .guided import through_guider
+from .guided import gradient, through_guider
 from .objectives import Red
 from .stateful import ACROSS_CALLS, WITHIN_CALLS, Patched
 from .tiny_models import conditioning, tiny_controlnet, tiny_model, tiny_vae
@@ -72,6 +72,36 @@ def test_a_patch_that_detaches_is_named_in_every_run_and_checked_in_the_first() 
         assert message in outcome.to_text()
         assert calls(outcome) == RUNS * STEPS + cost
     assert optimized(model, CHECK_NEVER).messages == []
+
+
+def test_a_patch_that_detaches_a_small_part_is_found_as_well() -> None:
+    """Attention alone, whose part of the slope is below the tolerance of the comparison."""
+    model = tiny_model()
+    exact = through_guider(model, gradient)
+    patched = model.clone()
+    patched.set_model_attn1_output_patch(lambda x, options: x.detach())
+    assert 0.9 < float(torch.cosine_similarity(through_guider(patched, gradient).flatten(), exact.flatten(), dim=0)) < 0.999
+    outcome = optimized(patched)
+    assert "does not agree with the model's own slope" in outcome.messages[0]
+    assert calls(outcome) == RUNS * STEPS + CALLS + 1
+
+
+looked_at: list[float] = []  # of the module: what a patch keeps elsewhere is put back before each run
+
+
+def test_a_patch_that_detaches_what_it_only_looks_at_is_none() -> None:
+    looked_at.clear()
+
+    def look(x: Tensor, options: Any) -> Tensor:
+        looked_at.append(float(x.detach().abs().mean()) + float(x.data.abs().mean()))
+        return x
+
+    model = tiny_model()
+    model.set_model_attn1_output_patch(look)
+    outcome = optimized(model)
+    assert looked_at
+    assert "it agrees" in outcome.messages[0]
+    assert calls(outcome) == RUNS * STEPS + CALLS + 1
 
 
 def test_another_patch_on_the_same_model_is_checked_anew() -> None:

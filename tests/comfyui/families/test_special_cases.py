@@ -57,11 +57,11 @@ def _without_noise() -> Any:
 def test_the_check_of_a_gradient_finds_a_patch_that_detaches() -> None:
     with torch.inference_mode():
         patcher = build("AuraFlow")
-        sound = through_guider("AuraFlow", patcher, warning_about_gradient)
+        sound = through_guider("AuraFlow", patcher, warning_about_gradient)[0]
         network = patcher.model.diffusion_model
         own = network.forward
         network.forward = lambda x, *args, **kwargs: own(x.detach(), *args, **kwargs)
-        broken = through_guider("AuraFlow", patcher, warning_about_gradient)
+        broken = through_guider("AuraFlow", patcher, warning_about_gradient)[0]
     assert sound is None
     assert broken is not None
     assert "does not agree" in broken
