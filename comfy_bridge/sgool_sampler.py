@@ -18,7 +18,7 @@ from ..latent_optimization.history import History
 from ..latent_optimization.optimize import Result
 from ..latent_optimization.presets import CHECK_NEVER, Preset
 from ..latent_optimization.random_state import RandomState
-from . import procedure, self_check
+from . import memory, procedure, self_check
 from .compiled import COMPILED, is_compiled
 from .latent_parts import Parts, parts_of
 from .model_state import ModelState
@@ -27,8 +27,8 @@ from .optimization import Optimization
 from .outcome import Outcome, Outcomes
 from .progress import Bar, Text
 from .run_progress import RunProgress
-from .suitability import check_noise_is_used, decoded_channels, model_remarks
-from .vae import NO_VAE, check_vae
+from .suitability import check_fits, model_remarks
+from .vae import NO_VAE
 
 APPROXIMATE = (
     "This sampler chooses its steps from the latent, and gradients cannot follow that choice: they are approximate. "
@@ -129,16 +129,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
             return NoiseToLatent(*arguments, schedule=self.preset.jacobian, **options)
 
         if not self.optimizes or len(sigmas) < 2:
-            latent = run().plain(noise, callback, disable_pbar)
-            nothing = History(len(noise), noise[0].numel())
-            for remark in self._remarks:
-                logging.warning("SGOOL: %s", remark)
-            self.outcomes.add(
-                model_wrap,
-                latent,
-                Outcome(_kept(noise), nothing, [*self._remarks, *model_remarks(model_wrap.inner_model, noise), "Nothing was optimized."]),
-            )
-            return latent
+            return self._sampled_plainly(run(), model_wrap, noise, callback, disable_pbar)
         parts = parts_of(model_wrap, noise)
         check_fits(model_wrap, noise, self.vae, parts)
         if self.preset.settings.iterations and hasattr(self.sampler, "sample_both"):
@@ -149,16 +140,8 @@ class SGOOLSampler(comfy.samplers.Sampler):
         result, best, top = self._optimized(model_wrap, run, noise, state, parts, progress=progress, afterwards=wants_denoised)
         latent = parts.sampled(result.latent)
         latent = latent[:, 0] if self._scores_both else latent
-        messages = [
-            *self._remarks,
-            *model_remarks(model_wrap.inner_model, noise),
-            *self._messages(model_wrap, len(sigmas) - 1),
-            *checked.messages,
-            *remarks_of(self.objective),
-            *result.messages,
-        ]
-        if self._wants_salient_part and not any("salient" in row.parts for row in result.history.rows):
-            messages.append(NO_SALIENT)
+        messages = [*self._remarks, *model_remarks(model_wrap.inner_model, noise)]
+        messages += self._messages(model_wrap, len(sigmas) - 1, checked, result)
         along_the_way = progress.along_the_way.chosen(result.history)
         result.history.settings = self.preset.to_dict()
         if callback is not None and not wants_denoised:  # at sigma 0 the latent is the denoised image
@@ -166,17 +149,25 @@ class SGOOLSampler(comfy.samplers.Sampler):
         if wants_denoised or state.names:
             alone = run().plain(best, _last_alone(callback) if wants_denoised else None, disable_pbar)
             result.history.cost.add_run()
-            messages += [LAST_RUN] if wants_denoised else []
-            if state.names:  # something is remembered between calls: was all of it put back?
-                state.restore()
-                differs = state.difference(latent, alone, procedure.sampler_name(self.sampler))
-                messages += [] if differs is None else [differs]
+            messages += self._messages_of_last_run(latent, alone, state, wants_denoised)
             latent = alone if wants_denoised else latent
         result.history.cost.add_calls(checked.calls)
         for message in messages:
             logging.info("SGOOL: %s", message)
         progress.ends()
         self.outcomes.add(model_wrap, latent, Outcome(_kept(best), result.history, messages, top, along_the_way))
+        return latent
+
+    def _sampled_plainly(
+        self, run: NoiseToLatent, model_wrap: Any, noise: Tensor, callback: Callable[..., None] | None, disable_pbar: bool
+    ) -> Tensor:
+        """The latent of the wrapped sampler, which is told to ``outcomes`` as well."""
+        latent = run.plain(noise, callback, disable_pbar)
+        for remark in self._remarks:
+            logging.warning("SGOOL: %s", remark)
+        nothing = History(len(noise), noise[0].numel())
+        said = [*self._remarks, *model_remarks(model_wrap.inner_model, noise), "Nothing was optimized."]
+        self.outcomes.add(model_wrap, latent, Outcome(_kept(noise), nothing, said))
         return latent
 
     @property
@@ -188,11 +179,24 @@ class SGOOLSampler(comfy.samplers.Sampler):
     def _wants_salient_part(self) -> bool:
         return self.preset.procedure is not None and self.preset.procedure.region is not None
 
-    def _messages(self, model_wrap: Any, steps: int) -> list[str]:
+    def _messages(self, model_wrap: Any, steps: int, checked: self_check.Checked, result: Result) -> list[str]:
+        """What a run has to say, in the order in which it came up."""
         said = [APPROXIMATE] if gradient_is_approximate(self.sampler) else []
         said += [COMPILED] if self.preset.settings.iterations and is_compiled(model_wrap) else []
         if self.preset.procedure is not None:
             differs = procedure.difference(self.preset.procedure, self.sampler, steps, model_wrap)
+            said += [] if differs is None else [differs]
+        said += [*checked.messages, *remarks_of(self.objective), *result.messages]
+        if self._wants_salient_part and not any("salient" in row.parts for row in result.history.rows):
+            said.append(NO_SALIENT)
+        return said
+
+    def _messages_of_last_run(self, latent: Tensor, alone: Tensor, state: ModelState, wants_denoised: bool) -> list[str]:
+        """What to say of the run that was made once more: why, and whether it came to the same ``latent``."""
+        said = [LAST_RUN] if wants_denoised else []
+        if state.names:  # something is remembered between calls: was all of it put back?
+            state.restore()
+            differs = state.difference(latent, alone, procedure.sampler_name(self.sampler))
             said += [] if differs is None else [differs]
         return said
 
@@ -222,7 +226,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
             top = [[replace(each, noise=parts.whole_noise(each.noise)) for each in several] for several in attempt.top]
             return result, parts.whole_noise(result.noise), top
         except Exception as error:
-            if not comfy.model_management.is_oom(error):
+            if not memory.ran_out(error):
                 raise
         # Outside the except block, where the error still holds on to the memory.
         del attempt
@@ -242,24 +246,6 @@ def too_large(noise: Tensor, preset: Preset) -> str:
         smaller.append("fewer augmentations of the image (SGOOL Settings: procedure 'none')")
     smaller.append("a smaller reward model")
     return f"Out of memory, also with every block checkpointed. What would help, in this order: {'; '.join(smaller)}; or iterations 0."
-
-
-def check_fits(model_wrap: Any, noise: Tensor, vae: Any, parts: Parts) -> None:
-    """See that latent and VAE are those of the model, before anything is computed. Raises ``ValueError`` with a sentence."""
-    optimized = parts.noise(noise)
-    if optimized.ndim not in (4, 5):
-        raise ValueError(
-            f"This model's latent is no image's: its shape in the sampler is {tuple(optimized.shape)} (sound, or a 3D shape). "
-            "SGOOL optimizes latents of images and videos; set iterations to 0 to sample plainly."
-        )
-    channels = model_wrap.inner_model.latent_format.latent_channels
-    if noise.ndim != 3 and noise.shape[1] != channels:  # of a pack, the VAE is asked
-        raise ValueError(
-            f"The latent has {noise.shape[1]} channels, but this model's latents have {channels}: it is of another model. "
-            "Encode the image with the VAE of this model (VAE Encode), or connect an empty latent."
-        )
-    check_noise_is_used(model_wrap.inner_model, noise)
-    check_vae(vae, decoded_channels(model_wrap.inner_model, noise, parts))
 
 
 def _last_alone(callback: Callable[..., None] | None) -> Callable[..., None] | None:

@@ -8,6 +8,25 @@ import torch
 from torch import Tensor
 
 from .latent_parts import Parts
+from .vae import check_vae
+
+
+def check_fits(model_wrap: Any, noise: Tensor, vae: Any, parts: Parts) -> None:
+    """See that latent and VAE are those of the model, before anything is computed. Raises ``ValueError`` with a sentence."""
+    optimized = parts.noise(noise)
+    if optimized.ndim not in (4, 5):
+        raise ValueError(
+            f"This model's latent is no image's: its shape in the sampler is {tuple(optimized.shape)} (sound, or a 3D shape). "
+            "SGOOL optimizes latents of images and videos; set iterations to 0 to sample plainly."
+        )
+    channels = model_wrap.inner_model.latent_format.latent_channels
+    if noise.ndim != 3 and noise.shape[1] != channels:  # of a pack, the VAE is asked
+        raise ValueError(
+            f"The latent has {noise.shape[1]} channels, but this model's latents have {channels}: it is of another model. "
+            "Encode the image with the VAE of this model (VAE Encode), or connect an empty latent."
+        )
+    check_noise_is_used(model_wrap.inner_model, noise)
+    check_vae(vae, decoded_channels(model_wrap.inner_model, noise, parts))
 
 
 def decoded_channels(base_model: Any, noise: Tensor, parts: Parts | None = None) -> int:
