@@ -8,6 +8,7 @@ from typing import Any
 
 import comfy.cli_args
 import comfy.model_management
+import comfy.ops
 import comfy.sample
 import comfy.samplers
 import comfy.utils
@@ -198,12 +199,22 @@ def test_the_bar_is_one_bar_and_ends_complete(previews: bool, model: Any, monkey
 # --- nothing outlives a run
 
 
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
 def state(model: Any) -> dict[str, Any]:
+    """What a run may change and has to put back: ComfyUI's, torch's and the model's."""
     management = comfy.model_management
     return {
         "in_training": management.in_training,
         "streams": management.NUM_STREAMS,
         "patcher": sorted(model.__dict__),
+        "patches": (sorted(model.patches), sorted(model.object_patches), sorted(model.wrappers), str(model.model_options)),
+        "changed objects": sorted(model.object_patches_backup),
+        "hooks": sum(len(getattr(module, name)) for module in model.model.modules() for name in HOOKS),
+        "modes": torch._C._len_torch_function_stack(),
+        "compiling": torch._dynamo.eval_frame._stance.stance,
+        "quantized": comfy.ops.QuantLinearFunc,
         "forwards": [name for name, module in model.model.named_modules() if "forward" in module.__dict__],
         "inference": torch.is_inference_mode_enabled(),
         "grad": torch.is_grad_enabled(),
