@@ -74,7 +74,8 @@ def meta_model(title: str, precision: str, *, small: bool = False) -> tuple[Any,
             guider.sample(noise, torch.zeros_like(noise), probe, sigmas, disable_pbar=True, seed=0)
         return probe.found
 
-    schedules = {steps: sigmas_of(model, steps, "simple") for steps in (1, 2, 4)}  # while the sampling's numbers are on the processor
+    # While the sampling's numbers are on the processor.
+    schedules = {steps: sigmas_of(model, steps, "simple") for steps in (1, 2, 4, 12, 30)}
     model.model.to(META)
     return model, sample
 
