@@ -130,7 +130,7 @@ class _Backwards(comfy.samplers.Sampler):
         zero, one = (begun.scaled(value) for value in (torch.zeros_like(latent_image), torch.ones_like(latent_image)))
         factor = one - zero
         if not bool((factor != 0).all()):
-            raise ValueError("This model starts from an image instead of noise, so there is no noise to find.")
+            raise ValueError("This model starts from an image instead of noise, so there is no noise to find. Use a text-to-image model.")
         last = latent_image.to(begun.dtype)
         ends = [begun.sampling.inverse_noise_scaling(sigmas[-1], torch.full_like(last, value)) for value in (0.0, 1.0)]
         end = (last - ends[0]) / (ends[1] - ends[0])

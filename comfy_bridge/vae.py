@@ -137,5 +137,8 @@ def _decode(vae: Any, latent: Tensor, frames: Frames, *, together: bool) -> Tens
     if images.ndim == 5:
         images = images[:, :, frames.numbers(images.shape[2])].movedim(2, 1).flatten(0, 1)
     if images.ndim != 4 or images.shape[1] not in (1, 3, 4):
-        raise ValueError(f"The VAE decoded to something of shape {tuple(images.shape)}; expected images with 1, 3 or 4 channels.")
+        raise ValueError(
+            f"The VAE decoded to something of shape {tuple(images.shape)}; expected images with 1, 3 or 4 channels. Connect the VAE of the "
+            "image model."
+        )
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]

@@ -197,8 +197,8 @@ def _gradient_in_noise(latent: Tensor, leaf: Tensor, scores: list[Score]) -> Ten
     """
     if not latent.requires_grad:
         raise ValueError(
-            "What the sampler returns does not depend on its noise in a way that can be differentiated; "
-            "it has to be run with gradients. To sample without optimizing, set iterations to 0."
+            "What the sampler returns has no gradient in its noise: the sampler, or a patch on the model, detaches it or computes outside "
+            "of torch. Take another sampler (euler, dpmpp_2m...) or leave out the patch; iterations 0 samples without optimizing."
         )
     incoming = torch.zeros_like(latent)
     usable = [(index, score.gradient) for index, score in enumerate(scores) if score.finite and score.gradient is not None]

@@ -193,7 +193,10 @@ class _Frame:
     def load(self, place: _Place) -> Tensor:
         if place not in self.found:
             if not self.closed:
-                raise RuntimeError("A gradient was asked for within a model call that is being recorded for one.")
+                raise RuntimeError(
+                    "A node that patches the model takes a gradient of its own within a model call, which cannot be differentiated once "
+                    "more. Leave out that node, or set iterations to 0."
+                )
             self.recompute()
         found = self.found[place]
         return found.again() if isinstance(found, Cast) else found

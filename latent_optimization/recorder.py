@@ -64,7 +64,8 @@ class Recorder:
             latent = generate(noise.to(dtype, copy=True))
             self._cost.sampler_runs += len(noise) // self._batch  # several where a search samples several noises of each image at once
             if latent.ndim < 1 or len(latent) != len(noise):
-                raise ValueError(f"The sampler returned a latent of shape {tuple(latent.shape)} for a batch of {len(noise)}.")
+                shape = tuple(latent.shape)
+                raise ValueError(f"The sampler returned a latent of shape {shape} for a batch of {len(noise)}. Take another sampler.")
             return latent
 
         return sample

@@ -101,5 +101,6 @@ class Scorer:
         losses, parts = self._evaluate(latent, index, iteration, generator)
         self._recorder.evaluated()
         if losses.shape != (1,):
-            raise ValueError(f"The objective returned losses of shape {tuple(losses.shape)} for one image; expected (1,).")
+            shape = tuple(losses.shape)
+            raise ValueError(f"The objective returned losses of shape {shape} for one image; expected (1,). Use another objective.")
         return losses, float(losses.detach()[0]), {name: float(values.reshape(-1)[0]) for name, values in parts.items()}

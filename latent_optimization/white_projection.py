@@ -35,7 +35,7 @@ def project_white(x: Tensor, block: int = BLOCK) -> Tensor:
         ValueError: for a block of fewer than 2, or an image of fewer than 4 elements.
     """
     if block < 2 or x[0].numel() < 4:
-        raise ValueError(f"An image of {x[0].numel()} elements in blocks of {block} has no white spectrum; 4 and 2 are the least.")
+        raise ValueError(f"White noise needs at least 4 elements and blocks of 2; this is {x[0].numel()} elements in blocks of {block}.")
     flat = x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))
     # The set has one scale, and a point's projection does not change with its scale: no gradient is too small.
     flat = flat / flat.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)

@@ -268,7 +268,7 @@ GOOD = Quadratic(normal(2, 3, seed=1))
         (normal(2, 3), linear_sampler(), None, Settings(iterations=0, best_of=2), r"There is no objective to optimize"),
         (normal(2, 3) / 0, linear_sampler(), GOOD, ONE, r"The noise has numbers that are not finite, so it cannot be optimized; check the"),
         (normal(2, 3), bad_batch, GOOD, ONE, r"The sampler returned a latent of shape \(1, 3\) for a batch of 2\."),
-        (normal(2, 3), detached, GOOD, ONE, r"What the sampler returns does not depend on its noise in a way that can be differentiated"),
+        (normal(2, 3), detached, GOOD, ONE, r"What the sampler returns has no gradient in its noise"),
         (
             normal(2, 3),
             linear_sampler(),
