@@ -40,8 +40,8 @@ class JacobianSchedule:
 
     Args:
         choice: ``"all"``; ``"last"``: the last ``count`` calls of a run; ``"every"``: every ``count``-th call, counted back from the
-            last, which is always among them; ``"conditional"``: all calls, but of a guided one the conditional part alone, which who makes
-            the call sees to (``comfy_bridge/conditional_gradients.py``).
+            last, which is always among them; ``"conditional"``: all calls, but of a guided one the conditional part alone; the caller
+            arranges that (``comfy_bridge/conditional_gradients.py``).
         count: at least 1, in model calls as the sampler makes them (a second-order sampler makes two a step). Only of ``"last"`` and
             ``"every"``.
 
