@@ -73,8 +73,8 @@ class DemoModel(comfy.model_base.BaseModel):
         if (height, width) == (IMAGE_SIDE, IMAGE_SIDE):
             return []
         return [
-            f"The demo model knows images of {IMAGE_SIDE} x {IMAGE_SIDE} pixels alone, and this one is to be {width} x {height}: it will "
-            f"not show what the prompt says. Set width and height to {IMAGE_SIDE}."
+            f"The demo model is made for {IMAGE_SIDE} x {IMAGE_SIDE}, not {width} x {height}. Set width and height to {IMAGE_SIDE}: "
+            "at other sizes its images do not show what the prompt says."
         ]
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
