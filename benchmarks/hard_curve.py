@@ -1,7 +1,7 @@
 """What drawing more noises buys on prompts of four objects: right against cost, with the scorer's ceiling, and what methods make of it.
 
     python run.py bench hard_curve --prompts 10 --steps 4 --noises 64          some minutes on one core
-    python run.py bench hard_curve --prompts 100 --steps 4 8 --noises 512 128 --write hard     hours; docs/data/hard-*.csv and the plot
+    python run.py bench hard_curve --steps 4 8 --prompts 100 100 --noises 512 128 --write hard     hours; docs/data/hard-*.csv and the plot
 
 ``--steps``: 4 is the few-step demo model at CFG 1, 8 the demo model at CFG 3. Each prompt's noises are sampled, judged and scored once, the
 first also as what the model takes for the image where successive halving looks. The best of any number of them, halving and the ceiling
@@ -29,7 +29,7 @@ from sgool.harness.pack import ROOT
 from .common.jobs import Store, plan
 from .common.markdown import table, write_csv
 from .common.statistics import Share, flip_p, holm, mean_interval, mean_share, p_text, share
-from .worth.curve import Pool, any_of, best_of, halved, looks
+from .worth.curve import Pool, any_of, best_of, halved, looks, score_of_best
 from .worth.hard import HARD_KINDS, draw_hard_prompts
 from .worth.hard_reward import load_hard_reward
 from .worth.methods import BEDS, Method
@@ -38,7 +38,8 @@ from .worth.worker import Demo, weights_mark
 
 HALF, BATCH, LOOKED, SEEDS = "report", 64, 128, 3  # noises that are looked at early; seeds: at most
 HEAD = ("steps", "what", "noises", "evaluations", "right, % (95 %)", *HARD_KINDS)
-AGAINST = ("method", "images", "right, % (95 %)", "evaluations", "best of as much", "points (95 %)", "p", "p, Holm", "CPU s", "reward")
+SHARES = ("images", "right, % (95 %)", "evaluations", "best of", "points (95 %)", "p", "p, Holm")
+AGAINST = ("method", *SHARES, "CPU s", "reward", "of the best")
 DOCS = ROOT / "docs"
 CHECKS = ("plain", "best of 8", "best of 32", "best of 128")  # of the curve itself, not methods that are compared with it
 TITLES = {4: "4 steps, CFG 1, with the LoRA", 8: "8 steps, CFG 3"}
@@ -161,7 +162,8 @@ def _against(found: Sequence[Pool], images: Sequence[Image], count: int, steps: 
     difference, p = f"{100 * np.mean(means):+.1f} ({100 * low:+.0f} to {100 * high:+.0f})", flip_p(means)
     right = share(sum(image.right for image in images), len(images))
     seconds, reward = (np.mean([getattr(image, name) for image in images]) for name in ("seconds", "reward"))
-    return [len(images), right, steps * count, count, difference, p_text(p), f"{seconds:.2f}", f"{reward:.3f}"], p
+    best = f"{np.mean([score_of_best(found[prompt], count) for prompt in points]):.3f}"
+    return [len(images), right, steps * count, count, difference, p_text(p), f"{seconds:.2f}", f"{reward:.3f}", best], p
 
 
 def draw(runs: Mapping[int, Run], path: Path) -> None:
@@ -169,7 +171,8 @@ def draw(runs: Mapping[int, Run], path: Path) -> None:
     figure = Figure(figsize=(7 * len(runs), 6.5), dpi=100, layout="constrained")
     for axes, (steps, (rows, methods)) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
         for what, style in {"any right (ceiling)": "k--", "best of": "C0o-", "halving": "C1s-"}.items():
-            own = [row for row in rows if row[1] == what]
+            if not (own := [row for row in rows if row[1] == what]):
+                continue  # no noise was looked at early
             costs = np.array([row[3] for row in own], dtype=float)
             right, low, high = 100 * np.array([row[4] for row in own], dtype=float).T
             axes.plot(costs, right, style, markersize=4, label=what)
@@ -190,9 +193,9 @@ def draw(runs: Mapping[int, Run], path: Path) -> None:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--prompts", type=int, default=100)
     parser.add_argument("--steps", type=int, nargs="+", choices=BEDS, default=[4, 8], help="of the generators")
-    parser.add_argument("--noises", type=int, nargs="+", default=[512, 128], help="for each prompt, by each generator")
+    parser.add_argument("--prompts", type=int, nargs="+", default=[100, 100], help="for each generator that is measured")
+    parser.add_argument("--noises", type=int, nargs="+", default=[512, 128], help="of a prompt, for each generator")
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "worth", help="the same as is_it_worth_it's")
     parser.add_argument("--write", metavar="NAME", help="write docs/data/NAME-curve.csv, NAME-methods.csv and docs/img/NAME_curve.png")
 
@@ -201,8 +204,8 @@ def main(options: argparse.Namespace) -> None:
     """Sample what is missing, then tell."""
     folder, runs = options.folder.absolute(), dict[int, Run]()
     store = Store(folder / f"hard-{HALF}", {"half": HALF, "weights": weights_mark()})
-    for steps, noises in zip(options.steps, options.noises, strict=False):
-        found = pools(folder, steps, options.prompts, noises)
+    for steps, prompts, noises in zip(options.steps, options.prompts, options.noises, strict=False):
+        found = pools(folder, steps, prompts, noises)
         runs[steps] = curves(found, steps), against(store, found, BEDS[steps])
         print("\n\n".join([table(HEAD, runs[steps][0]), table(AGAINST, runs[steps][1])]))
     draw(runs, DOCS / "img" / f"{options.write}_curve.png" if options.write else folder / "curve.png")

@@ -6,6 +6,7 @@ What is derived is an expectation over the subsets of the pool, so that a curve 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +33,20 @@ class Pool:
 
 def best_of(pool: Pool, count: int) -> float:
     """The chance that the best by the reward of ``count`` noises is right, over all subsets of the pool without replacement."""
+    return _of_the_best(pool.right, pool, count)
+
+
+def score_of_best(pool: Pool, count: int) -> float:
+    """The highest score of ``count`` noises that is to be expected, over the same subsets."""
+    return _of_the_best(pool.final, pool, count)
+
+
+def _of_the_best(values: NDArray[Any], pool: Pool, count: int) -> float:
     n = len(pool.final)
     ranks = np.arange(n - count + 1)  # the best of a subset has at least count - 1 behind it
     chance = np.exp(_ways(n - 1 - ranks, count - 1) - _ways(n, count))
     order = np.argsort(-pool.final, kind="stable")[: len(ranks)]
-    return float((chance * pool.right[order]).sum())
+    return float((chance * values[order]).sum())
 
 
 def any_of(pool: Pool, count: int) -> float:

@@ -10,7 +10,7 @@ import pytest
 from sgool.benchmarks.common.jobs import Job, Store
 from sgool.benchmarks.common.statistics import flip_p, share
 from sgool.benchmarks.hard_curve import AGAINST, HEAD, Image, _against, _load, _save, against, curves, draw, joined
-from sgool.benchmarks.worth.curve import Pool, any_of, best_of, halved, looks
+from sgool.benchmarks.worth.curve import Pool, any_of, best_of, halved, looks, score_of_best
 from sgool.benchmarks.worth.hard import draw_hard_prompts
 from sgool.benchmarks.worth.methods import BEDS, EIGHT_STEPS, FEW_STEPS
 from sgool.benchmarks.worth.prompts import chunks
@@ -30,6 +30,7 @@ def test_the_best_and_the_ceiling_are_those_of_all_subsets(count: int) -> None:
     subsets = [list(each) for each in itertools.combinations(range(9), count)]
     assert best_of(own, count) == pytest.approx(np.mean([own.right[max(each, key=lambda i: own.final[i])] for each in subsets]))
     assert any_of(own, count) == pytest.approx(np.mean([own.right[each].any() for each in subsets]))
+    assert score_of_best(own, count) == pytest.approx(np.mean([own.final[each].max() for each in subsets]))
 
 
 def test_a_pool_of_right_or_of_wrong_images_alone() -> None:
@@ -83,9 +84,10 @@ def test_methods_that_cost_the_same_are_counted_as_the_same(steps: int) -> None:
 def test_a_method_is_compared_with_the_best_of_as_many_noises_as_it_costs() -> None:
     found = [pool(12) for _ in range(3)]
     images = [Image(0, True, 1.0, 0.5), Image(0, False, 2.0, 0.7), Image(2, True, 3.0, 0.9)]
-    (n, right, cost, count, points, _, seconds, reward), p = _against(found, images, 4, 4)
+    (n, right, cost, count, points, _, seconds, reward, best), p = _against(found, images, 4, 4)
     assert (n, cost, count, seconds, reward) == (3, 16, 4, "2.00", "0.700")
     assert str(right).startswith("66.7 ")
+    assert best == f"{np.mean([score_of_best(found[prompt], 4) for prompt in (0, 2)]):.3f}"
     differences = [0.5 - best_of(found[0], 4), 1 - best_of(found[2], 4)]  # prompts count the same
     assert float(str(points).split()[0]) == pytest.approx(100 * np.mean(differences), abs=0.051)
     assert p == flip_p(differences)
@@ -116,10 +118,10 @@ def test_signs_are_flipped_as_in_an_exact_test() -> None:
 
 def test_the_table_and_the_plot(tmp_path: Path) -> None:
     eight = pool(9)
-    eight = Pool(eight.right, eight.final, {2 * look: scores for look, scores in eight.early.items()})
+    eight = Pool(eight.right, eight.final, {})  # none was looked at early
     rows = {4: curves([pool(33) for _ in range(8)], 4), 8: curves([eight] * 8, 8)}
     assert {len(row) for own in rows.values() for row in own} == {len(HEAD)}
-    method = ["4 steps, ReNO, 10 iterations", 10, share(1, 10), 124, 31, "+1.0 (-2 to +3)", "0.5", "1.000", "1.50", "0.900"]
+    method = ["4 steps, ReNO, 10 iterations", 10, share(1, 10), 124, 31, "+1.0 (-2 to +3)", "0.5", "1.000", "1.50", "0.900", "0.910"]
     assert len(method) == len(AGAINST)
     draw({steps: (own, [method] if steps == 4 else []) for steps, own in rows.items()}, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 10_000
