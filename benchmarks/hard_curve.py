@@ -177,10 +177,11 @@ def draw(runs: Mapping[int, Run], path: Path) -> None:
             right, low, high = 100 * np.array([row[4] for row in own], dtype=float).T
             axes.plot(costs, right, style, markersize=4, label=what)
             axes.fill_between(costs, low, high, color=style[:2] if style[0] == "C" else "k", alpha=0.1)
-        for number, row in enumerate(row for row in methods if not str(row[0]).endswith(CHECKS)):
+        compared = [row for row in methods if not str(row[0]).endswith(CHECKS)]
+        for number, row in enumerate(compared):
             assert isinstance(row[2], Share)
             right, low, high = (100 * each for each in row[2])
-            at = float(row[3]) * 1.05 ** (number - 5)  # type: ignore[arg-type]  # those of equal cost, side by side
+            at = float(row[3]) * 1.04 ** (number - (len(compared) - 1) / 2)  # type: ignore[arg-type]  # those of equal cost, side by side
             label = f"{str(row[0]).removeprefix(f'{steps} steps, ')} ({row[1]} images)"
             look = {"fmt": "^Dvp*"[number % 5], "color": f"C{(2 + number) % 10}", "capsize": 2}
             axes.errorbar([at], [right], yerr=[[right - low], [high - right]], label=label, **look)
