@@ -178,7 +178,7 @@ class _Watched:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         with GradientMode(keep_history=True, copy_constants=True) if self._attached else _Notice(self):
-            return self._model(*args, **kwargs)  # type: ignore[no-any-return]
+            return self._model(*args, **kwargs)
 
 
 class _Notice(TorchFunctionMode):

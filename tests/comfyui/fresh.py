@@ -28,4 +28,4 @@ def in_fresh_process(module: str, name: str, folder: Path) -> Tensor:
     """The tensor that ``name()`` of ``module`` returns there, in inference mode. ``folder``: an empty one, for what is written."""
     command = [sys.executable, "-c", _SCRIPT, str(folder), module, name]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    return torch.load(folder / "result.pt", weights_only=True)  # type: ignore[no-any-return]
+    return torch.load(folder / "result.pt", weights_only=True)
