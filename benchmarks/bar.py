@@ -1,6 +1,7 @@
 """How evenly the progress bar moves, and what bar, text and preview cost.
 
     python run.py bench bar                 about 100 s of processor time a pair; --pairs N for more than 3
+    python run.py bench bar --large-vae 64 --only KSampler --pairs 1    beside a VAE of Stable Diffusion's size: minutes
 
 On the demo model, whose runs are short: of a real one's they are a smaller part. All times are the processor's in this process, which other
 programs change little, and messages are encoded as ComfyUI's server encodes them. The cost is said twice: as the share of a run that is
@@ -41,6 +42,7 @@ import nodes
 
 from .common.markdown import table
 from .common.measuring import seconds, sigmas_of
+from .common.real_sizes import real_vae
 
 PROMPT, STEPS = "a small red circle left of a large blue ring and a green cross", 12
 PLACES = [(sgool_sampler, "RunProgress"), (best_of_n, "Bar"), (best_of_n, "Text")]
@@ -169,11 +171,15 @@ def plain(run: Run) -> float:
         return seconds(run)
 
 
-def runs() -> dict[str, Run]:
-    """What is measured: each node with the widgets that it opens with, but 12 steps."""
+def runs(large_vae: int = 0) -> dict[str, Run]:
+    """What is measured: each node with the widgets that it opens with, but 12 steps.
+
+    ``large_vae``: the side of the images that a VAE of Stable Diffusion's size, with weights from a seed, decodes in place of the demo's.
+    """
     model, clip, vae, reward = LoadDemoModel.execute().result
+    vae = real_vae(16, "fp32") if large_vae else vae
     (positive,), (negative,) = (nodes.CLIPTextEncode().encode(clip, text) for text in (PROMPT, ""))
-    latent = {"samples": torch.zeros(1, 16, 8, 8)}
+    latent = {"samples": torch.zeros(1, 16, (large_vae or 64) // 8, (large_vae or 64) // 8)}
     objective = SaliencyCLIPLossNode.execute(reward=reward, prompt=PROMPT).result[0]
     judged: dict[str, Any] = {"objective": objective, "vae": vae}
     ends: dict[str, Any] = {"model": model, "positive": positive, "negative": negative, "latent_image": latent}
@@ -216,11 +222,12 @@ def row(name: str, run: Run, pairs: int) -> list[str]:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pairs", type=int, default=3, help="runs with and runs without, in turns")
+    parser.add_argument("--large-vae", type=int, default=0, metavar="SIDE", help="a VAE of SD 1.5's size decodes images of SIDE pixels")
     parser.add_argument("--only", default="", help="the nodes whose name has this in it")
 
 
 def main(options: argparse.Namespace) -> None:
     """Print the table."""
     with torch.inference_mode():
-        rows = [row(name, run, options.pairs) for name, run in runs().items() if options.only in name]
+        rows = [row(name, run, options.pairs) for name, run in runs(options.large_vae).items() if options.only in name]
     print(table(HEAD, rows))
