@@ -103,7 +103,9 @@ class _TorchsGradient(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(q, k, v)
         ctx.torchs, ctx.name = torchs, name
-        found = values(q.detach(), k.detach(), v.detach())
+        with torch._C.DisableTorchFunction():  # the check of the gradient looks for what a model detaches: this is not the model's doing
+            q, k, v = q.detach(), k.detach(), v.detach()
+        found = values(q, k, v)
         ctx.sample = _sample(found.detach())
         return found
 

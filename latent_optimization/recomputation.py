@@ -28,7 +28,7 @@ from .autograd_mode import GradientMode
 from .cast_weights import Cast
 from .nested import map_others, map_tensors
 from .random_state import RandomState, same_random_numbers
-from .saved_tensors import ATTEMPTS, version_of
+from .saved_tensors import ATTEMPTS, detached, version_of
 
 DIFFERS = (
     "A model call did something else when backward ran it again ({}). It depends on something that changed in between: random numbers of "
@@ -242,7 +242,7 @@ class _Frame:
         cast = None if copied else GradientMode.cast_of(tensor)
         if cast is not None:
             return (cast, *version_of(tensor))
-        kept = tensor.clone() if copied else tensor.detach()
+        kept = tensor.clone() if copied else detached(tensor)
         return kept, kept, kept._version
 
     def _fill(self, tensors: list[Tensor | Cast]) -> None:

@@ -31,12 +31,18 @@ SEVERAL_VIEWS = "function that returns multiple views"
 _EMPTY: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
 
+def detached(tensor: Tensor) -> Tensor:
+    """``tensor.detach()``, whatever mode is on: one that keeps history would hand ``tensor`` itself back."""
+    with torch._C.DisableTorchFunction():
+        return tensor.detach()
+
+
 def version_of(tensor: Tensor) -> tuple[Tensor, int]:
     """A handle on ``tensor``'s version counter that holds none of its memory, and the counter's value now."""
     version = tensor._version
     if type(tensor) is not Tensor or tensor.layout != torch.strided:
         return tensor, version
-    handle = tensor.detach()  # shares the counter
+    handle = detached(tensor)  # shares the counter
     key = (tensor.dtype, tensor.device)
     if key not in _EMPTY:
         _EMPTY[key] = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
@@ -95,7 +101,7 @@ class _Recorded:
         if cast is not None:
             self.open.append((index, *version_of(tensor)))
             return cast, -1
-        kept, version = tensor.detach(), tensor._version
+        kept, version = detached(tensor), tensor._version
         self.open.append((index, kept, version))
         return kept, version
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from comfy.ldm.modules import attention as core
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
+from sgool.comfy_bridge.self_check import CALLS, warning_about_gradient
 from sgool.latent_optimization.kernels import NoBackwardError
 from sgool.latent_optimization.stored_calls import StoredCalls
 from torch import Tensor
@@ -121,6 +122,12 @@ def test_cores_sage_attention(name: str, monkeypatch: pytest.MonkeyPatch, caplog
     assert latent < 1e-6
     assert found < 1e-5
     assert "Error running sage attention" not in caplog.text
+
+
+def test_the_check_of_the_gradient_agrees_and_takes_nothing_for_detached() -> None:
+    with torch.inference_mode():
+        model = with_attention(build("SD15"), from_a_node)
+        assert through_guider("SD15", model, warning_about_gradient) == (None, CALLS)
 
 
 def test_what_is_no_attention_of_torchs_is_refused_with_a_sentence() -> None:
