@@ -34,6 +34,7 @@ class Server(Client):
         cpu: use the processor even where there is a GPU.
         arguments: more of ``main.py``'s own options.
         python: the interpreter with ComfyUI's requirements.
+        folder: what the pack's folder in ``custom_nodes`` is called.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class Server(Client):
         cpu: bool = True,
         arguments: Sequence[str] = (),
         python: Path | str = sys.executable,
+        folder: str = "sgool",
     ) -> None:
+        self._folder = folder
         self.port = port or free_port()
         super().__init__(f"http://127.0.0.1:{self.port}")
         self.comfyui = comfyui
@@ -71,7 +74,7 @@ class Server(Client):
     def start(self, timeout: float = 480.0) -> None:
         """Start the process and wait until it answers. Raises SetupProblem with the end of its log when it does not."""
         make_base(self.base)
-        show_pack_in(self.base / "custom_nodes")
+        show_pack_in(self.base / "custom_nodes", name=self._folder)
         self._log_file = self.log.open("wb")
         environment = {**os.environ, WATCH: "1", "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
@@ -145,9 +148,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def show_pack_in(custom_nodes: Path, pack: Path = ROOT) -> Path:
-    """Make the pack appear as ``custom_nodes/sgool``: by a link, by a junction on Windows, else as a copy. Returns that path."""
-    shown = custom_nodes / "sgool"
+def show_pack_in(custom_nodes: Path, pack: Path = ROOT, name: str = "sgool") -> Path:
+    """Make the pack appear as ``custom_nodes/NAME``: by a link, by a junction on Windows, else as a copy. Returns that path."""
+    shown = custom_nodes / name
     if shown.exists() and not shown.is_symlink() and not is_junction(shown):
         shutil.rmtree(shown)  # an earlier copy, perhaps out of date
     if shown.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from io import BytesIO
@@ -12,7 +13,7 @@ from urllib.request import urlopen
 import pytest
 from PIL import Image
 from sgool.harness.help_images import PAGES, TEMPLATE, small_graph, template_of
-from sgool.harness.page import Page
+from sgool.harness.page import Page, start_chromium, why_no_browser
 from sgool.harness.server import ROOT, Server
 
 NODES = sorted(path.stem for path in PAGES.glob("*.md"))
@@ -45,6 +46,14 @@ return {title: help.querySelector('h1').textContent, image: image.naturalWidth, 
 """
 
 
+FOLLOWED = """
+const link = [...document.querySelectorAll('.node-help-content a[href*=template]')].find(each => each.offsetParent);
+link.addEventListener('click', event => event.preventDefault());
+link.click();
+return link.href;
+"""
+
+
 def pages_of(node: str) -> list[Path]:
     return [PAGES / f"{node}.md", PAGES / node / "ko.md"]
 
@@ -70,6 +79,25 @@ def design(request: Any, server: Server) -> Iterator[bool]:
     server.post("/settings", {"Comfy.VueNodes.Enabled": request.param})
     yield request.param
     server.post("/settings", {"Comfy.VueNodes.Enabled": False})
+
+
+@pytest.mark.browser
+def test_the_link_to_a_template_works_whatever_the_packs_folder_is_called(comfyui: Path, tmp_path: Path) -> None:
+    reason = why_no_browser()
+    if reason:
+        pytest.skip(reason)
+    with Server(comfyui, tmp_path, folder="ComfyUI_SGOOL-2") as server, contextlib.closing(start_chromium()) as driver:
+        server.post("/settings", {"Comfy.TutorialCompleted": True})
+        page = Page(driver, server.url)
+        page.open()
+        page.wait_until("return window.app.graph.nodes.length > 0")
+        page.wait_until(PANEL, "SGOOL_Pick")
+        page.run(OPEN, "SGOOL_Pick")
+        page.wait_until(SHOWN, "SGOOL_Pick", timeout=20)
+        link = page.run(FOLLOWED)
+        assert link.endswith(f"?template={template_of('SGOOL_Pick')}&source=ComfyUI_SGOOL-2")
+        driver.get(link)
+        page.wait_until("return window.app?.graph?.nodes?.some(node => node.type === 'SGOOL_Pick')")
 
 
 @pytest.mark.browser
