@@ -25,7 +25,6 @@ def link(kind: str, **inputs: Any) -> dict[str, Any]:
 def test_the_template_runs_as_shipped_and_edits_what_it_was_told_to(server: Server) -> None:
     graph = json.loads((ROOT / "workflows" / "api" / "SGOOL-Edit-Image.json").read_text(encoding="utf-8"))
     wanted = graph["wanted_prompt"]["inputs"]["value"]
-    graph["sgool"]["inputs"]["preset.iterations"] = 2  # of 5, for the time
     # The judge has nothing in common with the reward: what the image shows before, and after.
     graph["before"] = link("SGOOL_DemoJudge", images=["image", 0], prompt=wanted)
     graph["after"] = link("SGOOL_DemoJudge", images=["edited_image", 0], prompt=wanted)
