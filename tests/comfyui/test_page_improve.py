@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 from sgool.harness.client import Graph
 from sgool.harness.page import Page
@@ -181,7 +182,8 @@ def test_with_mouse_and_keys_on_the_graph_that_the_page_opens_with(page: Page) -
     mouse(page, menu_item(page), "left")
     page.wait_until("return window.app.graph.nodes.some(n => n.type === 'SGOOL_KSampler')", timeout=20)
     assert page.run(KINDS) == sorted([*(kind for kind in kinds if kind != "KSampler"), *NEW])
-    page.driver.switch_to.active_element.send_keys(Keys.CONTROL, "z")
+    # Keys of no element: the one that has the focus may be drawn anew meanwhile.
+    ActionChains(page.driver).key_down(Keys.CONTROL).send_keys("z").key_up(Keys.CONTROL).perform()
     page.wait_until("return window.app.graph.nodes.some(n => n.type === 'KSampler')", timeout=20)
     assert shown(page) == before
 
