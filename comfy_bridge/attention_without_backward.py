@@ -19,12 +19,12 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ..latent_optimization.autograd_mode import GradientMode
 from ..latent_optimization.kernels import NoBackwardError
+from ..latent_optimization.recomputation import sample_of
 
 HOOK = "optimized_attention_override"
 TOLERANCE = 0.25
-"""Relative. SageAttention's eight bits are some per cent away, its four bits about ten."""
+"""Relative: room for kernels that compute in eight or four bits, and none for what is another attention."""
 
-SAMPLED = 4096
 _WITHOUT = frozenset({"attention_sage", "attention3_sage", "attention_flash"})
 """Core's, by name: they are not tried, since core catches what a kernel raises and says so in the log each time."""
 _ANOTHER = (
@@ -106,7 +106,7 @@ class _TorchsGradient(torch.autograd.Function):
         with torch._C.DisableTorchFunction():  # the check of the gradient looks for what a model detaches: this is not the model's doing
             q, k, v = q.detach(), k.detach(), v.detach()
         found = values(q, k, v)
-        ctx.sample = _sample(found.detach())
+        ctx.sample = sample_of(found)
         return found
 
     @staticmethod
@@ -115,14 +115,8 @@ class _TorchsGradient(torch.autograd.Function):
         with torch.inference_mode(False), torch.enable_grad(), GradientMode():
             leaves = [tensor.detach().requires_grad_() for tensor in ctx.saved_tensors]
             found = ctx.torchs(*leaves)
-        expected = _sample(found.detach())
+        expected = sample_of(found)
         difference = float((ctx.sample - expected).norm() / expected.norm().clamp_min(1e-12))
         if not difference <= TOLERANCE:
             raise NoBackwardError(_ANOTHER.format(name=ctx.name, percent=100 * difference))
         return (*torch.autograd.grad(found, leaves, gradient), None, None, None)
-
-
-def _sample(tensor: Tensor) -> Tensor:
-    """Some of a tensor's elements, from everywhere in it, in float32."""
-    flat = tensor.reshape(-1)
-    return flat[:: max(1, len(flat) // SAMPLED)].float()

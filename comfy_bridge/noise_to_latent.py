@@ -174,7 +174,6 @@ class NoiseToLatent:
             extra_args["model_options"] = comfy.model_patcher.create_model_options_clone(extra_args["model_options"])
             if with_grad:
                 extra_args["model_options"].pop("multigpu_thread_pool", None)
-            if with_grad:
                 attention_without_backward.add_to(extra_args["model_options"])
         if with_grad and self._schedule.choice == "conditional":
             conditional_gradients.add_to(extra_args.setdefault("model_options", {}), self.model)

@@ -132,7 +132,7 @@ class _Arguments:
                 tensors[index] = view if with_grad or not some_with_grad else view.detach()
 
 
-def _sample(tensor: Tensor) -> Tensor:
+def sample_of(tensor: Tensor) -> Tensor:
     """Some of a tensor's elements, in float32, from everywhere in it."""
     with torch.no_grad(), torch._C.DisableTorchFunction():
         places = torch.linspace(0, tensor.numel() - 1, min(tensor.numel(), SAMPLED), dtype=torch.float64).long()
@@ -186,7 +186,7 @@ class _Frame:
         self.versions = []
         self.told = None
         if self.last is not None and self.last[1]._version == self.last[2]:
-            self.sample = (self.last[0], _sample(self.last[1]))
+            self.sample = (self.last[0], sample_of(self.last[1]))
         self.last = None
         self.closed = True
 
@@ -225,7 +225,7 @@ class _Frame:
                 was, now = (f"{tuple(shape)} {dtype}" for shape, dtype in (self.kinds[index], (tensor.shape, tensor.dtype)))
                 raise RuntimeError(DIFFERS.format(f"saved tensor number {index} was {was} and is now {now}"))
             if self.sample is not None and self.sample[0] == index:
-                _compare(self.sample[1], _sample(tensor))
+                _compare(self.sample[1], sample_of(tensor))
             saved.append(self._kept(tensor, index in self.copied))
             if len(saved) == len(self.places):
                 raise _Stop

@@ -94,7 +94,6 @@ class StoredCalls:
             self.with_attention = int(min(left, room // attention))
         room -= self.with_attention * attention
         self.number = int(max(0, min(limit, room // (call - attention))))
-        self.with_attention = max(self.with_attention, self.number) if attention else 0
 
     def stores(self, left: int) -> bool:
         """Whether the next call is stored; ``left`` as in :meth:`decide`."""

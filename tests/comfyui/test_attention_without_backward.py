@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from comfy.ldm.flux import math as flux
 from comfy.ldm.modules import attention as core
+from comfy.ldm.wan import model as wan
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.comfy_bridge.self_check import CALLS, warning_about_gradient
 from sgool.latent_optimization.kernels import NoBackwardError
@@ -61,7 +63,11 @@ def registered(function: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, *args
     return registered_kernel(q, k, v).transpose(1, 2).flatten(2)
 
 
-def sampled(name: str, override: Override, *, stored: bool = False) -> tuple[Tensor, Tensor]:
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+def sampled(name: str, override: Override | None = None, *, stored: bool = False) -> tuple[Tensor, Tensor]:
     """Latent and gradient."""
 
     def action(run: NoiseToLatent, noise: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,14 +75,15 @@ def sampled(name: str, override: Override, *, stored: bool = False) -> tuple[Ten
         return run(noise), gradient(run, noise)
 
     with torch.inference_mode():
-        return through_guider(name, with_attention(build(name), override), action)  # type: ignore[no-any-return]
+        model = build(name)
+        return through_guider(name, model if override is None else with_attention(model, override), action)
 
 
 def compared(name: str, override: Override, *, stored: bool = False) -> tuple[float, float]:
     """Relative differences from torch's attention: of the latent and of the gradient."""
     latent, found = sampled(name, override, stored=stored)
     expected_latent, expected = sampled(name, torchs_attention, stored=stored)
-    return float((latent - expected_latent).norm() / expected_latent.norm()), float((found - expected).norm() / expected.norm())
+    return relative(latent, expected_latent), relative(found, expected)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -108,20 +115,41 @@ def test_eight_bits_change_the_values_and_the_gradient_a_little() -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_cores_sage_attention(name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """SageAttention needs a GPU: its function is stood in for, core's code around it is core's."""
+    kernels = []
 
     def sageattn(q: Tensor, k: Tensor, v: Tensor, *, tensor_layout: str, sm_scale: float | None = None, **others: Any) -> Tensor:
+        kernels.append(q.shape)
         heads_second = [each if tensor_layout == "HND" else each.transpose(1, 2) for each in (q, k, v)]
         with torch._C.DisableTorchFunction(), torch.no_grad():
             found = torch.nn.functional.scaled_dot_product_attention(*(each.detach() for each in heads_second), scale=sm_scale)
         return found if tensor_layout == "HND" else found.transpose(1, 2)
 
+    for module in (core, flux, wan):  # as with ComfyUI's start option, which is read when they are imported
+        monkeypatch.setattr(module, "optimized_attention", core.attention_sage)
     monkeypatch.setattr(core, "sageattn", sageattn, raising=False)
     monkeypatch.setattr(core, "SAGE_ATTENTION_SUPPORTS_MASK", False, raising=False)
-
-    latent, found = compared(name, lambda function, *args, **kwargs: core.attention_sage(*args, **kwargs))
-    assert latent < 1e-6
-    assert found < 1e-5
+    (latent, found), (expected_latent, expected) = sampled(name), sampled(name, torchs_attention)
+    assert torch.allclose(latent, expected_latent, atol=1e-6)
+    assert relative(found, expected) < 1e-5
+    assert kernels
     assert "Error running sage attention" not in caplog.text
+
+
+def test_cores_flash_attention(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """FlashAttention needs a GPU: its function is stood in for; core has registered it with torch, without a backward."""
+    kernels = []
+
+    def flash_attn_func(q: Tensor, k: Tensor, v: Tensor, **others: Any) -> Tensor:
+        kernels.append(q.shape)
+        return torch.nn.functional.scaled_dot_product_attention(*(each.transpose(1, 2) for each in (q, k, v))).transpose(1, 2)
+
+    monkeypatch.setattr(core, "optimized_attention", core.attention_flash)
+    monkeypatch.setattr(core, "flash_attn_func", flash_attn_func, raising=False)
+    (latent, found), (expected_latent, expected) = sampled("SD15"), sampled("SD15", torchs_attention)
+    assert torch.allclose(latent, expected_latent, atol=1e-6)
+    assert relative(found, expected) < 1e-5
+    assert kernels
+    assert "Flash Attention failed" not in caplog.text
 
 
 def test_the_check_of_the_gradient_agrees_and_takes_nothing_for_detached() -> None:
