@@ -4,7 +4,8 @@
     python run.py bench landscape --prompts 10 --procedures 2 --write      with the papers' procedures; docs/data/landscape.csv
 
 First one step along the gradient from a plain noise, of several lengths, at CFG 1 and 3; then every step that a preset really takes. Both
-losses are of the same augmentations. Resumable: what is in the folder already is not run again.
+losses are of the same augmentations. The default preset also with shorter first steps. Resumable: what is in the folder already is not run
+again.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from pathlib import Path
 
 from sgool.guidance.saliency_clip_loss import LossSettings
 from sgool.harness.pack import ROOT
-from sgool.latent_optimization.presets import PRESETS, Preset
+from sgool.latent_optimization.presets import DEFAULT_PRESET, PRESETS, Preset
 from sgool.latent_optimization.settings import Settings
+from sgool.latent_optimization.trust_region import TrustRegion
 from sgool.latent_optimization.update_rules.normalized_gradient import NormalizedGradient
 
 from .common.jobs import Job, Record, Store
@@ -49,6 +51,17 @@ def methods() -> dict[str, Method]:
                 called = f"{name}{'' if preset == shortened(preset) else BEGIN}"
                 found[f"{called}, CFG {cfg:g}"] = Method(shortened(preset), LOSS, cfg=cfg)
                 found[f"{called}, few-step model"] = in_four_steps(Method(shortened(preset), LOSS))
+    return found | first_steps()
+
+
+def first_steps() -> dict[str, Method]:
+    """The default preset, whose trust region begins with shorter steps that may become ``longest`` times as long."""
+    found, default = {}, PRESETS[DEFAULT_PRESET].settings
+    for length, longest in ((0.003, 1.0), (0.001, 1.0), (0.001, 3.0), (0.001, 30.0)):
+        region = replace(default.trust_region or TrustRegion(), longest=longest)
+        settings = replace(default, rule=NormalizedGradient(step_size=length, momentum=0.0), trust_region=region)
+        name = f"{DEFAULT_PRESET}, first step {length:g}, at most {length * longest:g}, CFG 3"
+        found[name] = Method(Preset(settings), LOSS, cfg=3.0)
     return found
 
 
