@@ -22,8 +22,8 @@ from .common.markdown import tell
 from .common.spread import add_options as add_processes
 from .common.spread import spread
 from .wishes.figure import write_figure
+from .wishes.owner import BEST_OF, NOISES, WAYS, WishesOwner
 from .wishes.terms import terms
-from .wishes.worker import BEST_OF, NOISES, WAYS, Worker
 from .worth.prompts import chunks
 
 HEAD = ["term", "optimized", "images", "improved", "better than best of N", "plain", "start", "measure", f"best of {BEST_OF}"]
@@ -67,7 +67,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--terms", nargs="*", default=[], metavar="TERM", help="only these")
     parser.add_argument("--ways", nargs="*", choices=WAYS, default=WAYS)
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "art")
-    parser.add_argument("--tables-only", action="store_true", help="run nothing")
     figure = "draw --terms before and after, in the first of --ways, the last two as failures, into this JPEG"
     parser.add_argument("--figure", type=Path, help=figure)
     parser.add_argument("--csv", type=Path, help="write the table here as well")
@@ -81,10 +80,9 @@ def main(options: argparse.Namespace) -> None:
     store = Store(options.folder.absolute(), {"preset": default, "best_of": BEST_OF, "terms": list(terms())})
     own, methods = chunks("report", options.images), [f"{name}, {way}" for way in options.ways for name in names]
     noises, optimized = plan(own, 1, [NOISES]), plan(own, 1, methods)
-    if not options.tables_only:
-        where = {"workers": options.processes, "scheduler": options.scheduler}
-        spread(store, noises, Worker(options.folder), **where)
-        spread(store, optimized, Worker(options.folder, {record["place"]: record for record in store.of(noises)}), **where)
+    spread(store, noises, WishesOwner(options.folder), options.processes, options.scheduler)
+    first = {record["place"]: record for record in store.of(noises)}
+    spread(store, optimized, WishesOwner(options.folder, first), options.processes, options.scheduler)
     rows = rows_of(store, noises + optimized, names, options.ways)
     tell(HEAD, rows, options.csv)
     if options.figure:

@@ -19,11 +19,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import comfy.samplers
 import numpy as np
 import torch
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
-from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.comfy_bridge.vae import decode_with_grad
 from sgool.harness.pack import ROOT
 from sgool.latent_optimization.autograd_mode import gradients
@@ -40,9 +38,9 @@ from .common.real_sizes import family_of, noise_for, real_model
 from .common.spread import add_options as add_processes
 from .common.spread import spread
 from .common.statistics import mean_and_error
+from .worth.demo_model import Demo, DemoOwner, weights_mark
 from .worth.methods import CFG, ITERATIONS, STEPS, Method, gradient
 from .worth.prompts import chunks
-from .worth.worker import Demo, DemoOwner, weights_mark
 
 FEWER = STEPS // 2
 EXACT = "all calls"
@@ -182,11 +180,8 @@ def measured(demo: Demo, job: Job) -> Record:
     *earlier, last = next(methods for way in WAYS.values() if mark_of(methods := methods_of(way)) == job.method)
     noise = demo.noise(job.prompts, 0)
     for method in earlier:
-        sampler = SGOOLSampler(comfy.samplers.sampler_object(method.sampler), demo.objective(method, job.prompts), demo.vae, method.preset)
-        demo.images(method, sampler, job.prompts, noise, job.seed)
-        assert sampler.outcomes.last is not None
-        noise = sampler.outcomes.last.noise
-    return {"rows": demo.run(last, job.prompts, job.seed, noise=noise)[0]}
+        noise = demo.optimized(method, job.prompts, job.seed, noise)[1].noise
+    return {"rows": demo.run(last, job.prompts, job.seed, noise)[0]}
 
 
 def rows_of(found: dict[str, list[dict[str, Any]]], cosine: Numbers, flow_cosine: Numbers, distance: Numbers) -> list[list[Any]]:
@@ -218,7 +213,7 @@ def main(options: argparse.Namespace) -> None:
     store, own = Store(options.folder.absolute(), {"weights": weights_mark()}), chunks("tune", options.prompts)
     jobs = {name: plan(own, 1, [mark_of(methods_of(way))]) for name, way in WAYS.items()}
     every = [job for each in jobs.values() for job in each]
-    spread(store, every, DemoOwner(measured, options.folder), workers=options.processes, scheduler=options.scheduler)
+    spread(store, every, DemoOwner(measured, options.folder), options.processes, options.scheduler)
     demo = Demo(options.folder)
     by_chunk = [demo_cosines(demo, chunk) for chunk in own]
     cosine = {name: [value for found in by_chunk for value in found[name]] for name in WAYS}

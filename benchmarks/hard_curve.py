@@ -28,13 +28,13 @@ from sgool.harness.pack import ROOT
 
 from .common.jobs import Store, plan
 from .common.markdown import table, write_csv
-from .common.statistics import Share, flip_p, holm, mean_interval, mean_share, p_text, share
+from .common.statistics import Share, flip_p, holm, mean_share, p_text, share
 from .worth.curve import Pool, any_of, best_of, halved, looks, score_of_best
+from .worth.demo_model import Demo, weights_mark
 from .worth.hard import HARD_KINDS, draw_hard_prompts
 from .worth.hard_reward import load_hard_reward
 from .worth.methods import BEDS, Method
 from .worth.prompts import CHUNK, chunks
-from .worth.worker import Demo, weights_mark
 
 HALF, BATCH, LOOKED, SEEDS = "report", 64, 128, 3  # noises that are looked at early; seeds: at most
 HEAD = ("steps", "what", "noises", "evaluations", "right, % (95 %)", *HARD_KINDS)
@@ -158,8 +158,7 @@ def _against(found: Sequence[Pool], images: Sequence[Image], count: int, steps: 
     for image in images:
         points.setdefault(image.prompt, []).append(image.right - best_of(found[image.prompt], count))
     means = [float(np.mean(own)) for own in points.values()]
-    low, high = mean_interval(means)
-    difference, p = f"{100 * np.mean(means):+.1f} ({100 * low:+.0f} to {100 * high:+.0f})", flip_p(means)
+    difference, p = f"{mean_share(means):+.1f}", flip_p(means)
     right = share(sum(image.right for image in images), len(images))
     seconds, reward = (np.mean([getattr(image, name) for image in images]) for name in ("seconds", "reward"))
     best = f"{np.mean([score_of_best(found[prompt], count) for prompt in points]):.3f}"

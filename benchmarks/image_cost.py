@@ -28,8 +28,9 @@ from sgool.saliency_models.interface import SaliencyModel
 from sgool.tests.saliency_models.networks import NETWORKS, seeded
 from torch import Tensor
 
+from .common.live_bytes import most_bytes
 from .common.markdown import table
-from .common.measuring import most_bytes, seconds
+from .common.measuring import seconds
 from .common.seeded_rewards import FIRST, REWARDS, reward_of_images
 from .wishes.terms import hatching, terms
 

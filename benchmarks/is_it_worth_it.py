@@ -25,14 +25,13 @@ from .common.jobs import Store, plan, write
 from .common.sheets import Cell, write_sheets
 from .common.spread import add_options as add_processes
 from .common.spread import spread
+from .worth.demo_model import DemoOwner, images_of, weights_mark
 from .worth.hard import draw_hard_prompts
 from .worth.hard_reward import load_hard_reward
 from .worth.methods import BASELINE, GROUPS, SEGMENTER, Method, method_of
 from .worth.prompts import HALVES, chunks, draw_prompts
 from .worth.segmenter import load_segmenter
-from .worth.tables import comparison_table, frame, image_of, kinds_table, rights
-from .worth.windows import rank
-from .worth.worker import DemoOwner, images_of, weights_mark
+from .worth.tables import IMAGE, comparison_table, frame, image_of, kinds_table, rights
 
 MOST_SHOWN = 12  # of a method's gained images, and of its lost ones
 
@@ -40,9 +39,10 @@ MOST_SHOWN = 12  # of a method's gained images, and of its lost ones
 def chosen(names: list[str], groups: list[str], base: str = BASELINE) -> dict[str, Method]:
     """The methods asked for, ``base`` and plain sampling among them; one that has two names by the first."""
     plain = "4 steps, plain" if method_of(base).few_steps else "plain"
-    wanted = {name: method_of(name) for name in [plain, base, *names, *(name for group in groups for name in GROUPS[group])]}
-    first = {method.fingerprint(): name for name, method in reversed(wanted.items())}
-    return {name: method for name, method in wanted.items() if first[method.fingerprint()] == name}
+    first: dict[str, str] = {}
+    for name in (plain, base, *names, *(name for group in groups for name in GROUPS[group])):
+        first.setdefault(method_of(name).fingerprint(), name)
+    return {name: method_of(name) for name in first.values()}
 
 
 def report(store: Store, images: pd.DataFrame, out: Path, base: str = BASELINE) -> None:
@@ -51,15 +51,14 @@ def report(store: Store, images: pd.DataFrame, out: Path, base: str = BASELINE) 
     text = "\n\n".join([f"{len(right)} images", comparison_table(images, base), kinds_table(images)]) + "\n"
     write(out / "table.md", text.encode())
     print(text)
-    files = images.set_index(["method", "number", "prompt"])[["image", "column"]]
+    files = images.set_index(["method", *IMAGE])[["image", "column"]]
     for name in right:
         rows = []
-        for label, other in (("gained", base), ("lost", name)):
-            for number, prompt in right.index[(right[name] != right[base]) & ~right[other].astype(bool)][:MOST_SHOWN]:
-                shown = ((each, image_of(store, *files.loc[each, number, prompt]), each != other) for each in (base, name))
-                rows.append((f"{label}: {prompt}", [Cell(each, [image], (), found) for each, image, found in shown]))
-        if rows:
-            write_sheets(out / re.sub(r"[^\w .,=()-]", "", name), rows)
+        for label, only, other in (("gained", name, base), ("lost", base, name)):
+            for number, prompt in right.index[right[only] & ~right[other]][:MOST_SHOWN]:
+                cells = [Cell(each, [image_of(store, *files.loc[each, number, prompt])], (), each == only) for each in (base, name)]
+                rows.append((f"{label}: {prompt}", cells))
+        write_sheets(out / re.sub(r"[^\w .,=()-]", "", name), rows)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -70,29 +69,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", nargs="*", default=[])
     parser.add_argument("--base", default=BASELINE, help="the method that the others are compared with")
     parser.add_argument("--hard", action="store_true", help="prompts of four objects, and a reward that was taught such captions")
-    parser.add_argument("--windows", type=int, metavar="PAIRS", help="instead, how often a reward of few pixels ranks so many pairs")
-    add_processes(parser)
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "worth")
-    parser.add_argument("--tables-only", action="store_true", help="run nothing")
+    add_processes(parser)
 
 
 def main(options: argparse.Namespace) -> None:
     """Run what is missing, then tell."""
-    folder = options.folder.absolute()
-    if options.windows:
-        rank(folder, options.windows, folder / "windows.csv")
-        return
+    folder, reward = options.folder.absolute(), None
     methods = {method.fingerprint(): (name, method) for name, method in chosen(options.methods, options.groups, options.base).items()}
     name, draw = (f"hard-{options.half}", draw_hard_prompts) if options.hard else (options.half, draw_prompts)
     store = Store(folder / name, {"half": options.half, "weights": weights_mark()})
     jobs = plan(chunks(options.half, options.prompts, draw), options.seeds, methods)
-    if not options.tables_only:
-        if store.missing(jobs) and any(method.saliency == SEGMENTER for _, method in methods.values()):
-            load_segmenter(folder)  # trained once, before the workers need it
-        reward = load_hard_reward(folder) if options.hard and store.missing(jobs) else None  # the same
-        owner = DemoOwner(partial(images_of, {mark: method for mark, (_, method) in methods.items()}), folder, reward)
-        spread(store, jobs, owner, workers=options.processes, scheduler=options.scheduler)
+    if store.missing(jobs) and (options.processes or options.scheduler):  # trained once, before the workers need it
+        reward = load_hard_reward(folder) if options.hard else None
+        if any(method.saliency == SEGMENTER for _, method in methods.values()):
+            load_segmenter(folder)
+    owner = DemoOwner(partial(images_of, {mark: method for mark, (_, method) in methods.items()}), folder, reward)
+    spread(store, jobs, owner, options.processes, options.scheduler)
     images = frame(store, jobs, options.prompts, {mark: name for mark, (name, _) in methods.items()})
     if images.empty or options.base not in set(images.method):
-        raise SetupProblem(f"the folder does not have all images of {options.base!r} yet; run without --tables-only.")
+        raise SetupProblem(f"the folder does not have all images of {options.base!r} yet; run without --processes 0.")
     report(store, images, folder / f"{name}-{options.prompts}x{options.seeds}", options.base)

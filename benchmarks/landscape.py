@@ -27,10 +27,10 @@ from .common.jobs import Job, Record, Store
 from .common.markdown import tell
 from .common.spread import add_options as add_processes
 from .common.spread import spread
+from .worth.demo_model import Demo, DemoOwner, weights_mark
 from .worth.falls import HEAD, Falls, Step, steps_of, summary
 from .worth.methods import PROCEDURES, Method, in_four_steps
 from .worth.prompts import chunks
-from .worth.worker import Demo, DemoOwner, weights_mark
 
 LENGTHS = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 LOSS = LossSettings(w_salient=0.0)  # the nodes' own, without a saliency model
@@ -82,7 +82,8 @@ def measured(methods: Mapping[str, Method], demo: Demo, job: Job) -> Record:
     method = methods[job.method]
     falls = Falls(demo.objective(method, job.prompts))
     objective = falls if method.preset.settings.trust_region is None else falls.inner
-    steps = steps_of(demo.history(method, objective, job.prompts, job.seed), falls.fallen)
+    _, outcome = demo.optimized(method, job.prompts, job.seed, demo.noise(job.prompts, 0), objective)
+    steps = steps_of(outcome.history, falls.fallen)
     return {"steps": [asdict(step) for step in steps]}
 
 
@@ -103,7 +104,7 @@ def main(options: argparse.Namespace) -> None:
     jobs = {name: [Job(place, 0, chunk, method.fingerprint()) for place, chunk in places[name]] for name, method in every.items()}
     store = Store(options.folder.absolute(), {"weights": weights_mark()})
     owner = DemoOwner(partial(measured, {method.fingerprint(): method for method in every.values()}), options.folder)
-    spread(store, [job for each in jobs.values() for job in each], owner, workers=options.processes, scheduler=options.scheduler)
+    spread(store, [job for each in jobs.values() for job in each], owner, options.processes, options.scheduler)
     found = {name: [Step(**step) for record in store.of(each) for step in record["steps"]] for name, each in jobs.items()}
     rows = [[name, sum(len(job.prompts) for job in jobs[name]), *summary(steps)] for name, steps in found.items()]
     tell(["what", "prompts", *HEAD], rows, DATA if options.write else None)

@@ -61,12 +61,9 @@ def sheet(name: str, image: Tensor, models: Iterable[tuple[str, Predict]]) -> Im
 def predictors(weights: Path | None, names: list[str] | None = None) -> Iterator[tuple[str, Predict]]:
     """Those named, or all that can be loaded here."""
     for entry in registry.available():
-        if names and entry.name not in names:
-            continue
-        if entry.weights is None:
-            yield entry.name, registry.load(entry.name)
-        elif weights is not None and (weights / entry.weights.filename).exists():
-            yield entry.name, registry.load(entry.name, weights / entry.weights.filename)
+        path = weights / entry.weights.filename if weights and entry.weights else None
+        if (not names or entry.name in names) and (entry.weights is None or (path and path.exists())):
+            yield entry.name, registry.load(entry.name, path)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

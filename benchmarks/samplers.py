@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from .common.markdown import tell
 from .common.measuring import sampled, sigmas_of
-from .worth.worker import Demo
+from .worth.demo_model import Demo
 
 KINDS = ("eps", "v", "flow")
 HEAD = ["sampler", "eps", "flow", "model calls in 6 steps", "gradient", *(f"guided, {kind}" for kind in KINDS)]
@@ -64,13 +64,15 @@ def relative(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
+def grid(corner: str, rows: Mapping[str, Any], columns: Mapping[str, Any], cell: Callable[[Any, Any], str]) -> Table:
+    """A table of what ``cell(row, column)`` says."""
+    return [corner, *columns], [[name, *(cell(row, column) for column in columns.values())] for name, row in rows.items()]
+
+
 def trips(reversible: Reversible, steps: Iterable[int] = (10, 50, 100)) -> Table:
     """Image to noise to image: the relative error, and the noise's standard deviation; by precision of the two states."""
-    columns = list(itertools.product(("float32", "float64"), steps))
-    rows = [
-        [name, *(reversible.round_trip(ReversibleSampler(solver, states), n) for states, n in columns)] for name, solver in SOLVERS.items()
-    ]
-    return ["solver", *(f"{states}, {n} steps" for states, n in columns)], rows
+    columns = {f"{states}, {n} steps": (states, n) for states, n in itertools.product(("float32", "float64"), steps)}
+    return grid("solver", SOLVERS, columns, lambda solver, of: reversible.round_trip(ReversibleSampler(solver, of[0]), of[1]))
 
 
 def half(reversible: Reversible, steps: Iterable[int] = (10, 50, 100)) -> Table:
@@ -83,14 +85,14 @@ def half(reversible: Reversible, steps: Iterable[int] = (10, 50, 100)) -> Table:
 
 def accuracy(reversible: Reversible, steps: Iterable[int] = (10, 20, 50)) -> Table:
     """How far each is from where 500 steps of euler arrive, from the same noise, at CFG 3."""
-    euler, steps = comfy.samplers.sampler_object("euler"), list(steps)
+    euler = comfy.samplers.sampler_object("euler")
     reference = reversible.sampled(euler, reversible.noise, 500, cfg=3.0)
+
+    def away(sampler: Any, n: int) -> str:
+        return f"{relative(reversible.sampled(sampler, reversible.noise, n, cfg=3.0), reference):.3f}"
+
     compared = {"euler": euler, **{name: ReversibleSampler(solver) for name, solver in SOLVERS.items()}}
-    rows = [
-        [name, *(f"{relative(reversible.sampled(sampler, reversible.noise, n, cfg=3.0), reference):.3f}" for n in steps)]
-        for name, sampler in compared.items()
-    ]
-    return ["sampler", *(f"{n} steps" for n in steps)], rows
+    return grid("sampler", compared, {f"{n} steps": n for n in steps}, away)
 
 
 def gradients(name: str) -> list[object]:

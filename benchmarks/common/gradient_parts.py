@@ -23,7 +23,8 @@ from sgool.latent_optimization.stored_calls import StoredCalls
 from sgool.tests.comfyui.families.building import conditioning
 from torch import Tensor, nn
 
-from .measuring import most_bytes, probed, seconds
+from .live_bytes import most_bytes
+from .measuring import probed, seconds
 from .real_sizes import as_float32, family_of, noise_for, real_model, real_vae
 from .seeded_rewards import LARGE
 

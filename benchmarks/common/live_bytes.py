@@ -6,6 +6,7 @@ On a processor, or on torch's ``meta`` device, where nothing is computed and not
 from __future__ import annotations
 
 import contextlib
+import gc
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -110,3 +111,14 @@ def counted(run: Callable[[], Any]) -> tuple[int, int]:
         left = bytes_alive.now
     del kept
     return bytes_alive.most, left
+
+
+def most_bytes(run: Callable[[], Any], device: torch.device | str = "cpu") -> int:
+    """The most bytes that tensors made by one call took at a time."""
+    gc.collect()
+    if torch.device(device).type != "cuda":
+        return counted(run)[0]
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    run()
+    return torch.cuda.max_memory_allocated(device) - before

@@ -1,8 +1,7 @@
-"""Clocks and memory counters, and sampling through ComfyUI's guider."""
+"""A clock, and sampling through ComfyUI's guider."""
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +10,6 @@ import comfy.samplers
 import torch
 from sgool.tests.comfyui.guided import Probe
 from torch import Tensor
-
-from .live_bytes import counted
 
 
 def seconds(run: Callable[[], Any], device: torch.device | str = "cpu") -> float:
@@ -24,17 +21,6 @@ def seconds(run: Callable[[], Any], device: torch.device | str = "cpu") -> float
     if cuda:
         torch.cuda.synchronize(device)
     return clock() - began
-
-
-def most_bytes(run: Callable[[], Any], device: torch.device | str = "cpu") -> int:
-    """The most bytes that tensors made by one call took at a time."""
-    gc.collect()
-    if torch.device(device).type != "cuda":
-        return counted(run)[0]
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    run()
-    return torch.cuda.max_memory_allocated(device) - before
 
 
 def sampled(model: Any, sampler: Any, noise: Tensor, conditions: tuple[Any, Any], options: dict[str, Any]) -> Tensor:

@@ -102,16 +102,16 @@ class Owner(WorkerPlugin):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Where jobs are done: what :func:`spread` takes."""
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="0: run nothing, tell what the folder holds")
     parser.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT", help="use the workers of this dask scheduler instead")
 
 
-def spread(store: Store, jobs: Sequence[Job], owner: Owner, *, workers: int = 1, scheduler: str = "") -> None:
+def spread(store: Store, jobs: Sequence[Job], owner: Owner, workers: int = 1, scheduler: str = "") -> None:
     """Do what is missing of ``jobs``, each job once, and keep what comes of it. Whatever ends it, the servers are left without our runs.
 
     Args:
         owner: is sent to each worker.
-        workers: processes on this machine, where no scheduler is given.
+        workers: processes on this machine, where no scheduler is given; with 0 nothing is done.
         scheduler: the address of a dask scheduler, whose workers are used: ``tcp://...``.
 
     Raises:
@@ -119,7 +119,7 @@ def spread(store: Store, jobs: Sequence[Job], owner: Owner, *, workers: int = 1,
     """
     missing = store.missing(jobs)
     print(f"{len(missing)} jobs to do, {len(jobs) - len(missing)} are done already.", flush=True)
-    if not missing:
+    if not missing or not (workers or scheduler):
         return
     left, under_way, failures = iter(missing), dict[Future, Job](), 0
     with _connected(workers, scheduler) as client, tqdm(total=len(missing), unit="job") as progress:

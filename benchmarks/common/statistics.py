@@ -13,7 +13,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 
 class Share(NamedTuple):
-    """A proportion with its 95 % interval. As text per cent: ``75.0 (62 to 84)``."""
+    """A proportion with its 95 % interval. As text per cent: ``75.0 (62 to 84)``, or a difference's with signs: ``+5.0 (-1 to +11)``."""
 
     value: float
     low: float
@@ -23,7 +23,8 @@ class Share(NamedTuple):
         return f"{self:.1f}"
 
     def __format__(self, form: str) -> str:
-        return f"{100 * self.value:{form}} ({100 * self.low:.0f} to {100 * self.high:.0f})"
+        sign = "+" if form.startswith("+") else ""
+        return f"{100 * self.value:{form}} ({100 * self.low:{sign}.0f} to {100 * self.high:{sign}.0f})"
 
 
 def share(hits: int, n: int) -> Share:
@@ -32,7 +33,7 @@ def share(hits: int, n: int) -> Share:
 
 
 def mean_share(values: Sequence[float]) -> Share:
-    """The mean of proportions, with the interval of ``mean_interval``."""
+    """The mean of proportions, or of their differences, with the interval of ``mean_interval``."""
     return Share(float(np.mean(values)), *mean_interval(values))
 
 
@@ -49,17 +50,15 @@ class Paired(NamedTuple):
         return float(mcnemar([[0, self.gained], [self.lost, 0]], exact=True).pvalue)
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the difference: Wald's with half a pair added to each cell (Agresti and Min 2005, section 3)."""
+    def difference(self) -> Share:
+        """Its interval is Wald's with half a pair added to each cell (Agresti and Min 2005, section 3)."""
         gained, lost, n = self.gained + 0.5, self.lost + 0.5, self.n + 2
         middle, half = (gained - lost) / n, norm.ppf(0.975) * np.sqrt(gained + lost - (gained - lost) ** 2 / n) / n
-        return float(middle - half), float(middle + half)
+        return Share((self.gained - self.lost) / self.n, float(middle - half), float(middle + half))
 
     def cells(self) -> list[str]:
         """Of a table: the difference in points of per cent with its interval, gained and lost, p."""
-        low, high = self.interval
-        difference = f"{100 * (self.gained - self.lost) / self.n:+.1f} ({100 * low:+.0f} to {100 * high:+.0f})"
-        return [difference, f"{self.gained} / {self.lost}", p_text(self.p)]
+        return [f"{self.difference:+.1f}", f"{self.gained} / {self.lost}", p_text(self.p)]
 
 
 def paired(first: Sequence[bool], second: Sequence[bool]) -> Paired:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..common.jobs import Record, Store, write
 from ..common.sheets import Cell, draw
-from .worker import BEST_OF, NOISES
+from .owner import BEST_OF, NOISES
 
 SIDE = 64
 

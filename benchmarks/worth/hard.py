@@ -5,11 +5,13 @@ Three objects with a relation are too easy for that (22 to 33 % right), five too
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from sgool.demo.captions import COLOR_NAMES, SHAPES, SIMILAR, Caption, Phrase, held_out
 from sgool.demo.scenes import RADIUS, Placed, Scene, relation_between, stand
 
-from .prompts import half_of
+from .prompts import in_turn
 
 HARD_KINDS = ("four", "related", "similar", "a pair")
 OBJECTS, SEED = 4, 8765
@@ -56,14 +58,8 @@ def _placed(names: list[tuple[str, str]], rng: np.random.Generator) -> tuple[Pla
 def draw_hard_scenes(half: str, count: int) -> list[Scene]:
     """Scenes whose captions are the first ``count`` prompts of a half, the kinds in turn; more of them begin with the same ones."""
     rng = np.random.default_rng(SEED)
-    found: dict[str, dict[str, Scene]] = {kind: {} for kind in HARD_KINDS}
-    share = -(-count // len(HARD_KINDS))
-    while any(len(scenes) < share for scenes in found.values()):
-        for kind, scenes in found.items():
-            scene = draw_hard_scene(rng, kind, keep_held_out=True)
-            if half_of(scene.caption.text()) == half:
-                scenes[scene.caption.text()] = scene
-    return [list(found[kind].values())[i] for i in range(share) for kind in HARD_KINDS][:count]
+    drawn = ((kind, draw_hard_scene(rng, kind, keep_held_out=True)) for kind in itertools.cycle(HARD_KINDS))
+    return in_turn(HARD_KINDS, half, count, drawn)
 
 
 def draw_hard_prompts(half: str, count: int) -> list[str]:

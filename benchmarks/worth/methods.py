@@ -27,6 +27,7 @@ BEST_OF = 3 * ITERATIONS + 1  # costs what ITERATIONS gradients do: a forward co
 BASELINE = f"best of {BEST_OF}"
 GLOBAL = LossSettings(w_salient=0.0, augmentations=Augmentations("augmented", 3))
 SALIENT = replace(GLOBAL, w_salient=1.0, region="blur surroundings")
+MULTIPLIED = replace(SALIENT, region="multiply")
 CUTOUTS = Augmentations("cutouts", 16)
 NONE, SEGMENTER, RANDOM, DEFAULT = "none", "segmenter", "random", "default"
 
@@ -56,17 +57,20 @@ class Method:
 
     @property
     def noises(self) -> int:
-        """How many plain samples cost as many model evaluations: a backward counts two, and the last iterate has no gradient."""
-        if self.zero_order is not None:
-            return self.zero_order.noises
-        settings = self.preset.settings
-        searched = settings.best_of if settings.best_of > 1 or not settings.iterations else 0
-        return searched + 3 * settings.iterations + bool(settings.iterations)
+        """How many plain samples cost as many model evaluations."""
+        return self.zero_order.noises if self.zero_order is not None else runs_of(self.preset.settings)
 
     def fingerprint(self) -> str:
         """Changes with anything that changes the result."""
         names = [type(part).__name__ for part in (self.preset.settings.rule, self.preset.settings.regularizer)]
         return hashlib.sha256(json.dumps([names, asdict(self)], sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def runs_of(settings: Settings) -> int:
+    """What optimizing costs, in plain samples: its search; three for each iteration, whose calls are made, made again for backward (where
+    they are not kept) and differentiated; and the last iterate, which has no gradient."""
+    searched = settings.best_of if settings.best_of > 1 or not settings.iterations else 0
+    return searched + 3 * settings.iterations + bool(settings.iterations)
 
 
 def gradient(step: float = 0.03, *, loss: LossSettings = GLOBAL, saliency: str = NONE, calls: Any = None, **changes: Any) -> Method:
@@ -100,7 +104,8 @@ def published(preset: Preset, loss: LossSettings, saliency: str = NONE) -> Metho
 
 
 DOODLS_RULE = Preset(Settings(iterations=ITERATIONS, rule=DOODLUpdate()))
-MULTIPLIED = replace(SALIENT, region="multiply")
+DOODLS_UPDATE = Method(DOODLS_RULE, replace(GLOBAL, augmentations=CUTOUTS, reduce="minimum"))
+SGOOLS_UPDATE = replace(DOODLS_UPDATE, loss=replace(MULTIPLIED, augmentations=CUTOUTS, reduce="minimum"), saliency=DEFAULT)
 CONTENDERS: dict[str, Method] = {
     "plain": Method(),
     "plain, as many evaluations in steps": Method(steps=STEPS * BEST_OF),
@@ -110,8 +115,8 @@ CONTENDERS: dict[str, Method] = {
     "gradient, rescored": rescored(),
     "best of 8, then gradient, rescored": rescored(best_of=8, iterations=8),
     "best of 16, then gradient, rescored": rescored(best_of=16, iterations=5),
-    "DOODL's update": Method(DOODLS_RULE, replace(GLOBAL, augmentations=CUTOUTS, reduce="minimum")),
-    "SGOOL: DOODL's update and saliency": Method(DOODLS_RULE, replace(MULTIPLIED, augmentations=CUTOUTS, reduce="minimum"), DEFAULT),
+    "DOODL's update": DOODLS_UPDATE,
+    "SGOOL: DOODL's update and saliency": SGOOLS_UPDATE,
     "the nodes' defaults": Method(presets.SEARCH_FIRST, LossSettings(w_salient=0.0)),  # what one gets who changes nothing
     "the nodes' defaults with saliency": Method(presets.SEARCH_FIRST, LossSettings(), DEFAULT),  # and connects a saliency model
 }
@@ -151,7 +156,6 @@ def search_first(best: int, iterations: int) -> Method:
 
 RENO = presets.preset("ReNO").settings
 WHITE = Settings(precondition="white", renormalize="white", rule=AdamUpdate(step_size=0.02), returned="best")
-CUT = replace(GLOBAL, augmentations=CUTOUTS, reduce="minimum")
 # Of equal cost: 32 runs, or 10 iterations, which cost three runs each, and one run more or one search.
 ON_HARD: dict[str, Method] = {
     "plain": Method(),
@@ -164,8 +168,8 @@ ON_HARD: dict[str, Method] = {
     "best of 64, then 21 iterations": search_first(64, 21),
     "ReNO, 10 iterations": whole(replace(RENO, iterations=10)),
     "best of 16, then ReNO, 5 iterations": whole(replace(RENO, best_of=16, iterations=5)),
-    "DOODL's update, 10 iterations": Method(DOODLS_RULE, CUT),
-    "SGOOL's update, 10 iterations": Method(DOODLS_RULE, replace(CUT, w_salient=1.0, region="multiply"), DEFAULT),
+    "DOODL's update, 10 iterations": DOODLS_UPDATE,
+    "SGOOL's update, 10 iterations": SGOOLS_UPDATE,
     "white projection, 10 iterations": whole(replace(WHITE, iterations=10)),
     "best of 8, then white projection, 8 iterations": whole(replace(WHITE, best_of=8, iterations=8)),
     "zero-order search, 33 noises": Method(zero_order=ZeroOrder(1, 8)),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import zlib
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from sgool.demo.captions import MAX_OBJECTS, SIMILAR, Caption, parse
-from sgool.demo.scenes import draw_scene
+from sgool.demo.captions import SIMILAR, Caption
+from sgool.demo.scenes import Scene, draw_scene
 
 KINDS = ("objects", "attributes", "relations", "counts", "small")
 HALVES = ("tune", "report")
@@ -17,34 +17,19 @@ CHUNK = 10  # prompts that are sampled together; always whole, so that an image 
 
 
 def kind_of(caption: Caption) -> str | None:
-    """What is hard about a caption, the first of: everything small, a relation, a pair beside something else, three objects whose
-    attributes are easily mixed up, three objects. ``None`` for what is easier, which leaves little to improve."""
-    if caption.count > MAX_OBJECTS:
-        return hard_kind_of(caption)
-    if caption.count < 2:
-        return None
-    if all(phrase.size == "small" for phrase in caption.phrases):
-        return "small"
-    if caption.relation is not None:
-        return "relations"
-    return _kind_of_three(caption) if caption.count == MAX_OBJECTS else None
-
-
-def _kind_of_three(caption: Caption) -> str:
-    if any(phrase.count > 1 for phrase in caption.phrases):
-        return "counts"
+    """What is hard about a caption: of what is listed for its number of objects the first that holds. ``None`` for what is easier, which
+    leaves little to improve."""
     colors = [phrase.color for phrase in caption.phrases]
-    return "attributes" if any(b in SIMILAR[a] for a in colors for b in colors) else "objects"
-
-
-def hard_kind_of(caption: Caption) -> str:
-    """The same of four objects, the first of: a relation, a pair, each color similar to the one before it, none of these."""
-    if caption.relation is not None:
-        return "related"
-    if len(caption.phrases) < caption.count:
-        return "a pair"
-    colors = [phrase.color for phrase in caption.phrases]
-    return "similar" if all(b in SIMILAR[a] for a, b in pairwise(colors)) else "four"
+    easy = {"small": all(phrase.size == "small" for phrase in caption.phrases), "relations": caption.relation is not None}
+    pair = len(caption.phrases) < caption.count
+    mixed_up = any(b in SIMILAR[a] for a in colors for b in colors)
+    each_like_the_last = all(b in SIMILAR[a] for a, b in itertools.pairwise(colors))
+    kinds: dict[int, dict[str, bool]] = {
+        2: easy,
+        3: {**easy, "counts": pair, "attributes": mixed_up, "objects": True},
+        4: {"related": caption.relation is not None, "a pair": pair, "similar": each_like_the_last, "four": True},
+    }
+    return next((kind for kind, holds in kinds.get(caption.count, {}).items() if holds), None)
 
 
 def half_of(text: str) -> str:
@@ -55,14 +40,19 @@ def half_of(text: str) -> str:
 def draw_prompts(half: str, count: int) -> list[str]:
     """The first ``count`` prompts of a half, the kinds in turn; more of them begin with the same ones."""
     rng = np.random.default_rng(SEED)
-    found: dict[str, dict[str, None]] = {kind: {} for kind in KINDS}
-    share = -(-count // len(KINDS))
-    while any(len(texts) < share for texts in found.values()):
-        text = draw_scene(rng, keep_held_out=True).caption.text()
-        kind = kind_of(parse(text))
-        if kind is not None and half_of(text) == half:
-            found[kind][text] = None
-    return [list(found[kind])[i] for i in range(share) for kind in KINDS][:count]
+    drawn = (draw_scene(rng, keep_held_out=True) for _ in itertools.count())
+    return [scene.caption.text() for scene in in_turn(KINDS, half, count, ((kind_of(scene.caption), scene) for scene in drawn))]
+
+
+def in_turn(kinds: Sequence[str], half: str, count: int, drawn: Iterator[tuple[str | None, Scene]]) -> list[Scene]:
+    """Of scenes that are drawn, with their kinds, the first ``count`` whose captions are of a half, the kinds in turn; no caption twice."""
+    found: dict[str, dict[str, Scene]] = {kind: {} for kind in kinds}
+    share = -(-count // len(kinds))
+    while any(len(scenes) < share for scenes in found.values()):
+        kind, scene = next(drawn)
+        if kind in found and half_of(scene.caption.text()) == half:
+            found[kind][scene.caption.text()] = scene
+    return [list(found[kind].values())[i] for i in range(share) for kind in kinds][:count]
 
 
 def chunks(half: str, count: int, draw: Callable[[str, int], list[str]] = draw_prompts) -> list[tuple[str, ...]]:

@@ -38,7 +38,7 @@ def image_of(store: Store, image: str, column: int) -> Image.Image:
 
 def rights(images: pd.DataFrame) -> pd.DataFrame:
     """Which are right: a row for each prompt and seed, a column for each method."""
-    return images.pivot(index=IMAGE, columns="method", values="right")[[*images.method.unique()]]
+    return images.pivot(index=IMAGE, columns="method", values="right")[[*images.method.unique()]].astype(bool)
 
 
 def comparison_table(images: pd.DataFrame, base: str) -> str:

@@ -24,11 +24,8 @@ def test_a_paired_comparison_counts_what_only_one_gets_right() -> None:
     assert (pair.gained, pair.lost, pair.n) == (2, 1, 5)
     # By hand: 1 / 7 of a pair more, plus and minus 1.96 sqrt(4 - 1 / 7) / 7.
     assert pair.cells() == ["+20.0 (-41 to +69)", "2 / 1", "1.000"]
-    assert pair.p == pytest.approx(1.0)
     assert paired([True] * 8, [False] * 8).p == pytest.approx(2 / 2**8)
     assert paired([True] * 8, [True] * 8).p == 1.0
-    low, high = pair.interval
-    assert low < 0.2 < high
     with pytest.raises(ValueError, match="same images"):
         paired([True], [])
 

@@ -13,8 +13,9 @@ pytestmark = pytest.mark.comfyui
 
 from sgool.benchmarks.art import HEAD, rows_of  # noqa: E402
 from sgool.benchmarks.wishes import figure  # noqa: E402
+from sgool.benchmarks.wishes.owner import NOISES  # noqa: E402
 from sgool.benchmarks.wishes.terms import Remembered, hatching  # noqa: E402
-from sgool.benchmarks.wishes.worker import NOISES, png_of  # noqa: E402
+from sgool.benchmarks.worth.demo_model import png_of  # noqa: E402
 
 METHOD = "warm, alone"
 JOBS = [Job(0, 0, ("one", "two"), method) for method in (NOISES, METHOD)]

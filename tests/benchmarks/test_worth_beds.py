@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from sgool.benchmarks.windows import altered, peak_windows
 from sgool.benchmarks.worth.hard import HARD_KINDS, draw_hard_prompts, draw_hard_scenes
 from sgool.benchmarks.worth.low_resolution import caption_of, draw_subjects
 from sgool.benchmarks.worth.prompts import kind_of
-from sgool.benchmarks.worth.windows import altered, peak_windows
 from sgool.demo.captions import hard_negatives, held_out, parse
 from sgool.demo.judging import compare, detect
 from sgool.demo.loader import load_judge

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from sgool.benchmarks.worth.demo_model import Demo
+from sgool.benchmarks.worth.methods import Method
+from sgool.benchmarks.worth.prompts import draw_prompts
 from sgool.benchmarks.worth.zero_order import ZeroOrder, draw, neighbor
 from torch import Tensor
 
 from ..latent_optimization.toy import normal
+
+pytestmark = pytest.mark.comfyui
 
 
 def generators(n: int, seed: int = 0) -> list[torch.Generator]:
@@ -62,3 +69,18 @@ def test_an_image_does_not_depend_on_those_beside_it() -> None:
     alone = ZeroOrder(2, 2).best(noise[1:], Seen(), generators(2)[1:])
     assert torch.equal(both[1:], alone)
     assert draw(noise, generators(2)).shape == noise.shape
+
+
+def test_on_the_demo_model_it_returns_the_best_that_it_saw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo, prompts, seen = Demo(tmp_path), draw_prompts("tune", 1), list[float]()
+    images = demo.images
+
+    def watched(*args: object) -> Tensor:
+        found = images(*args)  # type: ignore[arg-type]
+        seen.extend(demo.reward(found, prompts).tolist())
+        return found
+
+    monkeypatch.setattr(demo, "images", watched)
+    rows, _ = demo.run(Method(steps=2, zero_order=ZeroOrder(2, 1)), prompts, 5, demo.noise(prompts, 0))
+    assert len(seen) == 6
+    assert rows[0]["similarity"] == pytest.approx(max(seen), abs=1e-6)

@@ -13,9 +13,8 @@ from typing import Any
 import comfy.samplers
 import comfy.sd
 import comfy.utils
-import numpy as np
 import torch
-from PIL import Image
+from sgool.comfy_bridge.outcome import Outcome
 from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
 from sgool.comfy_bridge.rewards import load_reward
 from sgool.comfy_bridge.saliency import SaliencyPredictor
@@ -26,9 +25,9 @@ from sgool.demo.judging import judge_images
 from sgool.demo.weights import LORAS, WEIGHTS
 from sgool.guidance.objective import Objective
 from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss
-from sgool.latent_optimization.history import History
 from sgool.latent_optimization.reversible import EDICT
 from sgool.saliency_models import registry
+from sgool.saliency_models.drawing import to_pil
 from torch import Tensor
 
 from ..common.jobs import Job, Record
@@ -67,11 +66,16 @@ class DemoOwner(Owner):
 
 def images_of(methods: Mapping[str, Method], demo: Demo, job: Job) -> Record:
     """What the method of a job, one of ``methods`` by fingerprint, makes of its prompts: rows, and the images as one strip."""
-    rows, images = demo.run(methods[job.method], job.prompts, job.seed, job.seed_number)
-    contents = io.BytesIO()
-    Image.fromarray(np.concatenate(list(images.transpose(0, 2, 3, 1)), axis=1)).save(contents, "PNG")
+    rows, images = demo.run(methods[job.method], job.prompts, job.seed, demo.noise(job.prompts, job.seed_number))
     name = f"images/{job.key}.png"
-    return {"rows": rows, "image": name, "files": {name: contents.getvalue()}}
+    return {"rows": rows, "image": name, "files": {name: png_of([images])}}
+
+
+def png_of(images: Sequence[Tensor]) -> bytes:
+    """A PNG: a row for each of some batches ``(n, 3, h, w)``."""
+    contents = io.BytesIO()
+    to_pil(torch.cat([torch.cat(list(each), dim=2) for each in images], dim=1)).save(contents, "PNG")
+    return contents.getvalue()
 
 
 class Demo:
@@ -86,36 +90,36 @@ class Demo:
         self.negative = self.encode([""])
 
     @torch.no_grad()
-    def run(
-        self, method: Method, prompts: Sequence[str], seed: int, number: int = 0, *, noise: Tensor | None = None
-    ) -> tuple[list[dict[str, Any]], np.ndarray]:
-        """Rows and images (n, 3, 64, 64) uint8, one for each prompt. ``number``: which of a prompt's noises it starts from, if no ``noise``
-        is given; ``seed``: of everything else that is drawn."""
-        began, noise = time.process_time(), self.noise(prompts, number) if noise is None else noise
-        images, calls, gradients = (self._searched if method.zero_order else self._returned)(method, prompts, seed, noise)
-        seconds = (time.process_time() - began) / len(prompts)
+    def run(self, method: Method, prompts: Sequence[str], seed: int, noise: Tensor) -> tuple[list[dict[str, Any]], Tensor]:
+        """Rows and images (n, 3, 64, 64), one for each prompt and its ``noise``. ``seed``: of everything else that is drawn."""
+        began = time.process_time()
+        if method.zero_order is None:
+            images, outcome = self.optimized(method, prompts, seed, noise)
+            calls_of_one_run = method.steps * (EDICTS_CALLS if method.sampler == "EDICT" else 1)  # which nobody counts
+            calls, gradients = outcome.history.cost.model_calls or calls_of_one_run, outcome.history.cost.sampler_backwards
+        else:
+            images, calls, gradients = self._searched(method, prompts, seed, noise), method.noises * method.steps, 0
+        cost = {"calls": calls, "gradients": gradients, "seconds": (time.process_time() - began) / len(prompts)}
         similarity, verdicts = self.reward(images, list(prompts)).tolist(), judge_images(self.judge, images, prompts)
-        rows = [
-            {"prompt": text, "kind": kind_of(parse(text)), "right": verdict.right, "objects": verdict.objects, "count": verdict.count}
-            | {"relation": verdict.relation, "similarity": similar, "calls": calls}
-            | {"gradients": gradients, "seconds": seconds}
-            for text, verdict, similar in zip(prompts, verdicts, similarity, strict=True)
-        ]
-        return rows, (images.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+        rows = []
+        for text, verdict, similar in zip(prompts, verdicts, similarity, strict=True):
+            judged = {name: getattr(verdict, name) for name in ("right", "objects", "count", "relation")}
+            rows.append({"prompt": text, "kind": kind_of(parse(text)), **judged, "similarity": similar, **cost})
+        return rows, images
 
     @torch.no_grad()
-    def history(self, method: Method, objective: Objective, prompts: Sequence[str], seed: int) -> History:
-        """What a method's optimizer wrote down for the prompts, one image each; ``objective`` is in the place of the method's own."""
-        return self._optimized(method, objective, prompts, seed, self.noise(prompts, 0))[1]
+    def optimized(
+        self, method: Method, prompts: Sequence[str], seed: int, noise: Tensor, objective: Objective | None = None
+    ) -> tuple[Tensor, Outcome]:
+        """Images, and what a method's optimizer says of its run; ``objective``: in the place of the method's own."""
+        inner = ReversibleSampler(EDICT()) if method.sampler == "EDICT" else comfy.samplers.sampler_object(method.sampler)
+        sampler = SGOOLSampler(inner, objective or self.objective(method, prompts), self.vae, method.preset)
+        images = self.images(method, sampler, prompts, noise, seed)
+        assert sampler.outcomes.last is not None
+        return images, sampler.outcomes.last
 
-    def _returned(self, method: Method, prompts: Sequence[str], seed: int, noise: Tensor) -> tuple[Tensor, int, int]:
-        """Images, model calls and gradients of a method of the pack."""
-        images, history = self._optimized(method, self.objective(method, prompts), prompts, seed, noise)
-        calls_of_one_run = method.steps * (EDICTS_CALLS if method.sampler == "EDICT" else 1)  # which nobody counts
-        return images, history.cost.model_calls or calls_of_one_run, history.cost.sampler_backwards
-
-    def _searched(self, method: Method, prompts: Sequence[str], seed: int, noise: Tensor) -> tuple[Tensor, int, int]:
-        """The same of a search without gradients, by the reward of the images as they are."""
+    def _searched(self, method: Method, prompts: Sequence[str], seed: int, noise: Tensor) -> Tensor:
+        """Images of a search without gradients, by the reward of the images as they are."""
         plain = comfy.samplers.sampler_object(method.sampler)
 
         def see(candidates: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,15 +127,7 @@ class Demo:
             return images, self.reward(images, list(prompts))
 
         assert method.zero_order is not None
-        generators = [torch.Generator().manual_seed(noise_seed(text, SEARCHED + seed)) for text in prompts]
-        return method.zero_order.best(noise, see, generators), method.zero_order.noises * method.steps, 0
-
-    def _optimized(self, method: Method, objective: Objective, prompts: Sequence[str], seed: int, noise: Tensor) -> tuple[Tensor, History]:
-        inner = ReversibleSampler(EDICT()) if method.sampler == "EDICT" else comfy.samplers.sampler_object(method.sampler)
-        sampler = SGOOLSampler(inner, objective, self.vae, method.preset)
-        images = self.images(method, sampler, prompts, noise, seed)
-        assert sampler.outcomes.last is not None
-        return images, sampler.outcomes.last.history
+        return method.zero_order.best(noise, see, [torch.Generator().manual_seed(noise_seed(text, SEARCHED + seed)) for text in prompts])
 
     def images(self, method: Method, sampler: Any, prompts: Sequence[str], noise: Tensor, seed: int) -> Tensor:
         model, conditions = self.few_steps if method.few_steps else self.model, (self.encode(prompts), self.negative)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import comfy.samplers
 import torch
-from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.demo.judging import judge_images
 from sgool.guidance.objective import BALANCES, Context, Objective, WeightedSum
 from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
 from sgool.guidance.terms import balanced, norms
 from sgool.latent_optimization.presets import DEFAULT_PRESET, preset
-from sgool.saliency_models.drawing import to_pil
 from torch import Tensor
 
 from ..common.jobs import Job, Record
-from ..worth.methods import Method, in_four_steps
-from ..worth.worker import Demo, DemoOwner
+from ..worth.demo_model import Demo, DemoOwner, png_of
+from ..worth.methods import FEW_STEPS
 from .terms import terms
 
 NOISES = "noises"
@@ -30,12 +26,13 @@ ALONE = "alone"
 SHARES = {"with CLIP, 1 : 1": 1.0, "with CLIP, 1 : 0.3": 0.3, "with CLIP, 1 : 3": 3.0}
 WAYS = [ALONE, *SHARES]
 BEST_OF = 32  # costs what the preset does: its search, five iterations of three samplings each, and one more
-FEW_STEPS = in_four_steps(Method())
+PLAIN = FEW_STEPS["4 steps, plain"]
 SEARCHED = preset(DEFAULT_PRESET)
 WITHOUT_SEARCH = replace(SEARCHED, settings=replace(SEARCHED.settings, best_of=1))  # which is done once for all terms here
+OPTIMIZED = replace(PLAIN, preset=WITHOUT_SEARCH)
 
 
-class Worker(DemoOwner):
+class WishesOwner(DemoOwner):
     """Samples the noises of a job's prompts, or optimizes them. ``first``: by place, what came of the jobs of noises."""
 
     def __init__(self, folder: Path, first: Mapping[int, Record] | None = None) -> None:
@@ -44,14 +41,14 @@ class Worker(DemoOwner):
 
     def bring(self, place: str) -> None:
         super().bring(place)
-        self.terms, self.plain = terms(), comfy.samplers.sampler_object(FEW_STEPS.sampler)
+        self.terms = terms()
 
     def _work(self, _: Demo, job: Job) -> Record:
         return self.noises(job) if job.method == NOISES else self.optimized(job, self.first[job.place])
 
     def noises(self, job: Job) -> Record:
         """Every noise of the job's prompts: measured, judged, and which is the best in each way."""
-        images = [self._sample(self.plain, job, self.demo.noise(job.prompts, number)) for number in range(BEST_OF)]
+        images = [self._sample(job, self.demo.noise(job.prompts, number)) for number in range(BEST_OF)]
         alone = self._losses(list(self.terms.values()), images)
         (clip,) = self._losses([self._clip(job)], images)
         chosen = {}
@@ -73,10 +70,9 @@ class Worker(DemoOwner):
     def optimized(self, job: Job, first: Record) -> Record:
         """The prompts optimized for one term in one way, from the best of the noises that the preset searches."""
         name, way = job.method.split(", ", 1)
-        objective = self._objective(name, way, job)
-        sampler = SGOOLSampler(self.plain, objective, self.demo.vae, WITHOUT_SEARCH)
         chosen = zip(job.prompts, first["chosen"][job.method][0], strict=True)
-        images = self._sample(sampler, job, torch.cat([self.demo.noise([text], number) for text, number in chosen]))
+        noise = torch.cat([self.demo.noise([text], number) for text, number in chosen])
+        images, _ = self.demo.optimized(OPTIMIZED, job.prompts, job.seed, noise, self._objective(name, way, job))
         with torch.no_grad():
             measured = {each: term(images, Context(batch_size=len(images))).losses.tolist() for each, term in self.terms.items()}
         return {"measured": measured, "right": self._right(images, job), "files": {f"images/{job.key}.png": png_of([images])}}
@@ -100,8 +96,8 @@ class Worker(DemoOwner):
         return [verdict.right for verdict in judge_images(self.demo.judge, images, list(job.prompts))]
 
     @torch.no_grad()
-    def _sample(self, sampler: Any, job: Job, noise: Tensor) -> Tensor:
-        return self.demo.images(FEW_STEPS, sampler, job.prompts, noise, job.seed)
+    def _sample(self, job: Job, noise: Tensor) -> Tensor:
+        return self.demo.images(PLAIN, comfy.samplers.sampler_object(PLAIN.sampler), job.prompts, noise, job.seed)
 
 
 def _gradient(objective: Objective, images: Tensor) -> Tensor | None:
@@ -109,11 +105,3 @@ def _gradient(objective: Objective, images: Tensor) -> Tensor | None:
         leaf = images.detach().clone().requires_grad_()
         losses = objective(leaf, Context(batch_size=len(leaf))).losses
         return torch.autograd.grad(losses.sum(), leaf)[0] if losses.requires_grad else None
-
-
-def png_of(images: list[Tensor]) -> bytes:
-    """A PNG: a row for each noise, a column for each prompt."""
-    rows = [torch.cat(list(each), dim=2) for each in images]
-    contents = io.BytesIO()
-    to_pil(torch.cat(rows, dim=1)).save(contents, "PNG")
-    return contents.getvalue()

@@ -1,11 +1,14 @@
 """How often a reward of few pixels ranks right above wrong: by the whole image, and by windows of it at full resolution as well.
 
+    python run.py bench windows --pairs 250              half an hour on one core, with the training of the reward
+
 Nothing is sampled: scenes whose subject is small on a busy ground are painted twice, once with an attribute of one object changed or two
 exchanged. The better the reward sees, the more often the caption fits the right image better, and the image the right caption.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +22,9 @@ from sgool.image_ops.resize import sample_window
 from sgool.saliency_models import registry
 from torch import Tensor, nn
 
-from ..common.markdown import write_csv
-from ..common.statistics import paired, share
-from .low_resolution import draw_subjects, load_low_resolution, reduced
+from .common.markdown import tell
+from .common.statistics import paired, share
+from .worth.low_resolution import draw_subjects, load_low_resolution, reduced
 
 RADII = {"7 to 9": (3.5, 4.5), "11 to 14": (5.5, 7.0)}  # by how wide the subjects are, in pixels
 READS = (16, 24)
@@ -113,17 +116,7 @@ class WindowRanking:
         return {(reads, name): value for reads, found in looked.items() for name, value in found.items()}
 
 
-def rank(folder: Path, pairs: int, out: Path) -> list[list[object]]:
-    """Rank ``pairs`` pairs for each size and number of subjects; the table as rows, written to ``out`` as CSV as well."""
-    ranking, rows = WindowRanking(folder), list[list[object]]()
-    for count in (1, 2):
-        for width, radii in RADII.items():
-            rows += table(count, width, ranking.of(count, radii, pairs))
-            write_csv(out, HEAD, rows)
-    return rows
-
-
-def table(count: int, width: str, hits: Hits) -> list[list[object]]:
+def rows_of(count: int, width: str, hits: Hits) -> list[list[object]]:
     """Rows of one size and number; points, interval and McNemar's p are for images, against the whole."""
     rows = []
     for (reads, name), (images, captions) in hits.items():
@@ -131,3 +124,17 @@ def table(count: int, width: str, hits: Hits) -> list[list[object]]:
         right = share(int(images.sum()), len(images))
         rows.append([count, width, reads, name, right, f"{100 * captions.mean():.1f}", *against])
     return rows
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pairs", type=int, default=250, help="for each size and number of subjects")
+    parser.add_argument("--folder", type=Path, default=Path(".cache") / "worth", help="of the reward, and of windows.csv")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Rank, then tell."""
+    ranking, rows = WindowRanking(options.folder), list[list[object]]()
+    for count in (1, 2):
+        for width, radii in RADII.items():
+            rows += rows_of(count, width, ranking.of(count, radii, options.pairs))
+    tell(HEAD, rows, options.folder / "windows.csv")
