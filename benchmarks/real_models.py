@@ -47,7 +47,6 @@ def main(options: argparse.Namespace) -> None:
     # run.py goes to its own folder; a relative one is meant from where the user is.
     here = Path(os.environ.get("SGOOL_CALLED_FROM", ".")).absolute()
     folder, options.models = here / options.folder, options.models and here / options.models
-    workers = len(options.server) or options.workers
     options.prompts = read_prompts(options.prompts, options.most_prompts)
     comparison = CheckpointComparison(
         **{each.name: getattr(options, each.name) for each in fields(CheckpointComparison) if each.name != "default"}
@@ -56,8 +55,7 @@ def main(options: argparse.Namespace) -> None:
         store = Store(folder, comparison.settings())
         owner = OwnServer(comparison, options.server, options.models)
         try:
-            if workers or options.scheduler:
-                spread(store, comparison.jobs(), owner, workers=workers, scheduler=options.scheduler)
+            spread(store, comparison.jobs(), owner, len(options.server) or options.workers, options.scheduler)
         finally:
             if store.records:
                 text = write_table(comparison, store)

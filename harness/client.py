@@ -95,10 +95,10 @@ class Client:
             raise _refusal(json.loads(error.read() or b"{}")) from None
 
     def wait(self, run: str, *, timeout: float = 300.0) -> dict[str, dict[str, Any]]:
-        """Wait for a queued run and return its outputs, as ``run`` does."""
+        """Wait for a queued run and return its outputs. Raises what ``outcome`` raises, and TimeoutError as ``run`` does."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            outputs = self._finished(run)
+            outputs = self.outcome(run)
             if outputs is not None:
                 return outputs
             time.sleep(0.05)
@@ -106,7 +106,7 @@ class Client:
         raise TimeoutError(f"the run did not end within {timeout:.0f} s")
 
     def outcome(self, run: str) -> dict[str, dict[str, Any]] | None:
-        """The outputs of a queued run, or None while it waits or runs. For whoever waits in a loop of their own.
+        """The outputs of a queued run, or None while it waits or runs.
 
         Raises RunFailed as ``run`` does, RunLost when the server does not know the run (any more), and what OUTAGE lists when it is away.
         """

@@ -10,6 +10,7 @@ from sgool.harness.problems import SetupProblem
 from sgool.latent_optimization.presets import DEFAULT_PRESET, Preset, preset
 
 from ..common.jobs import Job, plan
+from ..worth.methods import runs_of
 
 DEMO = "demo"
 PLAIN, BEST_OF, EDICT, WINNER = "plain", "best-of-N", "EDICT", "winner"
@@ -62,7 +63,7 @@ class CheckpointComparison:
         follows: dict[str, Any] = {"width": self.width or size, "height": self.height or size}
         follows["methods"] = tuple(method for method in METHODS if method in self.methods)
         follows["judging_rewards"] = tuple(dict.fromkeys(self.judging_rewards))
-        follows["best_of"] = self.best_of or self._runs_of_the_default()
+        follows["best_of"] = self.best_of or runs_of(self.preset(WINNER).settings)
         for name, value in follows.items():
             object.__setattr__(self, name, value)
 
@@ -98,12 +99,6 @@ class CheckpointComparison:
         of = preset({EDICT: PUBLISHED[0], WINNER: DEFAULT_PRESET}.get(method, method))
         iterations = 0 if method == EDICT else self.iterations
         return of if iterations < 0 else replace(of, settings=replace(of.settings, iterations=iterations))
-
-    def _runs_of_the_default(self) -> int:
-        """What the pack's default preset costs, in plain samples: its search; three for each iteration, whose calls are made, made
-        again for backward (where they are not kept) and differentiated; and the last."""
-        of = self.preset(WINNER).settings
-        return (of.best_of if of.best_of > 1 else 0) + 3 * of.iterations + 1
 
 
 def read_prompts(path: Path, most: int | None = None) -> tuple[str, ...]:

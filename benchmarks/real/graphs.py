@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 from sgool.harness.client import Graph, RunFailed
@@ -25,11 +26,13 @@ class Builder:
         definition: a node's entry in the server's object_info, by its id.
 
     Raises:
-        SetupProblem: in making a graph, for something that the server does not have: an input, or an option such as a checkpoint.
+        SetupProblem: for something that the server does not have: a node, an input, or an option such as a checkpoint.
     """
 
     def __init__(self, comparison: CheckpointComparison, definition: Callable[[str], dict[str, Any]]) -> None:
-        self.comparison, self.definition = comparison, definition
+        self.comparison, self.definition = comparison, cache(definition)
+        for job in comparison.jobs()[: len(comparison.methods)]:
+            self.graph(job)  # so that what is missing is said before the first image
 
     def graph(self, job: Job) -> Graph:
         """The workflow of one job. :func:`read_outputs` reads what it gives."""
@@ -87,7 +90,10 @@ class Builder:
 
     def _node(self, kind: str, **inputs: Any) -> dict[str, Any]:
         """A node with these inputs, and the default of every other required widget: what its page would show."""
-        parts = self.definition(kind)["input"]
+        try:
+            parts = self.definition(kind)["input"]
+        except KeyError:
+            raise SetupProblem(f"it has no node {kind}; has it this version of the pack, and ComfyUI 0.30 or newer?") from None
         known = {**parts.get("required", {}), **parts.get("optional", {})}
         for name, value in inputs.items():
             if name.partition(".")[0] not in known:

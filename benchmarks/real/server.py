@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from sgool.harness import comfyui
-from sgool.harness.client import OUTAGE, Client, Graph, RunFailed
+from sgool.harness.client import OUTAGE, Client, Graph
 from sgool.harness.problems import SetupProblem
 from sgool.harness.server import Server
 
@@ -23,8 +23,6 @@ from ..common.jobs import Job, Record
 from ..common.spread import Owner
 from .comparison import CheckpointComparison
 from .graphs import Builder, read_outputs
-
-POLL = 0.1  # seconds
 
 
 class OwnServer(Owner):
@@ -53,11 +51,9 @@ class OwnServer(Owner):
         assert self.client is not None
         about = self.client.get("/system_stats")
         self._cancel()  # it may still be at a job that has been given to another
-        self.builder = prepare(self.comparison, self.client)
-        system, devices = about.get("system", {}), about.get("devices") or [{}]
-        self.device = (
-            f"{devices[0].get('name', '?')}, ComfyUI {system.get('comfyui_version', '?')}, torch {system.get('pytorch_version', '?')}"
-        )
+        self.builder = Builder(self.comparison, self.client.object_info)
+        system, (device, *_) = about["system"], about["devices"]
+        self.device = f"{device['name']}, ComfyUI {system['comfyui_version']}, torch {system['pytorch_version']}"
 
     def do(self, job: Job) -> Record:
         """Run the job's graph and fetch what it made."""
@@ -74,11 +70,8 @@ class OwnServer(Owner):
     def run(self, graph: Graph) -> dict[str, dict[str, Any]]:
         """Run a graph and return its outputs. Raises RunFailed, also after ``teardown``, or one of OUTAGE."""
         assert self.client is not None
-        self.run_under_way = run = self.client.submit(graph)
-        while (outputs := self.client.outcome(run)) is None:
-            if not self.run_under_way:
-                raise RunFailed("stopped", interrupted=True)
-            time.sleep(POLL)
+        self.run_under_way = self.client.submit(graph)
+        outputs = self.client.wait(self.run_under_way, timeout=math.inf)
         self.run_under_way = ""
         return outputs
 
@@ -109,20 +102,3 @@ class OwnServer(Owner):
             arguments += ["--extra-model-paths-config", str(config)]
         self.client = server = Server(tree, base, cpu=not count, arguments=arguments)
         server.start()
-
-
-def prepare(comparison: CheckpointComparison, client: Client) -> Builder:
-    """A builder that asks the server for its nodes. Raises SetupProblem where it lacks a node, the checkpoint, or else what is named."""
-
-    @functools.cache
-    def definition(name: str) -> dict[str, Any]:
-        found = client.get(f"/object_info/{name}")
-        if name not in found:
-            hint = "is this pack in its custom_nodes, in this version?" if name.startswith("SGOOL_") else "is its ComfyUI 0.30 or newer?"
-            raise SetupProblem(f"it has no node {name}; {hint}")
-        return dict(found[name])
-
-    builder = Builder(comparison, definition)
-    for job in comparison.jobs()[: len(comparison.methods)]:
-        builder.graph(job)
-    return builder

@@ -16,8 +16,8 @@ from PIL import Image
 from sgool.benchmarks.__main__ import main
 from sgool.benchmarks.real.comparison import CheckpointComparison
 from sgool.benchmarks.real.graphs import Builder
-from sgool.benchmarks.real.server import OwnServer, prepare
-from sgool.harness.client import RunFailed, RunLost
+from sgool.benchmarks.real.server import OwnServer
+from sgool.harness.client import RunFailed, RunLost, describe_outage
 from sgool.harness.pack import ROOT
 from sgool.harness.problems import SetupProblem
 from sgool.harness.server import Server
@@ -52,6 +52,7 @@ def test_the_command_makes_the_table_and_goes_on_from_where_it_was(
     by_method = {line["method"]: line for line in lines}
     assert by_method["winner"]["cost"] == {"runs": 18, "backwards": 1, "calls": 54}  # a search among 16 first
     assert by_method["best-of-N"]["cost"] == {"runs": 2, "backwards": 0, "calls": 6}
+    assert by_method["plain"]["cost"] is None  # which KSampler does not tell
     for name in ("image", "saliency"):
         with Image.open(folder / by_method["plain"][name]) as image:
             assert image.size == (64, 64)
@@ -66,7 +67,7 @@ def test_the_command_makes_the_table_and_goes_on_from_where_it_was(
 
 def test_every_method_is_a_graph_that_the_server_takes(server: Server) -> None:
     """Validation only: what DOODL's and SGOOL's whole procedure costs is not for the fast tests."""
-    builder = prepare(DEMO, server)
+    builder = Builder(DEMO, server.object_info)
     for job in DEMO.jobs():
         server.cancel(server.submit(builder.graph(job)))
 
@@ -82,12 +83,15 @@ def test_every_method_is_a_graph_that_the_server_takes(server: Server) -> None:
 )
 def test_what_a_server_lacks_is_named(server: Server, changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SetupProblem, match=sentence):
-        prepare(replace(DEMO, **changes), server)
+        Builder(replace(DEMO, **changes), server.object_info)
 
 
-def test_an_input_that_a_node_does_not_have_is_not_sent(server: Server) -> None:
+def test_an_input_that_a_node_does_not_have_and_a_node_that_is_not_there_are_not_sent(server: Server) -> None:
+    builder = Builder(DEMO, server.object_info)
     with pytest.raises(SetupProblem, match="its KSampler has no input 'views'"):
-        Builder(DEMO, server.object_info)._node("KSampler", views="cutouts")
+        builder._node("KSampler", views="cutouts")
+    with pytest.raises(SetupProblem, match="it has no node SGOOL_Nothing"):
+        builder._node("SGOOL_Nothing")
 
 
 def test_a_job_that_is_done_again_on_the_same_server_gives_the_same(server: Server) -> None:
@@ -130,8 +134,10 @@ def test_a_folder_of_models_judges_and_a_server_that_is_not_there_is_a_sentence(
 
 
 def test_a_run_that_the_server_does_not_know_is_lost(server: Server) -> None:
-    with pytest.raises(RunLost):
-        server.outcome("no-such-run")
+    with pytest.raises(RunLost) as lost:
+        server.wait("no-such-run")
+    assert describe_outage(lost.value) == "it was restarted, or its queue was cleared"
+    assert describe_outage(TimeoutError()) == "it does not answer in time"
 
 
 @pytest.mark.slow
