@@ -2,161 +2,153 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import dask
 import pytest
 from distributed import SubprocessCluster, Worker
 from sgool.benchmarks.common import spread as spread_module
-from sgool.benchmarks.common.jobs import Job, Record, Store, plan
-from sgool.benchmarks.common.spread import Owner, spread
+from sgool.benchmarks.common.jobs import LINES, Job, Record, Store, plan
+from sgool.benchmarks.common.spread import MOST_ATTEMPTS, MOST_FAILURES, Owner, spread
 from sgool.harness.client import RunFailed
 from sgool.harness.pack import ROOT
 from sgool.harness.problems import SetupProblem
 
-JOBS = plan([(f"prompt {number}",) for number in range(8)], 1, ["plain"])
+JOBS = plan([(f"prompt {number}",) for number in range(12)], 1, ["plain"])
+KEYS = [job.key for job in JOBS]
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # dask's workers cannot import the tests
 
 
 class Toy(Owner):
-    """Its server is away while there is a file with its name, and lacks something while the file has text in it."""
+    """Its server is away while there is a file with its name, and lacks something while the file has text in it.
 
-    def __init__(self, folder: Path, delay: float = 0.1, error: RunFailed | None = None) -> None:
-        self.folder, self.delay, self.error = folder, delay, error
+    ``accident``: befalls it in the middle of the third job's first attempt; ``error``: of every job.
+    """
+
+    def __init__(self, folder: Path, accident: Callable[[Toy], None] | None = None, error: RunFailed | None = None) -> None:
+        self.folder, self.accident, self.error = folder, accident, error
 
     def bring(self, place: str) -> None:
-        self.place = place
+        self.file = self.folder / place
         self._look()
 
     def do(self, job: Job) -> Record:
-        with (self.folder / "attempts").open("a") as file:
+        with (attempts := self.folder / "attempts").open("a") as file:
             file.write(f"{job.key}\n")
-        time.sleep(self.delay)
+        if self.accident:
+            time.sleep(0.3)
+            if job == JOBS[2] and attempts.read_text().split().count(job.key) == 1:
+                self.accident(self)
         self._look()
         if self.error:
             raise self.error
-        return {"worker": self.place, "pid": os.getpid()}
+        return {"worker": self.file.name}
 
     def teardown(self, worker: Worker) -> None:
         (self.folder / f"released {worker.name}").touch()  # one that got no job too
 
     def _look(self) -> None:
-        file = self.folder / self.place
-        if file.exists():
-            raise SetupProblem(file.read_text()) if file.read_text() else ConnectionRefusedError
-
-
-class Kept(Store):
-    """Notes in which order records come, and what is said."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder, {})
-        self.order, self.lines, self.after_two = list[str](), list[str](), lambda: None
-
-    def add(self, job: Job, record: Record) -> None:
-        super().add(job, record)
-        self.order.append(job.key)
-        if len(self.order) == 2:
-            self.after_two()
-
-    def said(self, what: str) -> bool:
-        return any(what in line for line in self.lines)
+        if self.file.exists():
+            raise SetupProblem(self.file.read_text()) if self.file.read_text() else ConnectionRefusedError
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kept:
-    made = Kept(tmp_path / "kept")
-    monkeypatch.setattr(spread_module.tqdm, "write", made.lines.append)
-    return made
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "kept", {})
 
 
 @pytest.fixture(autouse=True)
-def fast(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers without ComfyUI, which the other tests have."""
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is said. Workers are without ComfyUI, which the other tests have."""
+    lines = list[str]()
     light = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from harness.pack import load_pack; load_pack()"
     monkeypatch.setattr(spread_module, "PRELOAD", light)
+    monkeypatch.setattr(spread_module.tqdm, "write", lines.append)
+    return lines
 
 
-def test_two_workers_one_killed_in_the_middle_nothing_lost_nothing_twice(kept: Kept, tmp_path: Path) -> None:
-    def kill_one() -> None:
-        os.kill(kept.records[kept.order[0]]["pid"], signal.SIGKILL)
-
-    kept.after_two = kill_one
-    spread(kept, JOBS, Toy(tmp_path, delay=0.3), workers=2)
-    assert sorted(kept.order) == [job.key for job in JOBS]
-    records = kept.records.values()
-    assert {record["worker"] for record in records} == {"0", "1"}
-    assert not any("failed" in record for record in records)
-    assert len((tmp_path / "kept" / "results.jsonl").read_text().splitlines()) == len(JOBS)
-    assert (tmp_path / f"released {kept.records[kept.order[-1]]['worker']}").exists()
-    spread(kept, JOBS, Toy(tmp_path))  # resumed: there is nothing to do
-    assert len(kept.order) == len(JOBS)
+def written(store: Store) -> list[dict[str, Any]]:
+    """The records as they were written, each of them."""
+    return [json.loads(line) for line in (store.folder / LINES).read_text().splitlines()]
 
 
-def test_a_worker_whose_server_goes_away_gets_no_jobs_until_it_is_back(kept: Kept, tmp_path: Path) -> None:
-    away = tmp_path / "0"
-    jobs = plan([(f"prompt {number}",) for number in range(12)], 1, ["plain"])
-    kept.after_two = away.touch
+def all_done_once(store: Store) -> bool:
+    return sorted(line["key"] for line in written(store) if "failed" not in line) == KEYS
 
+
+def test_two_workers_one_killed_in_the_middle_nothing_lost_nothing_twice(store: Store, tmp_path: Path) -> None:
+    spread(store, JOBS, Toy(tmp_path, accident=lambda _: os.kill(os.getpid(), signal.SIGKILL)), workers=2)
+    assert all_done_once(store)
+    assert (tmp_path / "attempts").read_text().split().count(KEYS[2]) == 2
+    assert {line["worker"] for line in written(store)} == {"0", "1"}
+    assert (tmp_path / f"released {written(store)[-1]['worker']}").exists()
+    spread(store, JOBS, Toy(tmp_path))  # resumed: there is nothing to do
+    assert all_done_once(store)
+
+
+def test_a_worker_whose_server_goes_away_gets_no_jobs_until_it_is_back(store: Store, tmp_path: Path, said: list[str]) -> None:
     def bring_back() -> None:
-        while not kept.said("worker 0 is set aside: nobody listens there"):
+        while not any("is set aside: nobody listens there" in line for line in said):
             time.sleep(0.02)
-        away.unlink()
+        (place,) = [path for path in (tmp_path / "0", tmp_path / "1") if path.exists()]
+        place.unlink()
 
     threading.Thread(target=bring_back, daemon=True).start()
-    spread(kept, jobs, Toy(tmp_path, delay=0.4), workers=2)
-    assert sorted(kept.order) == [job.key for job in jobs]
-    assert kept.said("worker 0 is back.")
+    spread(store, JOBS, Toy(tmp_path, accident=lambda toy: toy.file.touch()), workers=2)
+    assert all_done_once(store)
+    assert [line.partition(" is ")[2] for line in said] == ["set aside: nobody listens there", "back."]
 
 
-def test_a_worker_that_lacks_something_ends_the_run_with_its_sentence(kept: Kept, tmp_path: Path) -> None:
+def test_a_worker_that_lacks_something_ends_the_run_with_its_sentence(store: Store, tmp_path: Path) -> None:
     (tmp_path / "0").write_text("it offers no ckpt_name 'a'")
     with pytest.raises(SetupProblem, match="worker 0: it offers no ckpt_name 'a'"):
-        spread(kept, JOBS, Toy(tmp_path))
-    assert not kept.order
+        spread(store, JOBS, Toy(tmp_path))
+    assert not store.records
 
 
-def test_what_fails_is_recorded_with_its_sentence_and_many_in_a_row_end_the_run(kept: Kept, tmp_path: Path) -> None:
-    jobs = plan([(f"prompt {number}",) for number in range(20)], 1, ["plain"])
+def test_what_fails_is_recorded_with_its_sentence_and_many_in_a_row_end_the_run(store: Store, tmp_path: Path) -> None:
     with pytest.raises(SetupProblem, match="10 jobs failed one after the other, the last with: Allocation on device"):
-        spread(kept, jobs, Toy(tmp_path, delay=0, error=RunFailed("Allocation on device", "1", "KSampler")))
-    assert [record["failed"] for record in kept.records.values()] == ["Allocation on device"] * 10
-    assert kept.records[jobs[0].key]["node"] == "KSampler"
+        spread(store, JOBS, Toy(tmp_path, error=RunFailed("Allocation on device", "1", "KSampler")))
+    assert [(line["failed"], line["node"]) for line in written(store)] == [("Allocation on device", "KSampler")] * MOST_FAILURES
 
 
-def test_a_job_that_is_lost_again_and_again_is_given_up(kept: Kept, tmp_path: Path) -> None:
-    spread(kept, JOBS[:1], Toy(tmp_path, error=RunFailed("stopped", interrupted=True)))
-    assert kept.records[JOBS[0].key]["failed"] == "given up after 5 attempts; the last time it was interrupted"
-    assert (tmp_path / "attempts").read_text().split() == [JOBS[0].key] * 5
+def test_a_job_that_is_lost_again_and_again_is_given_up(store: Store, tmp_path: Path) -> None:
+    spread(store, JOBS[:1], Toy(tmp_path, error=RunFailed("stopped", interrupted=True)))
+    assert store.records[KEYS[0]]["failed"] == "given up after 5 attempts; the last time it was interrupted"
+    assert (tmp_path / "attempts").read_text().split() == KEYS[:1] * MOST_ATTEMPTS
 
 
-def test_a_problem_of_ours_is_not_taken_for_a_servers(kept: Kept, tmp_path: Path) -> None:
-    def full() -> None:
+def test_a_problem_of_ours_is_not_taken_for_a_servers(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    kept.after_two = full
+    monkeypatch.setattr(store, "add", full)
     with pytest.raises(OSError, match="No space left"):
-        spread(kept, JOBS, Toy(tmp_path))
+        spread(store, JOBS, Toy(tmp_path))
     assert (tmp_path / "released 0").exists()
 
 
-def test_a_scheduler_that_is_not_there_is_a_sentence(kept: Kept, tmp_path: Path) -> None:
+def test_a_scheduler_that_is_not_there_is_a_sentence_and_no_worker_is_no_run(store: Store, tmp_path: Path) -> None:
     with dask.config.set({"distributed.comm.timeouts.connect": "0.2s"}), pytest.raises(SetupProblem, match="no dask scheduler at"):
-        spread(kept, JOBS, Toy(tmp_path), scheduler="tcp://127.0.0.1:9")
+        spread(store, JOBS, Toy(tmp_path), scheduler="tcp://127.0.0.1:9")
+    spread(store, JOBS, Toy(tmp_path), workers=0)
+    assert not store.records
 
 
 @pytest.mark.slow
-def test_a_cluster_whose_scheduler_does_not_have_the_pack(kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_whose_scheduler_does_not_have_the_pack(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     options = {"name": "one", "preload": [spread_module.PRELOAD], "memory_limit": 0}
     with SubprocessCluster(n_workers=1, threads_per_worker=1, worker_kwargs=options, dashboard_address=":0") as cluster:
-        spread(kept, JOBS, Toy(tmp_path), scheduler=cluster.scheduler_address)
-    assert len(kept.order) == len(JOBS)
-    assert not any("failed" in record for record in kept.records.values())
+        spread(store, JOBS, Toy(tmp_path), scheduler=cluster.scheduler_address)
+    assert all_done_once(store)
     assert (tmp_path / "released one").exists()
