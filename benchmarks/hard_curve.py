@@ -13,20 +13,21 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import comfy.samplers
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from sgool.comfy_bridge.resumable import LeftOff, Resumable
 from sgool.demo.judging import judge_images
 from sgool.harness.pack import ROOT
 
-from .common.jobs import Store, plan
+from .common.jobs import Store, plan, write
 from .common.markdown import table, write_csv
 from .common.statistics import Share, flip_p, holm, mean_share, p_text, share
 from .worth.curve import Pool, any_of, best_of, halved, looks, score_of_best
@@ -34,7 +35,8 @@ from .worth.demo_model import Demo, weights_mark
 from .worth.hard import HARD_KINDS, draw_hard_prompts
 from .worth.hard_reward import load_hard_reward
 from .worth.methods import BEDS, Method
-from .worth.prompts import CHUNK, chunks
+from .worth.prompts import chunks
+from .worth.tables import frame
 
 HALF, BATCH, LOOKED, SEEDS = "report", 64, 128, 3  # noises that are looked at early; seeds: at most
 HEAD = ("steps", "what", "noises", "evaluations", "right, % (95 %)", *HARD_KINDS)
@@ -80,11 +82,9 @@ def pools(folder: Path, steps: int, prompts: int, noises: int) -> list[Pool]:
 
 
 def _save(path: Path, pool: Pool) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     early: dict[str, Any] = {f"after{look}": scores for look, scores in pool.early.items()}
-    with (unfinished := path.with_suffix(".unfinished")).open("wb") as file:
-        np.savez(file, right=pool.right, final=pool.final, **early)
-    unfinished.replace(path)
+    np.savez(contents := io.BytesIO(), right=pool.right, final=pool.final, **early)
+    write(path, contents.getvalue())
 
 
 def _load(path: Path) -> Pool:
@@ -120,16 +120,6 @@ def _shares(values: Sequence[float]) -> list[object]:
     return [mean_share(values), *by_kind]
 
 
-@dataclass(frozen=True)
-class Image:
-    """One image of a method: the number of its prompt, whether it is right, what it took, what the reward says."""
-
-    prompt: int
-    right: bool
-    seconds: float
-    reward: float
-
-
 def against(store: Store, found: Sequence[Pool], methods: Mapping[str, Method]) -> list[list[object]]:
     """Every method that was run, against the best of as many noises as cost the same, as the pools expect it.
 
@@ -138,13 +128,8 @@ def against(store: Store, found: Sequence[Pool], methods: Mapping[str, Method]) 
     rows, ps = list[list[object]](), dict[str, float]()
     for name, method in methods.items():
         jobs = plan(chunks(HALF, len(found), draw_hard_prompts), SEEDS, [method.fingerprint()])
-        images = [
-            Image(number, bool(row["right"]), row["seconds"], row["similarity"])
-            for record in store.of(jobs)
-            for number, row in enumerate(record["rows"], record["place"] * CHUNK)
-            if number < len(found)
-        ]
-        if images and method.noises <= len(found[0].final):
+        images = frame(store, jobs, len(found), {method.fingerprint(): name})
+        if len(images) and method.noises <= len(found[0].final):
             cells, p = _against(found, images, method.noises, method.steps)
             rows.append([name, *cells])
             if not name.endswith(CHECKS):
@@ -153,16 +138,14 @@ def against(store: Store, found: Sequence[Pool], methods: Mapping[str, Method]) 
     return [[*row[:7], p_text(corrected[str(row[0])]) if row[0] in corrected else "", *row[7:]] for row in rows]
 
 
-def _against(found: Sequence[Pool], images: Sequence[Image], count: int, steps: int) -> tuple[list[object], float]:
-    points: dict[int, list[float]] = {}
-    for image in images:
-        points.setdefault(image.prompt, []).append(image.right - best_of(found[image.prompt], count))
-    means = [float(np.mean(own)) for own in points.values()]
-    difference, p = f"{mean_share(means):+.1f}", flip_p(means)
-    right = share(sum(image.right for image in images), len(images))
-    seconds, reward = (np.mean([getattr(image, name) for image in images]) for name in ("seconds", "reward"))
-    best = f"{np.mean([score_of_best(found[prompt], count) for prompt in points]):.3f}"
-    return [len(images), right, steps * count, count, difference, p_text(p), f"{seconds:.2f}", f"{reward:.3f}", best], p
+def _against(found: Sequence[Pool], images: pd.DataFrame, count: int, steps: int) -> tuple[list[object], float]:
+    """Cells of images with ``place`` (of the prompt), ``right``, ``seconds`` and ``similarity``; and p."""
+    expected = images.place.map(lambda place: best_of(found[place], count))
+    points = (images.right - expected).groupby(images.place, sort=False).mean()
+    best = np.mean([score_of_best(found[place], count) for place in points.index])
+    p, right = flip_p(points), share(int(images.right.sum()), len(images))
+    means = [f"{images.seconds.mean():.2f}", f"{images.similarity.mean():.3f}", f"{best:.3f}"]
+    return [len(images), right, steps * count, count, f"{mean_share(points):+.1f}", p_text(p), *means], p
 
 
 def draw(runs: Mapping[int, Run], path: Path) -> None:

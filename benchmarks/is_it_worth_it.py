@@ -76,17 +76,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     """Run what is missing, then tell."""
     folder, reward = options.folder.absolute(), None
-    methods = {method.fingerprint(): (name, method) for name, method in chosen(options.methods, options.groups, options.base).items()}
-    name, draw = (f"hard-{options.half}", draw_hard_prompts) if options.hard else (options.half, draw_prompts)
-    store = Store(folder / name, {"half": options.half, "weights": weights_mark()})
-    jobs = plan(chunks(options.half, options.prompts, draw), options.seeds, methods)
+    methods = chosen(options.methods, options.groups, options.base)
+    names = {method.fingerprint(): name for name, method in methods.items()}
+    bed, draw = (f"hard-{options.half}", draw_hard_prompts) if options.hard else (options.half, draw_prompts)
+    store = Store(folder / bed, {"half": options.half, "weights": weights_mark()})
+    jobs = plan(chunks(options.half, options.prompts, draw), options.seeds, names)
     if store.missing(jobs) and (options.processes or options.scheduler):  # trained once, before the workers need it
         reward = load_hard_reward(folder) if options.hard else None
-        if any(method.saliency == SEGMENTER for _, method in methods.values()):
+        if any(method.saliency == SEGMENTER for method in methods.values()):
             load_segmenter(folder)
-    owner = DemoOwner(partial(images_of, {mark: method for mark, (_, method) in methods.items()}), folder, reward)
+    owner = DemoOwner(partial(images_of, {mark: methods[name] for mark, name in names.items()}), folder, reward)
     spread(store, jobs, owner, options.processes, options.scheduler)
-    images = frame(store, jobs, options.prompts, {mark: name for mark, (name, _) in methods.items()})
+    images = frame(store, jobs, options.prompts, names)
     if images.empty or options.base not in set(images.method):
         raise SetupProblem(f"the folder does not have all images of {options.base!r} yet; run without --processes 0.")
-    report(store, images, folder / f"{name}-{options.prompts}x{options.seeds}", options.base)
+    report(store, images, folder / f"{bed}-{options.prompts}x{options.seeds}", options.base)

@@ -84,9 +84,9 @@ def rescored(step: float = 0.03, **changes: Any) -> Method:
     return gradient(step, **{"returned": "rescored", **changes})
 
 
-def best_of(count: int, *, augmented: bool = False) -> Method:
-    """The best of so many noises by the same loss, without gradients; scored as they are, or by the augmentations that gradients score."""
-    return Method(Preset(Settings(iterations=0, best_of=count, search_augmented=augmented)))
+def best_of(count: int) -> Method:
+    """The best of so many noises by the loss of the images as they are, without gradients."""
+    return Method(Preset(Settings(iterations=0, best_of=count)))
 
 
 def salient(saliency: str, **changes: Any) -> Method:

@@ -20,14 +20,15 @@ IMAGE = ["number", "prompt"]  # what tells the images of one method apart
 def frame(store: Store, jobs: Iterable[Job], count: int, names: Mapping[str, str]) -> pd.DataFrame:
     """A row for each of the first ``count`` prompts under each seed and method, with its image's file and place in it. ``names``: of the
     jobs' methods. Methods of which images are missing are left out."""
-    rows = [
-        {"method": names[record["method"]], "number": record["seed_number"], "image": record["image"], "column": column, **row}
-        for record in store.of(jobs)
-        for column, row in enumerate(record["rows"])
-        if record["place"] * CHUNK + column < count
-    ]
-    found = pd.DataFrame(rows)
-    return found[found.groupby("method").method.transform("size") == len(found[IMAGE].drop_duplicates())] if rows else found
+    rows = []
+    for record in store.of(jobs):
+        about = {"method": names[record["method"]], "number": record["seed_number"], "image": record["image"]}
+        first = record["place"] * CHUNK
+        rows += [{**about, "place": first + column, "column": column, **row} for column, row in enumerate(record["rows"])]
+    if not rows:
+        return pd.DataFrame()
+    found = pd.DataFrame(rows).query("place < @count")
+    return found[found.groupby("method").method.transform("size") == len(found[IMAGE].drop_duplicates())]
 
 
 def image_of(store: Store, image: str, column: int) -> Image.Image:

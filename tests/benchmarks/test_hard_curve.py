@@ -6,10 +6,11 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from sgool.benchmarks.common.jobs import Job, Store
 from sgool.benchmarks.common.statistics import flip_p, share
-from sgool.benchmarks.hard_curve import AGAINST, HEAD, Image, _against, _load, _save, against, curves, draw, joined
+from sgool.benchmarks.hard_curve import AGAINST, HEAD, _against, _load, _save, against, curves, draw, joined
 from sgool.benchmarks.worth.curve import Pool, any_of, best_of, halved, looks, score_of_best
 from sgool.benchmarks.worth.hard import draw_hard_prompts
 from sgool.benchmarks.worth.methods import BEDS, EIGHT_STEPS, FEW_STEPS
@@ -83,7 +84,8 @@ def test_methods_that_cost_the_same_are_counted_as_the_same(steps: int) -> None:
 
 def test_a_method_is_compared_with_the_best_of_as_many_noises_as_it_costs() -> None:
     found = [pool(12) for _ in range(3)]
-    images = [Image(0, True, 1.0, 0.5), Image(0, False, 2.0, 0.7), Image(2, True, 3.0, 0.9)]
+    columns = {"place": [0, 0, 2], "right": [True, False, True], "seconds": [1.0, 2.0, 3.0], "similarity": [0.5, 0.7, 0.9]}
+    images = pd.DataFrame(columns)
     (n, right, cost, count, points, _, seconds, reward, best), p = _against(found, images, 4, 4)
     assert (n, cost, count, seconds, reward) == (3, 16, 4, "2.00", "0.700")
     assert str(right).startswith("66.7 ")
@@ -99,8 +101,9 @@ def test_prompts_and_seeds_find_their_pools_and_holm_counts_the_methods(tmp_path
     for place, prompts in enumerate(chunks("report", 12, draw_hard_prompts)):
         for name in names:
             right = [name == names[1] and 10 * place + column < 12 for column in range(len(prompts))]  # all that count
-            rows = [{"right": each, "seconds": 1.0, "similarity": 0.9} for each in right]
-            store.add(Job(place, 0, prompts, FEW_STEPS[name].fingerprint()), {"rows": rows})
+            about = {"seconds": 1.0, "similarity": 0.9}
+            rows = [{"prompt": prompt, "right": each, **about} for prompt, each in zip(prompts, right, strict=True)]
+            store.add(Job(place, 0, prompts, FEW_STEPS[name].fingerprint()), {"rows": rows, "image": ""})
     plain, reno, zero = against(store, found, FEW_STEPS)
     assert [row[1] for row in (plain, reno, zero)] == [12, 12, 12]  # of the twenty images those of the prompts with pools
     assert (plain[7], zero[7]) == ("", "1.000")
