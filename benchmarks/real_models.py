@@ -21,7 +21,7 @@ from .common.jobs import Record, Store, write
 from .common.sheets import Cell, write_sheets
 from .common.spread import spread
 from .real.comparison import CheckpointComparison, read_prompts
-from .real.server import OwnServer
+from .real.own_server import OwnServer
 from .real.table import shown, write_table
 
 

@@ -129,8 +129,7 @@ class CheckpointedCalls:
         if self._stored is None:
             return False, None
         left = sum(self._schedule.carries(later, self._total) for later in range(index, self._total))
-        learned = self._learned
-        self._stored.decide(learned.kept_bytes.get(kind), learned.attention_bytes.get(kind, 0), left)
+        self._stored.decide(*self._learned.sizes(kind), left)
         if self._stored.keeps_attention(left):
             return self._stored.stores(left), AttentionOutputs()
         return self._stored.stores(left), AttentionOutputs(keep=False) if self._measures(kind) else None

@@ -66,6 +66,10 @@ class Learned:
     attention_bytes: dict[Hashable, int] = field(default_factory=dict)
     single_views: bool = False
 
+    def sizes(self, kind: Hashable) -> tuple[int | None, int]:
+        """What autograd keeps of a call of that kind, ``None`` if that is not known, and what of it the outputs of attention take."""
+        return self.kept_bytes.get(kind), self.attention_bytes.get(kind, 0)
+
 
 _learned: weakref.WeakKeyDictionary[Any, Learned] = weakref.WeakKeyDictionary()
 

@@ -15,7 +15,7 @@ from ..comfy_bridge.texture_models import texture_features
 from ..comfy_bridge.vision_features import VisionFeatures
 from ..guidance.art.charts import draw_color, draw_light, draw_texture
 from ..guidance.art.color_rules import COLOR_RULES, Harmony, Palette, colors_of, hex_colors
-from ..guidance.art.composition import Composition
+from ..guidance.art.composition import FOCUS, Composition
 from ..guidance.art.composition_rules import RULES, RuleOfThirds
 from ..guidance.art.learned_texture import LearnedTexture
 from ..guidance.art.light_rules import LIGHT_RULES, KeyDirection
@@ -97,7 +97,7 @@ class CompositionNode(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "focus",
-                    default=2.0,
+                    default=FOCUS,
                     min=1.0,
                     max=100.0,
                     step=0.5,
@@ -109,7 +109,7 @@ class CompositionNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, rule: dict[str, Any], saliency_model: Any = None, mask: Any = None, focus: float = 2.0) -> io.NodeOutput:
+    def execute(cls, rule: dict[str, Any], saliency_model: Any = None, mask: Any = None, focus: float = FOCUS) -> io.NodeOutput:
         return io.NodeOutput(Composition(chosen(rule, "rule", RULES), subject_of(saliency_model, mask), focus))
 
 

@@ -11,6 +11,7 @@ from .drawing import draw_composition
 from .subject import Saliency, Subject, check_images, mass_of
 
 NAMES = {kind: name for name, kind in RULES.items()}
+FOCUS = 2.0
 
 
 class Composition:
@@ -25,7 +26,7 @@ class Composition:
         ValueError: a focus below 1, or a fixed map that is empty.
     """
 
-    def __init__(self, rule: Rule, saliency: Saliency | Tensor | None, focus: float = 2.0) -> None:
+    def __init__(self, rule: Rule, saliency: Saliency | Tensor | None, focus: float = FOCUS) -> None:
         if not 1 <= focus <= 100:
             raise ValueError(f"focus is {focus}; it has to be from 1 to 100.")
         self.rule, self.focus = rule, focus

@@ -13,7 +13,7 @@ from PIL import Image
 from sgool.benchmarks.common.jobs import Store
 from sgool.benchmarks.common.sheets import write_sheets
 from sgool.benchmarks.real.comparison import METHODS, CheckpointComparison, read_prompts
-from sgool.benchmarks.real.server import OwnServer
+from sgool.benchmarks.real.own_server import OwnServer
 from sgool.benchmarks.real.table import mean, write_table
 from sgool.benchmarks.real_models import sheet_rows
 from sgool.harness.client import Client, RunFailed, RunLost

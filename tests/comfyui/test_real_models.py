@@ -16,7 +16,7 @@ from PIL import Image
 from sgool.benchmarks.__main__ import main
 from sgool.benchmarks.real.comparison import CheckpointComparison
 from sgool.benchmarks.real.graphs import Builder
-from sgool.benchmarks.real.server import OwnServer
+from sgool.benchmarks.real.own_server import OwnServer
 from sgool.harness.client import RunFailed, RunLost, describe_outage
 from sgool.harness.pack import ROOT
 from sgool.harness.problems import SetupProblem
