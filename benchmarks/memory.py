@@ -10,7 +10,8 @@ themselves while they run, what the allocator cannot use, other programs. Nothin
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -50,58 +51,52 @@ def measure(name: str) -> Found:
     return {part: round(sizes[part] / GIB, 3) for part in PARTS}
 
 
-def stored(found: Mapping[str, float], steps: int) -> float:
+def stored(found: Found, steps: int) -> float:
     """The peak with every call stored, weights included: all but one call's activations wait while the last is differentiated."""
     waiting = steps * found["kept"]
     sampling = (steps - 1) * found["kept"] + max(found["stored"], found["kept"])
     return found["weights"] + max(sampling, found["VAE and reward"] + waiting + found["decode"])
 
 
-def together(found: Mapping[str, float], network: str, decode: str) -> float:
+def together(found: Found, network: str, decode: str) -> float:
     """The peak with nothing stored and all weights on the card."""
     return found["weights"] + found["VAE and reward"] + max(found[network], found[decode])
 
 
-def in_turns(found: Mapping[str, float], network: str, decode: str) -> float:
+def in_turns(found: Found, network: str, decode: str) -> float:
     """The peak where core moves the model's weights away for decoding, and back: slower, by a copy of the weights an iteration."""
     return max(found["weights"] + found[network], found["VAE and reward"] + found[decode])
 
 
-def settings(found: Mapping[str, float], card: float) -> str:
-    """The first of the ways to run that fits a card of so many GiB: what the pack comes to by itself."""
-    free = card - SYSTEM
-    if fitting := [steps for steps in STEPS if stored(found, steps) <= free]:
-        return f"{max(fitting)} calls stored"
-    ways = {"each call checkpointed": ("call", "decode"), "each call checkpointed, VAE's blocks": ("call", "decode, blocks")}
-    ways["each block checkpointed"] = ("block", "decode, blocks")
-    for moved, peak in (("", together), (", weights moved", in_turns)):
-        for way, parts in ways.items():
-            if peak(found, *parts) <= free:
-                return way + moved
-    return "weights in part on the processor" if _activations(found) <= free else "does not fit"
-
-
-def _activations(found: Mapping[str, float]) -> float:
+def in_part(found: Found) -> float:
+    """The peak with a fifth of the weights on the card."""
     return max(found["block"] + 0.2 * found["weights"], found["VAE and reward"] + found["decode, blocks"])
 
 
+CALL, BLOCK = "each call checkpointed", "each block checkpointed"
+CHECKPOINTED = {CALL: ("call", "decode"), f"{CALL}, VAE's blocks": ("call", "decode, blocks"), BLOCK: ("block", "decode, blocks")}
+# The ways to run and their peaks, in the order in which the pack comes to them by itself.
+PEAKS: dict[str, Callable[[Found], float]] = {
+    **{f"{steps} calls stored": partial(stored, steps=steps) for steps in reversed(STEPS)},
+    **{way: partial(together, network=network, decode=decode) for way, (network, decode) in CHECKPOINTED.items()},
+    **{f"{way}, weights moved": partial(in_turns, network=network, decode=decode) for way, (network, decode) in CHECKPOINTED.items()},
+    "weights in part on the processor": in_part,
+}
+SHOWN = [*(f"{steps} calls stored" for steps in STEPS), CALL, BLOCK, f"{BLOCK}, weights moved"]
+
+
+def settings(found: Found, card: float) -> str:
+    """The first of the ways to run that fits a card of so many GiB."""
+    return next((way for way, peak in PEAKS.items() if peak(found) <= card - SYSTEM), "does not fit")
+
+
 def report(all_found: Mapping[str, Found]) -> str:
-    """Both tables."""
+    """The tables."""
     parts = [[name, *(f"{found[part]:.2f}" for part in PARTS)] for name, found in all_found.items()]
-    fine = "block", "decode, blocks"
-    peaks = []
-    for name, found in all_found.items():
-        each = [
-            *(stored(found, steps) for steps in STEPS),
-            together(found, "call", "decode"),
-            together(found, *fine),
-            in_turns(found, *fine),
-        ]
-        peaks.append([name, *(f"{peak:.1f}" for peak in each)])
+    peaks = [[name, *(f"{PEAKS[way](found):.1f}" for way in SHOWN)] for name, found in all_found.items()]
     cards = [[name, *(settings(found, card) for card in CARDS)] for name, found in all_found.items()]
-    head = [*(f"{steps} calls stored" for steps in STEPS), "each call checkpointed", "each block", "each block, weights moved"]
     titles = ["model", "weights", "kept of a call", "call stored", "call checkpointed", "each block", "VAE and reward", "decode", "blocks"]
-    tables = [table(titles, parts), table(["model", *head], peaks), table(["model", *(f"{card} GB" for card in CARDS)], cards)]
+    tables = [table(titles, parts), table(["model", *SHOWN], peaks), table(["model", *(f"{card} GB" for card in CARDS)], cards)]
     return "Predicted from counted bytes (GiB), not measured on a card.\n\n" + "\n\n".join(tables)
 
 
