@@ -4,7 +4,8 @@ What goes between server and page:
 
 - event ``sgool.pick``: ``{question, node, images, captions, best, seconds}``, where ``images`` are files as ``/view`` takes them.
 - POST ``/sgool/pick`` with ``{question, numbers, done}``: the images picked, from 0. With ``done`` false they are noted, and the time
-  limit begins anew, since somebody is there. Returns ``{seconds}`` that are left, or ``{error}`` with status 400.
+  limit begins anew, since somebody is there. Returns ``{seconds}`` that are left, or ``{error, why}`` with status 400: a sentence, and
+  which of the ``WRONG`` it is, for a page that says it in its own language.
 - GET ``/sgool/pick?client_id=``: what is still asked, for a page that was opened anew.
 - event ``sgool.picked``: ``{question, node, numbers, why}`` when the node goes on; ``numbers`` is null where the run was canceled.
 """
@@ -24,14 +25,21 @@ from .server_events import node_that_runs, server
 PATH = "/sgool/pick"
 POLL = 0.1
 """Seconds after which a waiting node looks whether its run was canceled."""
-CLOSED = "This question is closed: it was answered, its time was over, or its run was canceled."
-MALFORMED = "An answer is a JSON object with the texts 'question' and a list 'numbers' of whole numbers."
-NONE_PICKED = "Pick at least one image."
-OUT_OF_RANGE = "There is no image {number}: the {count} images are numbered from 0."
+WRONG = {
+    "closed": "This question is closed: it was answered, its time was over, or its run was canceled.",
+    "malformed": "An answer is a JSON object with the texts 'question' and a list 'numbers' of whole numbers.",
+    "none": "Pick at least one image.",
+    "range": "There is no image {number}: the {count} images are numbered from 0.",
+}
+"""Of answers that cannot be taken, what is wrong with them."""
 
 
 class WrongAnswer(ValueError):
-    """An answer that cannot be taken; the text says why."""
+    """An answer that cannot be taken; ``why`` is one of the ``WRONG``, the text says it."""
+
+    def __init__(self, why: str, **numbers: int) -> None:
+        super().__init__(WRONG[why].format(**numbers))
+        self.why = why
 
 
 @dataclass
@@ -125,15 +133,15 @@ def answer(document: Any) -> float:
     """
     numbers, done = (document.get("numbers"), document.get("done", True)) if isinstance(document, dict) else (None, None)
     if not isinstance(numbers, list) or not all(type(number) is int for number in numbers) or not isinstance(done, bool):
-        raise WrongAnswer(MALFORMED)
+        raise WrongAnswer("malformed")
     question = _open.get(str(document.get("question")))
     if question is None or question.answered.is_set():
-        raise WrongAnswer(CLOSED)
+        raise WrongAnswer("closed")
     for number in numbers:
         if not 0 <= number < question.count:
-            raise WrongAnswer(OUT_OF_RANGE.format(number=number, count=question.count))
+            raise WrongAnswer("range", number=number, count=question.count)
     if done and not numbers:
-        raise WrongAnswer(NONE_PICKED)
+        raise WrongAnswer("none")
     question.numbers = sorted(set(numbers))
     question.waits()
     if done:
@@ -159,8 +167,8 @@ def add_routes() -> None:
         try:
             return web.json_response({"seconds": answer(await request.json())})
         except ValueError as wrong:  # one of ours, or no JSON
-            said = str(wrong) if isinstance(wrong, WrongAnswer) else MALFORMED
-            return web.json_response({"error": said}, status=400)
+            refused = wrong if isinstance(wrong, WrongAnswer) else WrongAnswer("malformed")
+            return web.json_response({"error": str(refused), "why": refused.why}, status=400)
 
     async def get(request: web.Request) -> web.Response:
         return web.json_response(open_questions(request.query.get("client_id", "")))

@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 from sgool.comfy_bridge.picking import best
-from sgool.comfy_bridge.questions import CLOSED, MALFORMED, NONE_PICKED, OUT_OF_RANGE
+from sgool.comfy_bridge.questions import WRONG
 from sgool.harness.client import ENDS, Client, Graph
 from sgool.harness.server import Server
 
@@ -53,7 +53,8 @@ class Run:
 
     def __init__(self) -> None:
         self.asked, self.ended = list[dict[str, Any]](), list[dict[str, Any]]()
-        self.said, self.outputs, self.end, self.seconds = list[str | None](), dict[str, Any](), "", 0.0
+        self.said, self.why = list[str | None](), list[str | None]()
+        self.outputs, self.end, self.seconds = dict[str, Any](), "", 0.0
 
     @property
     def numbers(self) -> list[int]:
@@ -79,7 +80,9 @@ async def _followed(server: Server, graph: Graph, on_question: OnQuestion, page:
                 run.asked.append(event["data"])
                 for each in on_question(event["data"]):
                     async with session.post("/sgool/pick", json=each) as answer:
-                        run.said.append((await answer.json()).get("error"))
+                        document = await answer.json()
+                        run.said.append(document.get("error"))
+                        run.why.append(document.get("why"))
             if event["type"] == "sgool.picked":
                 run.ended.append(event["data"])
             run.end = event["type"] if event["type"] in ENDS else ""
@@ -173,14 +176,14 @@ def test_cancel_ends_the_waiting_at_once(server: Server) -> None:
 
 def test_wrong_answers_get_a_sentence_and_change_nothing(server: Server) -> None:
     wrong: list[tuple[Any, str]] = [
-        ({"numbers": [COUNT]}, OUT_OF_RANGE.format(number=COUNT, count=COUNT)),
-        ({"numbers": [-1]}, OUT_OF_RANGE.format(number=-1, count=COUNT)),
-        ({"numbers": []}, NONE_PICKED),
-        ({"numbers": ["1"]}, MALFORMED),
-        ({"numbers": [True]}, MALFORMED),
-        ({"numbers": [1], "done": "yes"}, MALFORMED),
-        ({}, MALFORMED),
-        ({"question": "pick", "numbers": [1]}, CLOSED),  # the node's id, which is none of a question
+        ({"numbers": [COUNT]}, "range"),
+        ({"numbers": [-1]}, "range"),
+        ({"numbers": []}, "none"),
+        ({"numbers": ["1"]}, "malformed"),
+        ({"numbers": [True]}, "malformed"),
+        ({"numbers": [1], "done": "yes"}, "malformed"),
+        ({}, "malformed"),
+        ({"question": "pick", "numbers": [1]}, "closed"),  # the node's id, which is none of a question
     ]
 
     def all_of_them(asked: dict[str, Any]) -> list[dict[str, Any]]:
@@ -188,8 +191,12 @@ def test_wrong_answers_get_a_sentence_and_change_nothing(server: Server) -> None
         return [{"question": asked["question"], **each} for each, _ in wrong] + right + right
 
     run = followed(server, picking(LONG), all_of_them)
-    assert run.said[: len(wrong)] == [sentence for _, sentence in wrong]
-    assert run.said[len(wrong) :] == [None, CLOSED]
+    numbers = [(each.get("numbers") or [None])[0] for each, _ in wrong]
+    assert run.said[: len(wrong)] == [
+        WRONG[why].format(number=number, count=COUNT) for number, (_, why) in zip(numbers, wrong, strict=True)
+    ]
+    assert run.said[len(wrong) :] == [None, WRONG["closed"]]
+    assert run.why == [*(why for _, why in wrong), None, "closed"]
     assert run.numbers == [2]
 
 

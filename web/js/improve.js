@@ -3,8 +3,9 @@
 
 import { app } from "../../../scripts/app.js"
 import { addNode, connect, findOutput, findPrompt, findVae, linksEndAtNodes, makeRoom, originOf, setValue, targetsOf, valueOf } from "./graph.js"
+import { words } from "./improve_words.js"
+import { titleOf } from "./language.js"
 
-const TITLE = "Improve with SGOOL"
 const REPLACED = ["KSampler", "KSamplerAdvanced"]
 const WRAPPED = ["SamplerCustom", "SamplerCustomAdvanced"]
 const RENAMED = { noise_seed: "seed" }
@@ -12,11 +13,12 @@ const GAP = 60
 
 /** Why the node cannot be improved, or an empty text. */
 function hindrance(node) {
-  if (!linksEndAtNodes(node)) return "it is linked to the border of its subgraph"
+  const said = words().hindrance
+  if (!linksEndAtNodes(node)) return said.border
   if (WRAPPED.includes(node.type)) {
     const sampler = originOf(node, "sampler")
-    if (!sampler) return "connect a sampler first"
-    return sampler.node.type === "SGOOL_Sampler" ? "it has an SGOOL Sampler" : ""
+    if (!sampler) return said.noSampler
+    return sampler.node.type === "SGOOL_Sampler" ? said.improved(titleOf("SGOOL_Sampler")) : ""
   }
   if (node.type !== "KSamplerAdvanced") return ""
   const whole =
@@ -24,7 +26,7 @@ function hindrance(node) {
     valueOf(node, "start_at_step") === 0 &&
     valueOf(node, "end_at_step") >= valueOf(node, "steps") &&
     valueOf(node, "return_with_leftover_noise") === "disable"
-  return whole ? "" : "SGOOL KSampler samples all steps, this node some"
+  return whole ? "" : said.someSteps(titleOf("SGOOL_KSampler"))
 }
 
 /** An SGOOL KSampler in the place of the node, with its links and values. */
@@ -58,16 +60,16 @@ function wrapped(sampling) {
 
 /** Give the objective the text that the model gets, by a link; returns what the user should know. */
 function linkPrompt(found, objective) {
-  if (!found) return "No prompt was found: write it in Saliency CLIP Loss."
+  if (!found) return words().noPrompt(objective.title)
   if (!originOf(found.node, found.name)) {
     const [x, y] = found.node.pos
     const text = valueOf(found.node, found.name)
     const shared = addNode(found.node.graph, "PrimitiveStringMultiline", [x, y + found.node.size[1] + GAP])
     setValue(shared, "value", text)
-    shared.title = "Prompt"
+    shared.title = words().sharedTitle
     if (found.node.inputs.some((input) => input.name === found.name)) connect({ node: shared, slot: 0 }, found.node, found.name)
     connect({ node: shared, slot: 0 }, objective, "prompt")
-    return "The prompt is now in the node Prompt, for model and objective."
+    return words().shared(shared.title)
   }
   connect(originOf(found.node, found.name), objective, "prompt")
   return ""
@@ -84,10 +86,10 @@ function improve(sampling) {
   if (reward) connect(reward, objective, "reward")
   connect({ node: objective, slot: 0 }, node, "objective")
   if (vae) connect(vae, node, "vae")
-  const said = [linkPrompt(prompt, objective)]
-  if (!vae) said.push("No VAE was found: connect the model's.")
+  const said = [words().objective(objective.title), linkPrompt(prompt, objective)]
+  if (!vae) said.push(words().noVae)
   const nowhere = valueOf(reward?.node ?? objective, "reward_name") === "none"
-  if (nowhere) said.push("No reward is in models/rewards yet: Run says which file to get, the help of Load Reward lists others.")
+  if (nowhere) said.push(words().noReward(titleOf("SGOOL_LoadReward")))
   return said.filter(Boolean).join(" ")
 }
 
@@ -106,15 +108,15 @@ app.registerExtension({
   name: "SGOOL.Improve",
   getNodeMenuItems(node) {
     if (![...REPLACED, ...WRAPPED].includes(node?.type)) return []
+    const { title } = words()
     const reason = hindrance(node)
     return [
       {
-        content: reason ? `${TITLE} (${reason})` : TITLE,
+        content: reason ? `${title} (${reason})` : title,
         disabled: Boolean(reason),
         callback: () => {
-          const said = asOneStep(() => improve(node))
-          const detail = `Saliency CLIP Loss says what to improve. ${said}`.trim()
-          app.extensionManager?.toast?.add({ severity: "info", summary: TITLE, detail, life: 10000 })
+          const detail = asOneStep(() => improve(node))
+          app.extensionManager?.toast?.add({ severity: "info", summary: title, detail, life: 10000 })
         },
       },
     ]

@@ -4,6 +4,7 @@
 import { app } from "../../../scripts/app.js"
 import { api } from "../../../scripts/api.js"
 import { nodeOfRun } from "./graph.js"
+import { titleOf } from "./language.js"
 import { words } from "./pick_words.js"
 
 const WIDGET = "sgool_pick"
@@ -79,8 +80,8 @@ class Asked {
   async send(numbers, done) {
     const body = JSON.stringify({ question: this.event.question, numbers, done })
     const answer = await api.fetchApi(PATH, { method: "POST", body, headers: { "Content-Type": "application/json" } })
-    const { seconds, error } = await answer.json()
-    this.wrong = error
+    const { seconds, error, why } = await answer.json()
+    this.wrong = words().wrong[why] ?? error
     if (!error) this.until = Date.now() + 1000 * seconds
     this.tick()
   }
@@ -137,7 +138,7 @@ function show(event) {
 }
 
 function tell(detail) {
-  app.extensionManager?.toast?.add({ severity: "info", summary: "SGOOL Pick", detail, life: 6000 })
+  app.extensionManager?.toast?.add({ severity: "info", summary: titleOf("SGOOL_Pick"), detail, life: 6000 })
 }
 
 /** Questions that were asked before this page, or this graph in it, was opened. */

@@ -1,8 +1,9 @@
-// What SGOOL Pick says in the page, in the page's language.
+// What SGOOL Pick says in the page, in the page's language. `wrong` goes by what the server says of an answer that it cannot take, see
+// comfy_bridge/questions.py.
 
-import { app } from "../../../scripts/app.js"
+import { inPagesLanguage } from "./language.js"
 
-const WORDS = {
+export const WORDS = {
   en: {
     go: (count) => (count ? `Continue with ${count}` : "Continue"),
     best: (count) => (count > 1 ? `Keep the best ${count}` : "Keep the best"),
@@ -11,6 +12,12 @@ const WORDS = {
     canceled: "Canceled.",
     waits: "The run waits until you pick images in the node.",
     elsewhere: "The run waits until you pick images in a node of another workflow.",
+    wrong: {
+      closed: "This question is closed: it was answered, its time was over, or its run was canceled.",
+      none: "Pick at least one image.",
+      range: "There is no image of that number any more: run again.",
+      malformed: "The server did not understand the answer: reload the page.",
+    },
   },
   ko: {
     go: (count) => (count ? `${count}장으로 계속` : "계속"),
@@ -20,6 +27,12 @@ const WORDS = {
     canceled: "취소했습니다.",
     waits: "실행이 기다리고 있습니다. 노드에서 이미지를 고르세요.",
     elsewhere: "실행이 기다리고 있습니다. 다른 워크플로의 노드에서 이미지를 고르세요.",
+    wrong: {
+      closed: "이 질문은 끝났습니다. 이미 답했거나, 시간이 다 되었거나, 실행이 취소되었습니다.",
+      none: "이미지를 하나 이상 고르세요.",
+      range: "그 번호의 이미지가 더는 없습니다. 다시 실행하세요.",
+      malformed: "서버가 답을 이해하지 못했습니다. 페이지를 새로 고치세요.",
+    },
   },
   ja: {
     go: (count) => (count ? `${count}枚で続ける` : "続ける"),
@@ -29,6 +42,12 @@ const WORDS = {
     canceled: "キャンセルしました。",
     waits: "実行は待機中です。ノードで画像を選んでください。",
     elsewhere: "実行は待機中です。別のワークフローのノードで画像を選んでください。",
+    wrong: {
+      closed: "この質問は終わりました。すでに回答されたか、時間切れか、実行がキャンセルされました。",
+      none: "画像を1枚以上選んでください。",
+      range: "その番号の画像はもうありません。もう一度実行してください。",
+      malformed: "サーバーが回答を理解できませんでした。ページを再読み込みしてください。",
+    },
   },
   zh: {
     go: (count) => (count ? `用 ${count} 张继续` : "继续"),
@@ -38,11 +57,14 @@ const WORDS = {
     canceled: "已取消。",
     waits: "运行正在等待：请在节点中选择图像。",
     elsewhere: "运行正在等待：请在另一个工作流的节点中选择图像。",
+    wrong: {
+      closed: "这个问题已结束：已经回答、时间到了，或运行已取消。",
+      none: "请至少选择一张图像。",
+      range: "没有这个编号的图像了：请重新运行。",
+      malformed: "服务器无法理解这个回答：请刷新页面。",
+    },
   },
 }
 
-/** The words in the page's language; in English where it has none of these. */
-export function words() {
-  const language = app.extensionManager?.setting?.get?.("Comfy.Locale") ?? "en"
-  return WORDS[language.split("-")[0]] ?? WORDS.en
-}
+/** The words in the page's language. */
+export const words = () => inPagesLanguage(WORDS)

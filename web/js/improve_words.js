@@ -1,0 +1,69 @@
+// What "Improve with SGOOL" says in the page, in the page's language. Nodes are called as the page calls them.
+
+import { inPagesLanguage } from "./language.js"
+
+export const WORDS = {
+  en: {
+    title: "Improve with SGOOL",
+    objective: (loss) => `${loss} says what to improve.`,
+    shared: (prompt) => `The prompt is now in the node ${prompt}, for model and objective.`,
+    sharedTitle: "Prompt",
+    noPrompt: (loss) => `No prompt was found: write it in ${loss}.`,
+    noVae: "No VAE was found: connect the model's.",
+    noReward: (load) => `No reward is in models/rewards yet: Run says which file to get, the help of ${load} lists others.`,
+    hindrance: {
+      border: "it is linked to the border of its subgraph",
+      noSampler: "connect a sampler first",
+      improved: (sampler) => `it has an ${sampler}`,
+      someSteps: (ksampler) => `${ksampler} samples all steps, this node some`,
+    },
+  },
+  ko: {
+    title: "SGOOL로 개선",
+    objective: (loss) => `무엇을 개선할지는 ${loss} 노드가 정합니다.`,
+    shared: (prompt) => `프롬프트는 이제 ${prompt} 노드에 있고, 모델과 목적 함수가 함께 씁니다.`,
+    sharedTitle: "프롬프트",
+    noPrompt: (loss) => `프롬프트를 찾지 못했습니다. ${loss} 노드에 쓰세요.`,
+    noVae: "VAE를 찾지 못했습니다. 모델의 VAE를 연결하세요.",
+    noReward: (load) => `models/rewards에 아직 보상 모델이 없습니다. 실행하면 어떤 파일이 필요한지 알려 주고, 다른 파일은 ${load} 노드의 도움말에 있습니다.`,
+    hindrance: {
+      border: "서브그래프의 경계에 연결되어 있음",
+      noSampler: "먼저 샘플러를 연결하세요",
+      improved: (sampler) => `이미 ${sampler} 노드가 있음`,
+      someSteps: (ksampler) => `${ksampler} 노드는 모든 단계를, 이 노드는 일부만 샘플링함`,
+    },
+  },
+  ja: {
+    title: "SGOOLで改善",
+    objective: (loss) => `何を改善するかは「${loss}」ノードが決めます。`,
+    shared: (prompt) => `プロンプトは「${prompt}」ノードに移り、モデルと目的関数が共有します。`,
+    sharedTitle: "プロンプト",
+    noPrompt: (loss) => `プロンプトが見つかりません。「${loss}」ノードに書いてください。`,
+    noVae: "VAEが見つかりません。モデルのVAEを接続してください。",
+    noReward: (load) => `models/rewardsに報酬モデルがまだありません。実行すると必要なファイルが示され、ほかのファイルは「${load}」ノードのヘルプにあります。`,
+    hindrance: {
+      border: "サブグラフの境界に接続されています",
+      noSampler: "先にサンプラーを接続してください",
+      improved: (sampler) => `「${sampler}」ノードがすでにあります`,
+      someSteps: (ksampler) => `「${ksampler}」はすべてのステップを、このノードは一部をサンプリングします`,
+    },
+  },
+  zh: {
+    title: "用SGOOL改进",
+    objective: (loss) => `要改进什么由“${loss}”节点决定。`,
+    shared: (prompt) => `提示词现在在“${prompt}”节点中，供模型和目标函数共用。`,
+    sharedTitle: "提示词",
+    noPrompt: (loss) => `没有找到提示词：请写在“${loss}”节点中。`,
+    noVae: "没有找到VAE：请连接模型的VAE。",
+    noReward: (load) => `models/rewards中还没有奖励模型：运行时会提示需要哪个文件，“${load}”节点的帮助列出了其他文件。`,
+    hindrance: {
+      border: "它连接到子图的边界",
+      noSampler: "请先连接采样器",
+      improved: (sampler) => `它已经有“${sampler}”节点`,
+      someSteps: (ksampler) => `“${ksampler}”采样所有步，此节点只采样一部分`,
+    },
+  },
+}
+
+/** The words in the page's language. */
+export const words = () => inPagesLanguage(WORDS)
