@@ -144,13 +144,28 @@ def _load(choice: str, dtype: str, download: bool, options: dict[str, Any]) -> S
     found = find_weights(entry)
     if found is None and entry.weights.url is not None:
         if not download:
-            raise ValueError(
-                f"The weights of {entry.name!r} are not in models/saliency. Switch download_if_missing on to fetch them "
-                f"({entry.weights.size}, {entry.weights.license}), or get them from {entry.weights.where} and put them there as "
-                f"{entry.weights.filename}."
-            )
+            raise ValueError(_missing(entry))
         found = _download(entry)
     return _learned(entry, found, dtype, options)
+
+
+def why_no_weights(choice: str, download: bool) -> str:
+    """For before a run, where files are not read: why ``choice`` has no weights, or an empty text where it may have some."""
+    files = folder_paths.get_filename_list(SALIENCY)
+    entry = None if files else next((each for each in registry.available() if each.name == choice), None)
+    if entry is None or entry.weights is None or entry.weights.url is None or download:
+        return ""
+    folders = [Path(folder) / entry.weights.filename for folder in folder_paths.get_folder_paths(SALIENCY)]
+    return "" if any(folder.is_dir() for folder in folders) else _missing(entry)
+
+
+def _missing(entry: Entry) -> str:
+    assert entry.weights is not None
+    return (
+        f"The weights of {entry.name!r} are not in models/saliency. Switch download_if_missing on to fetch them "
+        f"({entry.weights.size}, {entry.weights.license}), or get them from {entry.weights.where} and put them there as "
+        f"{entry.weights.filename}."
+    )
 
 
 def find_weights(entry: Entry) -> Any:

@@ -48,6 +48,11 @@ NO_OBJECTIVE = (
     "Loss."
 )
 
+SAME_HELD_OUT = (
+    "held_out is the objective itself, which says nothing of whether that was fooled: connect another, such as a Saliency CLIP Loss with "
+    "another reward."
+)
+
 
 class SGOOLSampler(comfy.samplers.Sampler):
     """Optimize the noise for an objective, then return what ``sampler`` makes of it.
@@ -97,6 +102,8 @@ class SGOOLSampler(comfy.samplers.Sampler):
             # What came before has been computed already; an error would throw that away.
             self.preset = preset.with_iterations(0)
             self._remarks.append(NO_OBJECTIVE)
+        if self.optimizes and objective is not None and held_out is objective:
+            self._remarks.append(SAME_HELD_OUT)
         if self.optimizes and vae is None:
             raise ValueError(NO_VAE)
         if self.optimizes and objective is not None and preset.procedure is not None:

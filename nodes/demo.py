@@ -22,6 +22,7 @@ from .sockets import Reward
 register_loras(LORAS)
 
 EXAMPLE = "a small red circle left of a large blue ring and a green cross"
+NO_PROMPT = f"The judge needs the prompt that was asked for, such as '{EXAMPLE}'."
 
 
 class LoadDemoModel(io.ComfyNode):
@@ -75,6 +76,10 @@ class DemoJudge(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, prompt: str | None) -> bool | str:
+        return prompt is None or bool(prompt.strip()) or NO_PROMPT  # a connected input is None here
+
+    @classmethod
     def execute(cls, images: Any, prompt: str) -> io.NodeOutput:
         images = from_image(images).float().cpu()
         if images.shape[-2:] != (64, 64):
@@ -83,7 +88,7 @@ class DemoJudge(io.ComfyNode):
             )
         prompts = [line.strip() for line in prompt.splitlines() if line.strip()]
         if not prompts:
-            raise ValueError(f"The judge needs the prompt that was asked for, such as '{EXAMPLE}'.")
+            raise ValueError(NO_PROMPT)
         verdicts = judge_images(load_judge(), images, prompts)
         text = "\n".join(describe(verdict) for verdict in verdicts)
         return io.NodeOutput(sum(v.right for v in verdicts) / len(verdicts), text, ui={"text": (text,)})

@@ -15,6 +15,9 @@ from ..comfy_bridge.reversible_samplers import PRECISIONS, ReversibleSampler
 from ..latent_optimization.reversible import BDIA, EDICT, OBELM, SOLVERS, McCallumFoster, Solver
 
 CATEGORY = "SGOOL/sampling"
+ONE_SOURCE = "Connect either an image (with the VAE) or a latent."
+VAE_FOR_IMAGE = "The image has to be encoded: connect the VAE of the model."
+_NOT_CONNECTED = object()
 ALIASES = ["sgool", "reversible", "invertible", "inversion", "edict", "bdia", "belm", "o-belm", "rex", "mccallum foster", "doodl"]
 
 
@@ -140,6 +143,15 @@ class InvertImage(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(
+        cls, denoise: Any = None, image: Any = _NOT_CONNECTED, vae: Any = _NOT_CONNECTED, latent: Any = _NOT_CONNECTED
+    ) -> bool | str:
+        # A connected input is None here. Core asks only where one of these is in the graph, and of these only denoise always is.
+        if (image is _NOT_CONNECTED) == (latent is _NOT_CONNECTED):
+            return ONE_SOURCE
+        return VAE_FOR_IMAGE if latent is _NOT_CONNECTED and vae is _NOT_CONNECTED else True
+
+    @classmethod
     def execute(
         cls,
         *,
@@ -157,9 +169,9 @@ class InvertImage(io.ComfyNode):
     ) -> io.NodeOutput:
         chosen = reversible(sampler)
         if (image is None) == (latent is None):
-            raise ValueError("Connect either an image (with the VAE) or a latent.")
+            raise ValueError(ONE_SOURCE)
         if image is not None and vae is None:
-            raise ValueError("The image has to be encoded: connect the VAE of the model.")
+            raise ValueError(VAE_FOR_IMAGE)
         sigmas = _sigmas(model, scheduler, steps, denoise)
         remark = "" if image is None else _cropped(vae, image)
         source = {"samples": vae.encode(image)} if latent is None else latent

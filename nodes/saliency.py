@@ -84,6 +84,10 @@ class LoadSaliencyModel(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, model_name: str, download_if_missing: bool) -> bool | str:
+        return (model_name is not None and bridge.why_no_weights(model_name, download_if_missing)) or True
+
+    @classmethod
     def execute(cls, model_name: str, download_if_missing: bool, dtype: str, channel_order: str, domain: str) -> io.NodeOutput:
         options = {"channel_order": channel_order, "domain": domain}
         given = {key: value for key, value in options.items() if value != DEFAULT}
@@ -151,6 +155,10 @@ class PredictSaliency(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, input_size: int | None) -> bool | str:
+        return _too_small(input_size or 0) or True
+
+    @classmethod
     def execute(
         cls,
         *,
@@ -166,8 +174,8 @@ class PredictSaliency(io.ComfyNode):
         images = check_images(from_image(image))
         predictor = saliency_model or bridge.default_predictor()
         size = (images.shape[-2], images.shape[-1])
-        if 0 < input_size < 32:
-            raise ValueError(f"The input size is {input_size}; set it to 0 (the predictor's own), or to 32 or more.")
+        if wrong := _too_small(input_size):
+            raise ValueError(wrong)
         maps = predictor.at_size(input_size, size)(images).float()
         if center_prior:
             maps = maps * central_gaussian(size, maps) ** center_prior
@@ -318,6 +326,10 @@ class CompareSaliency(io.ComfyNode):
         )
         numbers = [found.mean(metric) for metric in METRICS]
         return io.NodeOutput(found.text, to_image(found.image), *numbers, ui={"text": (found.text,)})
+
+
+def _too_small(input_size: int) -> str:
+    return f"The input size is {input_size}; set it to 0 (the predictor's own), or to 32 or more." if 0 < input_size < 32 else ""
 
 
 def _fixations(text: str, mask: Tensor | None, maps: Tensor) -> list[Tensor] | None:

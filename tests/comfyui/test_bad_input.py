@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import safetensors.torch
 import torch
 from sgool.harness.client import Graph, RunFailed
 from sgool.harness.server import ROOT, Server
+from sgool.nodes.saliency import LoadSaliencyModel
 from sgool.nodes.settings import OptimizationSettingsNode
 from torch import Tensor
 
@@ -270,6 +272,60 @@ def test_no_vae_is_refused_before_anything_runs(server: Server, node: str, asser
     with pytest.raises(RunFailed, match=r"There is no VAE: the objective judges images.* Connect the VAE of the model\."):
         server.submit(made)  # only queues
     assert_next_run_is_right()
+
+
+GRAY: Graph = {"paper": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0x808080}}}
+INVERTED = {"model": ["model", 0], "sampler": ["solver", 0], "steps": 2, "cfg": 1.0, "scheduler": "normal", "denoise": 1.0}
+INVERTED |= {"positive": ["positive", 0], "negative": ["negative", 0]}
+SOLVER: Graph = {"solver": {"class_type": "SGOOL_ReversibleSampler", "inputs": {}}}
+
+
+def sources() -> Graph:
+    """What the nodes below may be linked to, and nothing that would run by itself."""
+    shipped = graph()
+    return GRAY | SOLVER | {name: shipped[name] for name in ("model", "prompt", "positive", "negative", "latent")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "sentence"),
+    [
+        ("SGOOL_LoadSaliencyModel", {"model_name": "u2net"}, "The weights of 'u2net' are not in models/saliency"),
+        ("SGOOL_PredictSaliency", {"image": ["paper", 0], "input_size": 31}, "The input size is 31; set it to 0"),
+        ("SGOOL_DemoJudge", {"images": ["paper", 0], "prompt": " \n"}, "The judge needs the prompt that was asked for"),
+        ("SGOOL_InvertImage", INVERTED, "Connect either an image (with the VAE) or a latent."),
+        ("SGOOL_InvertImage", {**INVERTED, "image": ["paper", 0], "latent": ["latent", 0]}, "Connect either an image"),
+        ("SGOOL_InvertImage", {**INVERTED, "image": ["paper", 0]}, "connect the VAE of the model"),
+    ],
+)
+def test_what_is_known_before_the_run_is_refused_before_it(server: Server, kind: str, inputs: dict[str, Any], sentence: str) -> None:
+    wrong: Graph = {
+        "wrong": {"class_type": kind, "inputs": inputs},
+        "shown": {"class_type": "PreviewAny", "inputs": {"source": ["wrong", 0]}},
+    }
+    with pytest.raises(RunFailed, match=re.escape(sentence)):
+        server.submit(server.with_defaults(sources() | wrong))  # only queues
+
+
+def test_what_is_not_wrong_there_is_not_refused(server: Server) -> None:
+    given: list[dict[str, Any]] = [{"latent": ["latent", 0]}, {"image": ["paper", 0], "vae": ["model", 2]}]
+    right: list[tuple[str, dict[str, Any]]] = [("SGOOL_InvertImage", {**INVERTED, **each}) for each in given]
+    right += [("SGOOL_PredictSaliency", {"image": ["paper", 0], "input_size": 32}), ("SGOOL_DemoJudge", {"images": ["paper", 0]})]
+    right += [("SGOOL_LoadSaliencyModel", {})]
+    for kind, inputs in right:
+        made: Graph = {
+            "right": {"class_type": kind, "inputs": inputs},
+            "shown": {"class_type": "PreviewAny", "inputs": {"source": ["right", 0]}},
+        }
+        server.cancel(server.submit(server.with_defaults(sources() | made)))
+    assert LoadSaliencyModel.validate_inputs("u2net", True) is True  # not by a run, which would fetch it
+
+
+def test_a_held_out_objective_that_is_the_objective_itself_is_said(server: Server) -> None:
+    outputs = server.run(graph({"optimized": {"held_out": ["objective", 0]}}))
+    assert "held_out is the objective itself" in outputs["history"]["text"][0]
+    another: Graph = {"another": json.loads(json.dumps(graph()["objective"]))}
+    outputs = server.run(graph({"optimized": {"held_out": ["another", 0]}}, another))
+    assert "held_out is the objective itself" not in outputs["history"]["text"][0]
 
 
 def test_no_objective_is_needed_with_zero_iterations(server: Server, assert_next_run_is_right: Any) -> None:
