@@ -16,6 +16,8 @@ from ..image_ops.contact_sheet import contact_sheet
 from ..latent_optimization.candidates import Candidate, Ranking, captions_of, halving_plan, steps_of, thumbnail
 from ..latent_optimization.frames import Frames
 from ..latent_optimization.status import duration, time_left
+from ..latent_optimization.work import Ticks
+from .decoding_steps import told_of_blocks
 from .frame_scores import mean_over_frames
 from .layout import from_image
 from .plain_runs import PlainRun
@@ -97,8 +99,9 @@ class _Search:
     def __init__(self, run: PlainRun, objective: Objective, vae: Any, keep: int) -> None:
         self._run, self._objective, self._vae, self._keep = run, objective, vae, keep
         self._best: tuple[float, Tensor] | None = None
-        self._done, self._whole, self._from = 0, 1, 0.0
+        self._done, self._whole, self._from = 0.0, 1, 0.0
         self._text, self._doing = Text(), ""
+        self._decoding = Ticks(1.0, self._moved)
 
     def search(self, seeds: list[int], halving: bool) -> Best:
         steps, made, messages = self._run.steps, 0, list[str]()
@@ -168,12 +171,12 @@ class _Search:
         """From here to the bar's end there are so many seeds. A look, which is a decode and a score, counts as a step."""
         self._from = self._share(self._done)
         looks = sum([seeds, *(kept for _, kept in plan)]) * self._run.batch + self._keep  # those kept are decoded once more
-        self._done, self._whole = 0, steps_of(seeds, self._run.steps, plan) + looks
+        self._done, self._whole = 0.0, steps_of(seeds, self._run.steps, plan) + looks
 
-    def _share(self, done: int) -> float:
+    def _share(self, done: float) -> float:
         return self._from + (1 - self._from) * done / self._whole
 
-    def _moved(self, done: int, preview: Any = None) -> None:
+    def _moved(self, done: float, preview: Any = None) -> None:
         self._done += done
         self._bar.to(self._share(self._done), preview)
         self._text.say(lambda: self._said(time_left(self._share(self._done), self._text.seconds)))
@@ -196,13 +199,20 @@ class _Search:
             if math.isfinite(score) and (self._best is None or score > self._best[0]):
                 self._best = score, found[-1].thumbnail
                 preview = to_preview([[self._best[1]]])
-            self._moved(1, preview)
+            self._decoding.ends()
+            self._moved(0, preview)
         return found
 
     def _images(self, samples: Tensor) -> Tensor:
         """The images ``(n, 3, H, W)`` that are scored: of a video some of its frames."""
-        decoded = _decoded(self._vae, samples)
+        decoded = self._decoded(samples)
         return from_image(decoded[Frames().numbers(len(decoded))]).float()
+
+    def _decoded(self, samples: Tensor) -> Tensor:
+        """IMAGE of one image's latent, or of one video's, through core's own decode."""
+        with told_of_blocks(self._vae, self._decoding.tick):
+            images: Tensor = self._vae.decode(samples)
+        return images.reshape(-1, *images.shape[-3:])
 
     def _callback(self, _step: int, _denoised: Tensor, _x: Tensor, _steps: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -214,15 +224,9 @@ class _Search:
         images = list[Tensor]()
         for each in kept:
             comfy.model_management.throw_exception_if_processing_interrupted()
-            images.append(_decoded(self._vae, each.samples)[..., :3])
-            self._moved(1)
+            images.append(self._decoded(each.samples)[..., :3])
+            self._decoding.ends()
         self._bar.to(1.0)
         self._doing = "Done"
         self._text.say(lambda: self._said(f"took {duration(self._text.seconds)}"), now=True)
         return Best(latent, torch.cat(images), ranking, self._keep)
-
-
-def _decoded(vae: Any, samples: Tensor) -> Tensor:
-    """IMAGE of one image's latent, or of one video's, through core's own decode."""
-    images: Tensor = vae.decode(samples)
-    return images.reshape(-1, *images.shape[-3:])

@@ -28,6 +28,7 @@ from ..latent_optimization.top_k import TopK
 from ..latent_optimization.work import Work
 from ..numerics.given_gradient import with_gradient
 from . import memory
+from .decoding_steps import told_of_blocks
 from .frame_scores import mean_over_frames
 from .latent_parts import Parts
 from .model_state import ModelState
@@ -197,6 +198,7 @@ class Optimization:
         leaf = latent.detach().requires_grad_()
         losses, parts = self._losses(self._parts.sampled(leaf), context, objective)
         (gradient,) = torch.autograd.grad(losses.sum(), leaf, allow_unused=True) if losses.requires_grad else (None,)
+        self._progress.score_in_backward.ends()
         return (losses if gradient is None else with_gradient(losses.detach(), latent, gradient)), parts
 
     def _losses(self, latent: Tensor, context: Context, objective: Objective) -> tuple[Tensor, dict[str, Tensor]]:
@@ -211,10 +213,10 @@ class Optimization:
         self._models_may_be_elsewhere = True
         with_grad = latent.requires_grad and torch.is_grad_enabled()
         images = self._decoded(latent, with_grad)
-        self._progress.decoded()
+        self._progress.decoding.ends()
         self.frames_scored = len(images)
         scored = mean_over_frames(objective, images, context, comfy.model_management.throw_exception_if_processing_interrupted)
-        self._progress.scored(with_grad)
+        self._progress.scored()
         self._progress.judged(context.index, images, salient_maps_of(self._objective))
         return scored.losses, scored.parts
 
@@ -225,7 +227,9 @@ class Optimization:
 
     def _shown(self, latent: Tensor) -> Tensor:
         with torch.no_grad():
-            return self._as_memory_allows(lambda: self._decoded(latent, with_grad=False))
+            images = self._as_memory_allows(lambda: self._decoded(latent, with_grad=False))
+        self._progress.decoding.ends()
+        return images
 
     def _decoded(self, latent: Tensor, with_grad: bool) -> Tensor:
         """Images of a latent. One that is scored several times in a row, with other augmentations, is decoded once."""
@@ -236,7 +240,9 @@ class Optimization:
         several = self._parts.frames_are_batch
         if with_grad:
             self._decoder_bytes = decoding_bytes(self._vae, space, self._frames, frames_are_batch=several)
-        images = decode_with_grad(self._vae, space, self._as_inference, self._fine, self._frames, frames_are_batch=several)
+        progress = self._progress
+        with told_of_blocks(self._vae, progress.decoding.tick, progress.score_in_backward.tick):
+            images = decode_with_grad(self._vae, space, self._as_inference, self._fine, self._frames, frames_are_batch=several)
         self._last_decoded = None if with_grad else (latent.clone(), images)
         return images
 

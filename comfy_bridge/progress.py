@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -16,6 +17,10 @@ BETWEEN_TEXTS = 0.5
 """Seconds between two texts: more cannot be read."""
 
 
+SLOWEST = 1.0
+"""Seconds after which a move is sent however small it is: core holds back those below half a percent, which take long in a long run."""
+
+
 class Bar:
     """ComfyUI's bar of the node that runs, from 0 to ``most``; where one is under way already, a part of that one.
 
@@ -27,9 +32,8 @@ class Bar:
 
     def __init__(self, most: int) -> None:
         self._outer = _enclosing.get()
-        self._most = max(1, most)
-        self._bar = comfy.utils.ProgressBar(self._most, node_id=node_that_runs()) if self._outer is None else None
-        self._share = 0.0
+        self._most, self._node_id = max(1, most), node_that_runs()
+        self._share, self._fresh = 0.0, -math.inf
         self.to(0.0)
 
     def to(self, share: float, preview: Any = None) -> None:
@@ -37,8 +41,11 @@ class Bar:
         self._share = max(self._share, min(1.0, share))
         if self._outer is not None:
             self._outer(self._share, preview)
-        elif self._bar is not None:
-            self._bar.update_absolute(round(self._share * self._most, 3), self._most, preview)
+            return
+        if time.monotonic() - self._fresh >= SLOWEST:  # the first move of a new one is always sent
+            self._bar = comfy.utils.ProgressBar(self._most, node_id=self._node_id)
+            self._fresh = time.monotonic()
+        self._bar.update_absolute(round(self._share * self._most, 4), self._most, preview)
 
     @contextlib.contextmanager
     def part(self, begin: float, end: float) -> Iterator[None]:

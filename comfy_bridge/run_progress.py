@@ -12,7 +12,7 @@ from ..latent_optimization.judged_images import JudgedImages
 from ..latent_optimization.recorder import Progress
 from ..latent_optimization.settings import Settings
 from ..latent_optimization.status import status
-from ..latent_optimization.work import SCORE, SCORE_WITH_GRADIENT, Position, Work
+from ..latent_optimization.work import DECODE, SCORE, SCORE_WITH_GRADIENT, Position, Ticks, Work
 from .preview import Live
 from .progress import Bar, Text
 
@@ -28,6 +28,8 @@ class RunProgress:
 
     Attributes:
         along_the_way: those images.
+        decoding: told of each part of a decode.
+        score_in_backward: the same of backward through a decode and its score.
     """
 
     def __init__(self, bar: Bar, text: Text, settings: Settings, shown: int = 0) -> None:
@@ -38,6 +40,7 @@ class RunProgress:
         self._forwards, self._first_call = False, False
         self._judged, self._shows = JudgedImages(), bool(shown) or self._live.wanted
         self.along_the_way = AlongTheWay(shown)
+        self.decoding, self.score_in_backward = Ticks(DECODE, self._add), Ticks(SCORE_WITH_GRADIENT - SCORE, self._add)
 
     def begin(self, work: Work, history: Callable[[], History]) -> None:
         """The run begins."""
@@ -64,13 +67,9 @@ class RunProgress:
         """Backward comes to a model call."""
         self._add(self._work.backward)
 
-    def decoded(self) -> None:
-        """A latent is decoded, and about to be scored."""
-        self._add(SCORE / 2)
-
-    def scored(self, with_grad: bool) -> None:
-        """An image is scored; ``with_grad``: the gradient in its latent is still to come, or has come."""
-        self._add((SCORE_WITH_GRADIENT if with_grad else SCORE) - SCORE / 2)
+    def scored(self) -> None:
+        """An image is scored that was decoded before; the gradient in its latent may be still to come."""
+        self._add(SCORE - DECODE)
 
     def judged(self, index: int, images: Tensor, maps: Mapping[int, Tensor]) -> None:
         """Frames ``(n, 3, H, W)`` of an image or video are scored; ``maps``: what is salient in images, by place."""

@@ -11,6 +11,7 @@ from .settings import Settings
 # model differs from model to model: the bar's pace is a guess, its ends are not.
 BACKWARD, RECOMPUTATION = 1.0, 1.0
 SCORE, SCORE_WITH_GRADIENT = 1.0, 3.0
+DECODE = SCORE / 2
 
 
 class Work:
@@ -61,7 +62,7 @@ class Work:
         rescores = settings.returned == "rescored" and settings.iterations
         self._rescored = settings.rescoring_augmentations * SCORE
         rescorings = images * min(settings.rescoring_candidates, settings.iterations + 1) if rescores else 0
-        kept = images * top_k * SCORE / 2 if top_k > 1 else 0.0
+        kept = images * top_k * DECODE if top_k > 1 else 0.0
         self.total = self._optimized + rescorings * self._rescored + look + kept + afterwards
         self.marks = [self.after("search", number) for number in range(settings.best_of)] if self._searched else []
         self.marks += [self.after("optimize", number) for number in range(settings.iterations + 1)]
@@ -105,3 +106,30 @@ class Position:
         self._floor = max(self._floor, mark)
         self._counted = max(self._counted, self._floor)
         self._on_move(self.share)
+
+
+class Ticks:
+    """One part of the work that says, some number of times, that it goes on.
+
+    Args:
+        units: of the part. tell: told of units that are done, which add up to these.
+    """
+
+    def __init__(self, units: float, tell: Callable[[float], None]) -> None:
+        self._units, self._tell = units, tell
+        self._before = self._seen = 0
+        self._told = 0.0
+
+    def tick(self, expected: int) -> None:
+        """It goes on. ``expected``: how often that may be said; of a part that has ended before, as often as then is expected instead."""
+        self._seen += 1
+        most = self._before or expected
+        if self._seen <= most:
+            share = self._units / (most + 1)
+            self._told += share
+            self._tell(share)
+
+    def ends(self) -> None:
+        """The rest of it is done; another one like it may begin."""
+        self._tell(self._units - self._told)
+        self._before, self._seen, self._told = self._seen, 0, 0.0

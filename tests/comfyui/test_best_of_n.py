@@ -185,7 +185,8 @@ def test_an_sgool_sampler_is_not_left_off(model: Any, vae: Any, monkeypatch: pyt
     assert OPTIMIZES in BestOfNAdvanced.execute(noise=noise, **shared, **options).result[-1]
     assert bar == sorted(bar)
     looks_and_steps = 2 * (2 + 1) + 1  # two seeds of two steps and a look, and the decode of the one kept
-    assert bar[-3:] == pytest.approx([1 - 1 / looks_and_steps, 1.0, 1.0], abs=1e-3)
+    assert min(abs(share - (1 - 1 / looks_and_steps)) for share in bar) < 1e-4
+    assert bar[-1] == 1
 
 
 def test_the_bar_moves_with_each_image_that_is_decoded_in_the_end(model: Any, vae: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +194,9 @@ def test_the_bar_moves_with_each_image_that_is_decoded_in_the_end(model: Any, va
     monkeypatch.setattr(comfy.utils.ProgressBar, "update_absolute", lambda _, value, total, _preview=None: bar.append(value / total))
     best(model, vae, keep=3)
     looks_and_steps = 6 * (STEPS + 1) + 3
-    assert sorted(set(bar))[-4:] == pytest.approx([1 - left / looks_and_steps for left in (3, 2, 1, 0)], abs=1e-3)
+    for left in (3, 2, 1, 0):
+        assert min(abs(share - (1 - left / looks_and_steps)) for share in bar) < 1e-4
+    assert sum(share > 1 - 3 / looks_and_steps for share in bar) > 6  # and within each, with the decoder's blocks
 
 
 @pytest.mark.parametrize("call", [1, 2, 4])

@@ -9,6 +9,7 @@ import comfy.model_patcher
 import comfy.sd
 import pytest
 import torch
+from sgool.comfy_bridge.decoding_steps import told_of_blocks
 from sgool.comfy_bridge.preview import to_preview
 from sgool.comfy_bridge.vae import check_vae, checkpointed_part, decode_with_grad
 from sgool.latent_optimization.frames import Frames
@@ -177,3 +178,31 @@ def test_previews(monkeypatch: pytest.MonkeyPatch) -> None:
     assert below[1].width * 16 == below[1].height * 12
     monkeypatch.setattr(comfy.cli_args.args, "preview_method", method.NoPreviews)
     assert to_preview([[red]]) is None
+
+
+@pytest.mark.parametrize("fine", [False, True], ids=["kept", "blocks checkpointed"])
+def test_each_block_of_a_decoder_is_told_forwards_and_in_backward(fine: bool) -> None:
+    """By an independent count: of the calls of the decoder's residual blocks and attention, as core's own classes have them."""
+    vae, ran, differentiated = tiny_vae(), list[int](), list[int]()
+    blocks = [each for each in vae.first_stage_model.decoder.modules() if type(each).__name__ in ("ResnetBlock", "AttnBlock")]
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = latent(batch=1).requires_grad_()
+        with told_of_blocks(vae, ran.append, differentiated.append):
+            images = decode_with_grad(vae, leaf, as_inference=True, fine=fine)
+        assert ran == [len(blocks)] * len(blocks)
+        assert differentiated == []
+        (gradient,) = torch.autograd.grad(images.sum(), leaf)
+    assert len(ran) == len(blocks)  # what backward makes again is not told once more
+    assert differentiated == ran
+    with torch.inference_mode(False), torch.enable_grad():
+        (alone,) = torch.autograd.grad(decode_with_grad(vae, leaf, as_inference=True, fine=fine).sum(), leaf)
+    assert torch.equal(gradient, alone)
+
+
+def test_nothing_is_told_of_a_compiled_decoder() -> None:
+    """A hook would have it compiled again, once for each decode."""
+    vae, ran = tiny_vae(), list[int]()
+    vae.first_stage_model.decoder = torch.compile(vae.first_stage_model.decoder, backend="eager")
+    with told_of_blocks(vae, ran.append):
+        assert not any(each._forward_hooks for each in vae.first_stage_model.modules())
+    assert ran == []

@@ -18,7 +18,7 @@ from sgool.latent_optimization.smoothing import Smoothing
 from sgool.latent_optimization.status import duration, status, time_left
 from sgool.latent_optimization.top_k import TopK
 from sgool.latent_optimization.trust_region import TrustRegion
-from sgool.latent_optimization.work import BACKWARD, RECOMPUTATION, SCORE, SCORE_WITH_GRADIENT, Position, Work
+from sgool.latent_optimization.work import BACKWARD, RECOMPUTATION, SCORE, SCORE_WITH_GRADIENT, Position, Ticks, Work
 
 CALLS = 5
 
@@ -167,3 +167,28 @@ def test_the_strip_has_a_line_for_each_image() -> None:
     colors = {color for _, color in strip.getcolors(512 * 110) or []}
     assert {(0, 114, 178), (213, 94, 0)} <= colors
     assert loss_strip(History(1, 4), 512, 110) is None
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=6), st.integers(0, 6))
+def test_a_part_that_ticks_is_told_as_a_whole_however_often_it_does(ticks: list[int], expected: int) -> None:
+    told = list[float]()
+    part = Ticks(3.0, told.append)
+    for count in ticks:
+        for _ in range(count):
+            part.tick(expected)
+        assert sum(told) < 3.0 + 1e-9
+        part.ends()
+        assert sum(told) == pytest.approx(3.0)
+        assert min(told) > 0
+        told.clear()
+
+
+def test_a_part_is_expected_to_tick_as_often_as_the_last_time() -> None:
+    told = list[float]()
+    part = Ticks(1.0, told.append)
+    for _ in range(2):
+        told.clear()
+        for _ in range(9):
+            part.tick(4)
+        part.ends()
+    assert told == pytest.approx([0.1] * 10)
