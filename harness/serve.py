@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 import webbrowser
 
@@ -11,6 +12,10 @@ from .problems import SetupProblem
 from .server import ROOT, Server, stop_on_signals
 
 TEMPLATE = "SGOOL-KSampler"
+LARGE = {  # packages that ComfyUI's requirements name and run.py does not bring
+    "comfyui-workflow-templates": "ComfyUI's own templates",
+    "comfyui-embedded-docs": "the help pages of ComfyUI's own nodes",
+}
 
 
 def main(arguments: list[str]) -> int:
@@ -31,6 +36,8 @@ def main(arguments: list[str]) -> int:
     with server:
         address = server.url + opening_graph()
         print(f"ComfyUI with SGOOL is at {address}\nImages go to {output}, the log to {server.log}. Ctrl-C stops it.", flush=True)
+        if said := left_out():
+            print(said, flush=True)
         if not options.no_browser:
             webbrowser.open(address)
         return server.wait_for_end()
@@ -39,6 +46,13 @@ def main(arguments: list[str]) -> int:
 def opening_graph() -> str:
     """The part of the address that opens the demo's template, or nothing where the pack ships none."""
     return f"/?template={TEMPLATE}&source=sgool" if (ROOT / "workflows" / f"{TEMPLATE}.json").exists() else ""
+
+
+def left_out() -> str:
+    """What of ComfyUI is not there, and how to have it; an empty text where nothing is missing."""
+    missing = [name for name in LARGE if importlib.util.find_spec(name.replace("-", "_")) is None]
+    what = " and ".join(LARGE[name] for name in missing)
+    return f"Left out, since large: {what}. To have them: {sys.executable} -m pip install {' '.join(missing)}" if missing else ""
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from sgool.harness import serve
 from sgool.harness.client import Client
 from sgool.harness.server import ROOT, free_port
 
@@ -31,6 +32,17 @@ def test_serve_names_its_address_and_stops_on_ctrl_c(comfyui: Path) -> None:
         finally:
             process.kill()
     assert "Traceback" not in rest
+    assert serve.left_out() in rest
     assert "Stopped." in rest
     with pytest.raises(OSError, match="refused"):
         client.get("/system_stats")
+
+
+def test_what_serve_leaves_out_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"comfyui_embedded_docs"}
+    monkeypatch.setattr(serve.importlib.util, "find_spec", lambda name: object() if name in there else None)
+    said = serve.left_out()
+    assert "ComfyUI's own templates." in said
+    assert said.endswith("-m pip install comfyui-workflow-templates")
+    there.add("comfyui_workflow_templates")
+    assert serve.left_out() == ""
