@@ -61,7 +61,7 @@ def with_room(node: Node) -> Size:
     """The node's size with room for what it shows after a run."""
     width, height = node.size
     if node.collapsed:
-        return width, height
+        return min(width, 260), height  # it is drawn as wide as its title
     if node.type in IMAGES:
         return 260, max(height, 300)
     if node.type in PROMPTS:

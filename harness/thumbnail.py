@@ -2,7 +2,8 @@
 
 It runs ``workflows/api/NAME.json`` and lays out what nodes with ``_meta.thumbnail``, the words above their images, have shown. A template
 without such nodes, which needs models that may not be here, is shown as its graph instead, by the page, with the nodes folded (needs
-Chromium). The page's template browser fits a thumbnail into a square and cuts nothing off.
+Chromium), below its note's title, its model and its settings. The page's template browser fits a thumbnail into a square and cuts
+nothing off.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
@@ -28,7 +30,9 @@ from .workflow import load, run
 
 WIDTH, GAP, LABEL, MOST = 808, 8, 20, 4
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.NodeBadge.NodeSourceBadgeMode": "None"}
-BACKGROUND = (32, 32, 32)  # of the page's canvas
+BACKGROUND, LIGHT, PALE = (32, 32, 32), (235, 235, 235), (170, 170, 170)  # of the page's canvas, and of words on it
+HEAD = 190  # above a drawn graph
+MODELS = ("ckpt_name", "unet_name", "lora_name")
 SIDE, TOP = 300, 150  # where the drawing stands in the page, clear of its bars
 FOLD = """
 const [right, side, top] = arguments;
@@ -75,8 +79,35 @@ def sheet(rows: Sequence[Row]) -> Image.Image:
     return drawn
 
 
-def graph_image(page: Page, graph: Graph) -> Image.Image:
-    """The graph as the page draws it, with every node folded: those of the first group at the left, the others at the right."""
+def settings_of(graph: Graph) -> list[str]:
+    """What a template is for and how it samples: its models' files, then its size, steps, guidance and preset."""
+    said: dict[str, Any] = {}
+    for node in graph.values():
+        said |= {name: value for name, value in node["inputs"].items() if not isinstance(value, list)}
+    models = [said[name].removesuffix(".safetensors") for name in MODELS if name in said]
+    steps = "1 step" if said["steps"] == 1 else f"{said['steps']} steps"
+    return [
+        *models,
+        f"{said['width']} x {said['height']}, {steps}, CFG {said['cfg']:g}",
+        f"{said['preset']}, {said['preset.iterations']} iterations",
+    ]
+
+
+def with_words(drawn: Image.Image, title: str, lines: Sequence[str]) -> Image.Image:
+    """A square of ``WIDTH``: the words, and ``drawn`` below."""
+    whole = Image.new("RGB", (WIDTH, WIDTH), BACKGROUND)
+    whole.paste(ImageOps.pad(drawn, (WIDTH, WIDTH - HEAD), Image.Resampling.LANCZOS, color=BACKGROUND), (0, HEAD))
+    pen = ImageDraw.Draw(whole)
+    large = next(size for size in range(46, 20, -1) if pen.textlength(title, ImageFont.load_default(size)) < WIDTH - 6 * GAP)
+    pen.text((3 * GAP, 2 * GAP), title, LIGHT, ImageFont.load_default(large))
+    for number, line in enumerate(lines):
+        pen.text((3 * GAP, 72 + 30 * number), line, PALE, ImageFont.load_default(24))
+    return whole
+
+
+def graph_image(page: Page, graph: Graph, title: str) -> Image.Image:
+    """Title, models and settings, and the graph as the page draws it, with every node folded: those of the first group at the left, the
+    others at the right."""
     page.run(LOAD, json.dumps(numbered(graph)))
     page.wait_until(LOADED, len(graph))
     groups = [node["_meta"]["group"] for node in graph.values()]
@@ -84,7 +115,14 @@ def graph_image(page: Page, graph: Graph) -> Image.Image:
     page.run(FOLD, right, SIDE, TOP)
     time.sleep(1.5)
     drawn = page.screenshot(page.run(FOLD, right, SIDE, TOP))  # folded nodes know their width once drawn
-    return ImageOps.pad(drawn, (WIDTH, WIDTH), Image.Resampling.LANCZOS, color=BACKGROUND)
+    return with_words(drawn, title, settings_of(graph))
+
+
+def title_of(name: str) -> str:
+    """Of a template's note: its first heading; else the template's name."""
+    note = ROOT / "workflows" / "api" / f"{name}.md"
+    first = note.read_text(encoding="utf-8").partition("\n")[0] if note.exists() else ""
+    return first.removeprefix("# ").removeprefix("SGOOL on ") if first.startswith("# ") else name
 
 
 def words_of(graph: Graph) -> dict[str, str]:
@@ -112,7 +150,7 @@ def main(arguments: list[str]) -> int:
         page = empty_page(server, ending) if drawn else None
         for name, graph in graphs.items():
             target = ROOT / "workflows" / f"{name}.jpg"
-            image = graph_image(page, graph) if page and name in drawn else outcome_image(server, graph)
+            image = graph_image(page, graph, title_of(name)) if page and name in drawn else outcome_image(server, graph)
             image.save(target, quality=90)
             print(target)
     return 0

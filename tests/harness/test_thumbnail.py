@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 from sgool.harness.server import ROOT
-from sgool.harness.thumbnail import GAP, LABEL, WIDTH, sheet
+from sgool.harness.thumbnail import GAP, LABEL, WIDTH, settings_of, sheet, title_of, words_of
+from sgool.harness.workflow import load
 
 THUMBNAILS = sorted((ROOT / "workflows").glob("*.jpg"))
 
@@ -28,3 +29,20 @@ def test_every_template_has_a_thumbnail() -> None:
 @pytest.mark.parametrize("path", THUMBNAILS, ids=lambda path: path.stem)
 def test_a_thumbnail_is_small(path) -> None:
     assert path.stat().st_size < 200_000
+
+
+def test_no_two_thumbnails_are_the_same_picture() -> None:
+    seen = [Image.open(path).convert("RGB").tobytes() for path in THUMBNAILS]
+    assert len(set(seen)) == len(seen)
+
+
+def test_what_is_drawn_as_a_graph_says_model_and_settings_of_its_own() -> None:
+    graphs = {path.stem: load(ROOT / "workflows" / "api" / f"{path.stem}.json") for path in THUMBNAILS}
+    said = {name: [title_of(name), *settings_of(graph)] for name, graph in graphs.items() if not words_of(graph)}
+    assert said["SGOOL-SDXL"] == [
+        "SDXL",
+        "sd_xl_base_1.0",
+        "1024 x 1024, 25 steps, CFG 7",
+        "search first, 3 iterations",
+    ]
+    assert len({tuple(each[:2]) for each in said.values()}) == len(said) > 4
