@@ -6,6 +6,8 @@ Three objects with a relation are too easy for that (22 to 33 % right), five too
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from sgool.demo.captions import COLOR_NAMES, SHAPES, SIMILAR, Caption, Phrase, held_out
@@ -53,6 +55,35 @@ def _placed(names: list[tuple[str, str]], rng: np.random.Generator) -> tuple[Pla
         else:
             return None
     return tuple(placed)
+
+
+def twin(scene: Scene, rng: np.random.Generator) -> Scene:
+    """The scene with one object less or one of another color or shape, on the same ground, and with its own caption."""
+    sizes = [size for _, _, size in scene.caption.objects()]
+    while True:
+        objects, i = list(scene.objects), int(rng.integers(len(scene.objects)))
+        relation = scene.caption.relation
+        if rng.random() < 0.5:
+            other = {"color": str(rng.choice(SIMILAR[objects[i].color]))} if rng.random() < 0.5 else {"shape": str(rng.choice(SHAPES))}
+            objects[i] = replace(objects[i], **other)
+        else:
+            del objects[i]
+            relation = relation if i > 1 else None
+        kept = [size for number, size in enumerate(sizes) if len(objects) == len(sizes) or number != i]
+        caption = _caption(objects, kept, relation)
+        kinds = len({(o.color, o.shape) for o in objects})  # as many as phrases, unless two alike are told apart
+        clear = kinds == len(caption.phrases) and (relation is None or caption.phrases[0].count == 1)
+        if clear and caption != scene.caption and not held_out(caption.text()):
+            return Scene(tuple(objects), caption, scene.ground_seed)
+
+
+def _caption(objects: Sequence[Placed], sizes: Sequence[str | None], relation: str | None) -> Caption:
+    """Of objects with those sizes named; two alike in a row are one phrase."""
+    phrases: list[Phrase] = []
+    for obj, size in zip(objects, sizes, strict=True):
+        phrase = Phrase(obj.color, obj.shape, size)
+        phrases = [*phrases[:-1], replace(phrase, count=2)] if phrases and phrases[-1] == phrase else [*phrases, phrase]
+    return Caption(tuple(phrases), relation)
 
 
 def draw_hard_scenes(half: str, count: int) -> list[Scene]:

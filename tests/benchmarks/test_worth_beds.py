@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from sgool.benchmarks.windows import altered, peak_windows
-from sgool.benchmarks.worth.hard import HARD_KINDS, draw_hard_prompts, draw_hard_scenes
+from sgool.benchmarks.worth.hard import HARD_KINDS, draw_hard_prompts, draw_hard_scene, draw_hard_scenes, twin
 from sgool.benchmarks.worth.low_resolution import caption_of, draw_subjects
 from sgool.benchmarks.worth.prompts import kind_of
 from sgool.demo.captions import hard_negatives, held_out, parse
-from sgool.demo.judging import compare, detect
+from sgool.demo.judging import Detected, compare, detect
 from sgool.demo.loader import load_judge
 from sgool.demo.render import render
 from sgool.demo.scenes import relation_between
@@ -53,3 +53,17 @@ def test_an_altered_scene_is_what_the_wrong_caption_says(count: int) -> None:
     wrong = hard_negatives(scene.caption, 1, rng, attributes_only=True)[0]
     assert caption_of(altered(scene, wrong).objects, scene.caption.relation) == wrong != scene.caption
     assert (render(scene) != render(altered(scene, wrong))).any(0).float().mean() < 0.2  # the ground is the same
+
+
+def test_a_twin_differs_in_one_object_and_its_caption_is_true_of_it_alone() -> None:
+    rng = np.random.default_rng(5)
+    for kind in HARD_KINDS * 20:
+        scene = draw_hard_scene(rng, kind)
+        other = twin(scene, rng)
+        assert not other.caption.may_agree(scene.caption)
+        seen = [Detected(o.color, o.shape, o.size, o.x, o.y) for o in other.objects]
+        assert compare(other.caption, seen).right
+        assert not compare(scene.caption, seen).right
+        kept = set(scene.objects) & set(other.objects)
+        assert len(kept) == 3
+        assert len(other.objects) in (3, 4)
