@@ -28,7 +28,7 @@ from .common.jobs import Job, Record, Store, write
 from .common.markdown import table
 
 MODES = {"": [], "no VRAM": ["novram"], "dynamic VRAM": ["enable_dynamic_vram"]}  # switches of ComfyUI's command line
-WAYS = ("everything kept", "attention's outputs kept", "each call checkpointed", "each block as well")
+WAYS = ("everything kept", "dearest outputs kept", "each call checkpointed", "each block as well")
 
 
 @dataclass(frozen=True)

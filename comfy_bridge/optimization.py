@@ -277,7 +277,7 @@ class Optimization:
     def _stored_by_now(self, noise: Tensor, carried: int) -> int:
         """How many of ``carried`` calls with gradient a run from the sampler's ``noise`` would store now, as far as the model is known."""
         self._stored.begin()
-        self._stored.decide(*learned_of(self._run.model).sizes(call_kind(noise)), carried)
+        self._stored.decide(learned_of(self._run.model).of_a_call(call_kind(noise)), carried)
         stored = self._stored.number
         self._stored.begin()
         return stored

@@ -19,8 +19,8 @@ from torch.nn import Parameter
 from torch.overrides import TorchFunctionMode, _get_current_function_mode, _pop_mode, _push_mode
 
 from . import kernels
-from .attention_outputs import ATTENTION, AttentionOutputs
 from .cast_weights import Cast, CastWeights
+from .kept_outputs import DEAR, KeptOutputs
 
 # Switches of autograd's own state are left alone: each operation turns gradients on for itself, so a sampler's `no_grad` may come and go.
 # What only tells of a tensor is answered as it is: half of what a network asks, and each answer here costs time.
@@ -76,8 +76,8 @@ class GradientMode(TorchFunctionMode):
             (ComfyUI's dynamic VRAM).
         single_views: make the pieces of ``chunk``, ``split`` and ``unbind`` one by one. Autograd refuses to write into those made
             together; but their backward is slower, so it is for models that do write into them.
-        attention: what sees to torch's attention, of a call whose outputs of it are kept. Modes made by :meth:`again` have none: they are
-            for parts of a call, which are computed again in an order of their own.
+        outputs: what sees to the dear operations of a call whose outputs are kept. Modes made by :meth:`again` have none: they are for
+            parts of a call, which are computed again in an order of their own.
 
     It must be entered outside inference mode (``with torch.inference_mode(False), GradientMode():``) for results to be usable; inference
     mode entered inside is undone for each operation.
@@ -89,10 +89,10 @@ class GradientMode(TorchFunctionMode):
         copy_constants: bool = False,
         single_views: bool = False,
         *,
-        attention: AttentionOutputs | None = None,
+        outputs: KeptOutputs | None = None,
     ) -> None:
         super().__init__()
-        self._attention = attention
+        self._outputs = outputs
         self.keep_history = keep_history
         self.copy_constants = copy_constants
         self.single_views = single_views
@@ -187,9 +187,9 @@ class GradientMode(TorchFunctionMode):
         given, (args, kwargs) = args, self._prepared(name, args, kwargs)
         if "out" in kwargs:
             return self._written_to_out(func, args, kwargs)
-        if func is ATTENTION and self._attention is not None:
-            func = self._attention.of
-        elif isinstance(func, kernels.OPERATORS):
+        if self._outputs is not None and func in DEAR:
+            return self._outputs.of(func, args, kwargs)
+        if isinstance(func, kernels.OPERATORS):
             func = kernels.differentiable(func, _any_history((*args, *kwargs.values())))
         result = func(*args, **kwargs)
         if name == "to" and not self.copy_constants and _is_weight(given[0]) and _is_plain(given[0]):

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .attention_outputs import AttentionOutputs
 from .autograd_mode import GradientMode
 from .blocks import blocks_of, checkpointed_blocks
+from .kept_outputs import KeptOutputs
 from .recomputation import recompute_in_backward
 from .saved_tensors import learned_of, store_activations, with_views_that_can_be_written
 from .stored_calls import KeptBytes, StoredCalls
@@ -82,7 +82,7 @@ class CheckpointedCalls:
         before_call: run before each call, also before a recomputation in backward (to stop on cancel, to bring weights back).
         in_backward: run in backward as it comes to each call.
         use_checkpoint: keep no activations but recompute them; off, each call's activations live until backward.
-        stored: which of the calls keep them all the same, or the outputs of their attention; the first of a kind are measured for it.
+        stored: which of the calls keep them all the same, or their dearest outputs; the first of a kind are measured for it.
         state: see :data:`State`; for models that keep something between calls, since a call may be made again.
 
     Whatever the model writes to in place, the gradient is right (see recomputation.py and saved_tensors.py). It gets copies of the tensors
@@ -121,37 +121,38 @@ class CheckpointedCalls:
         with self._mode.suspend():
             if not self._schedule.carries(index, self._total) or not x.requires_grad:
                 return self._constant_call(x, args, kwargs)
-            is_stored, attention = self._kept(index, call_kind(x))
-            return self._call_with_grad(x, args, kwargs, self._use_checkpoint and not is_stored, attention)
+            is_stored, outputs = self._kept(index, call_kind(x))
+            return self._call_with_grad(x, args, kwargs, self._use_checkpoint and not is_stored, outputs)
 
-    def _kept(self, index: int, kind: Hashable) -> tuple[bool, AttentionOutputs | None]:
-        """Whether the next call is stored, and what keeps or counts the outputs of its attention where it is not."""
+    def _kept(self, index: int, kind: Hashable) -> tuple[bool, KeptOutputs | None]:
+        """Whether the next call is stored, and what keeps or counts its dear outputs where it is not."""
         if self._stored is None:
             return False, None
         left = sum(self._schedule.carries(later, self._total) for later in range(index, self._total))
-        self._stored.decide(*self._learned.sizes(kind), left)
-        if self._stored.keeps_attention(left):
-            return self._stored.stores(left), AttentionOutputs()
-        return self._stored.stores(left), AttentionOutputs(keep=False) if self._measures(kind) else None
+        self._stored.decide(self._learned.of_a_call(kind), left)
+        least = self._stored.keeps_outputs(left)
+        if least is not None:
+            return self._stored.stores(left), KeptOutputs(least)
+        return self._stored.stores(left), KeptOutputs() if self._measures(kind) else None
 
     def _measures(self, kind: Hashable) -> bool:
         """Whether what a call keeps is counted, of the first run's calls of a kind: they may differ (a ControlNet that ends)."""
         return self._stored is not None and (kind not in self._learned.kept_bytes or self._measured > 0)
 
     def _call_with_grad(
-        self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], use_checkpoint: bool, attention: AttentionOutputs | None = None
+        self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any], use_checkpoint: bool, outputs: KeptOutputs | None = None
     ) -> Tensor:
         """One call whose backward is right, whatever it writes to and however often it is made."""
         with torch.enable_grad():
             x = x.clone()
             args = tuple(_own_copy(value) for value in args)
             kwargs = {name: _own_copy(value) for name, value in kwargs.items()}
-            repeatable = self._repeatable(attention if use_checkpoint else None)
+            repeatable = self._repeatable(outputs if use_checkpoint else None)
 
             def recorded() -> Tensor:
                 call = repeatable(self._learned.single_views)
                 if use_checkpoint:
-                    return self._checkpointed(call, (x, args, kwargs), attention)
+                    return self._checkpointed(call, (x, args, kwargs), outputs)
                 found = store_activations(lambda: call(x, args, kwargs), self._learned, call_kind(x))
                 return found.clone()
 
@@ -162,7 +163,7 @@ class CheckpointedCalls:
         return result
 
     def _checkpointed(
-        self, call: Callable[..., Tensor], arguments: tuple[Tensor, tuple[Any, ...], dict[str, Any]], attention: AttentionOutputs | None
+        self, call: Callable[..., Tensor], arguments: tuple[Tensor, tuple[Any, ...], dict[str, Any]], outputs: KeptOutputs | None
     ) -> Tensor:
         kind, learned = call_kind(arguments[0]), self._learned
         if not self._measures(kind):
@@ -170,14 +171,13 @@ class CheckpointedCalls:
         kept = KeptBytes()
         result: Tensor = recompute_in_backward(call, arguments, copy_arguments=True, saved=kept.add)
         learned.kept_bytes[kind] = max(learned.kept_bytes.get(kind, 0), kept.total())
-        if attention is not None:
-            learned.attention_bytes[kind] = max(learned.attention_bytes.get(kind, 0), attention.bytes)
+        for cost, size in ({} if outputs is None else outputs.sizes).items():
+            known = learned.outputs.setdefault(kind, {})
+            known[cost] = max(known.get(cost, 0), size)
         self._measured += 1
         return result
 
-    def _repeatable(
-        self, attention: AttentionOutputs | None
-    ) -> Callable[[bool], Callable[[Tensor, tuple[Any, ...], dict[str, Any]], Tensor]]:
+    def _repeatable(self, outputs: KeptOutputs | None) -> Callable[[bool], Callable[[Tensor, tuple[Any, ...], dict[str, Any]], Tensor]]:
         """The model call, by ``single_views``, as a function that does the same each time, from the state that the model is in now.
 
         Also what backward runs again, perhaps on another thread: it may not count on anything that surrounds it.
@@ -188,8 +188,8 @@ class CheckpointedCalls:
         def call(single_views: bool, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
             self._before_call()
             made[0] += 1
-            outputs = None if attention is None else attention.begin()
-            mode = GradientMode(copy_constants=self._mode.copy_constants, single_views=single_views, attention=outputs)
+            kept = None if outputs is None else outputs.begin()
+            mode = GradientMode(copy_constants=self._mode.copy_constants, single_views=single_views, outputs=kept)
             with restored() if made[0] > 1 else contextlib.nullcontext(), torch.inference_mode(False), mode:
                 return self._model(x.clone(), *args, **kwargs)  # a copy, for the model to write to
 

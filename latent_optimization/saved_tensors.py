@@ -10,7 +10,7 @@ nothing is made twice, and nothing else is copied.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,18 +57,18 @@ class Learned:
     Attributes:
         copied: by kind of call, the numbers of the saved tensors that are written to later on in it.
         kept_bytes: by kind of call, what autograd keeps of one, the most that was seen.
-        attention_bytes: by kind of call, what the outputs of its attention take that are worth keeping, the most that was seen.
+        outputs: by kind of call, the bytes of its outputs by what they cost, see :class:`~.kept_outputs.KeptOutputs`; the most that was seen.
         single_views: whether it writes into pieces of a tensor that were made together (``chunk``, ``unbind``).
     """
 
     copied: dict[Hashable, frozenset[int]] = field(default_factory=dict)
     kept_bytes: dict[Hashable, int] = field(default_factory=dict)
-    attention_bytes: dict[Hashable, int] = field(default_factory=dict)
+    outputs: dict[Hashable, dict[float, int]] = field(default_factory=dict)
     single_views: bool = False
 
-    def sizes(self, kind: Hashable) -> tuple[int | None, int]:
-        """What autograd keeps of a call of that kind, ``None`` if that is not known, and what of it the outputs of attention take."""
-        return self.kept_bytes.get(kind), self.attention_bytes.get(kind, 0)
+    def of_a_call(self, kind: Hashable) -> tuple[int | None, Mapping[float, int]]:
+        """What a call of that kind keeps, if one was seen, and its outputs."""
+        return self.kept_bytes.get(kind), self.outputs.get(kind, {})
 
 
 _learned: weakref.WeakKeyDictionary[Any, Learned] = weakref.WeakKeyDictionary()

@@ -64,8 +64,8 @@ def twin(scene: Scene, rng: np.random.Generator) -> Scene:
         objects, i = list(scene.objects), int(rng.integers(len(scene.objects)))
         relation = scene.caption.relation
         if rng.random() < 0.5:
-            other = {"color": str(rng.choice(SIMILAR[objects[i].color]))} if rng.random() < 0.5 else {"shape": str(rng.choice(SHAPES))}
-            objects[i] = replace(objects[i], **other)
+            color, shape = str(rng.choice(SIMILAR[objects[i].color])), str(rng.choice(SHAPES))
+            objects[i] = replace(objects[i], color=color) if rng.random() < 0.5 else replace(objects[i], shape=shape)
         else:
             del objects[i]
             relation = relation if i > 1 else None

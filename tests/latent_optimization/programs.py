@@ -31,6 +31,11 @@ def attention(queries: Tensor, keys: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(queries[None, None], keys, torch.tanh(keys))[0, 0]
 
 
+def constant_of(x: Tensor) -> Tensor:
+    """A weight for something as wide as ``x``."""
+    return torch.cos(torch.arange(x.shape[-1] ** 2, dtype=x.dtype)).view(x.shape[-1], -1) * 0.5
+
+
 def mask_of(x: Tensor) -> Tensor:
     return (torch.arange(x.numel()) % 3 == 0).view(x.shape)
 
@@ -60,6 +65,8 @@ NEW: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "times": lambda a, b: a * torch.tanh(fit(b, a)),
     "plus": lambda a, b: a + fit(b, a),
     "attention": attention,
+    "linear": lambda a, b: F.linear(a, torch.tanh(fit(b, a)).expand_as(a)) if a.shape[0] == a.shape[1] else F.linear(a, constant_of(a)),
+    "convolution": lambda a, b: F.conv1d(a[None], constant_of(a)[:, None, :1].expand(-1, a.shape[0], 3), padding=1)[0],
     "matmul": lambda a, b: a @ a.mT * 0.2 if a.shape[0] == a.shape[1] else a * 0.5,
 }
 VIEW: dict[str, Callable[[Tensor, int], Tensor]] = {

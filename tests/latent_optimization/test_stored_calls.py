@@ -92,31 +92,33 @@ def test_as_many_as_fit_with_room_to_recompute_one(room: float, stored: int) -> 
     total=st.integers(1, 50),
     room=st.floats(0, 1e4),
     size=st.integers(1, 1000),
-    attention=st.integers(0, 500),
+    outputs=st.dictionaries(st.floats(0, 100), st.integers(1, 300), max_size=4),
 )
-def test_what_is_kept_fits_and_less_ends_at_none(wanted: int | None, total: int, room: float, size: int, attention: int) -> None:
+def test_what_is_kept_fits_and_less_ends_at_none(wanted: int | None, total: int, room: float, size: int, outputs: dict[float, int]) -> None:
     plan, before = StoredCalls(wanted, lambda: room), total + 1
     for _ in range(9):
         plan.begin()
-        plan.decide(size, attention, total)
+        plan.decide((size, outputs), total)
         calls = sum(plan.stores(left) for left in range(total, 0, -1))
-        with_attention = sum(plan.keeps_attention(left) and not plan.stores(left) for left in range(total, 0, -1))
+        with_outputs = sum(plan.keeps_outputs(left) is not None and not plan.stores(left) for left in range(total, 0, -1))
         assert calls == plan.number <= before
-        assert wanted is None or with_attention == 0
+        assert wanted is None or with_outputs == 0
         if wanted is None and calls < total:
-            assert (calls + 1) * size + with_attention * attention <= max(room, size)
+            kept = sum(each for cost, each in outputs.items() if cost >= plan.least)
+            assert (calls + 1) * size + with_outputs * kept <= max(room, size)
         before = calls // 2
-        assert plan.less() == (calls + with_attention > 0)
+        assert plan.less() == (calls + with_outputs > 0)
     assert not plan.keeps_anything
 
 
 @pytest.mark.parametrize(
-    ("room", "calls", "with_attention"), [(999, 0, 0), (1000, 0, 0), (1250, 0, 2), (1500, 0, 5), (2399, 0, 5), (2400, 1, 5), (5000, 5, 0)]
+    ("room", "calls", "with_outputs", "least"),
+    [(999, 0, 0, 0), (1000, 0, 0, 0), (1250, 0, 2, 8), (1500, 0, 5, 8), (2399, 0, 5, 4), (2400, 0, 5, 4), (2800, 1, 5, 4), (5000, 5, 0, 0)],
 )
-def test_attention_comes_first_where_not_all_calls_fit(room: float, calls: int, with_attention: int) -> None:
+def test_the_dearest_outputs_come_first_where_not_all_calls_fit(room: float, calls: int, with_outputs: int, least: float) -> None:
     plan = StoredCalls(None, lambda: room)
-    plan.decide(1000, 100, 5)
-    assert (plan.number, plan.with_attention) == (calls, with_attention)
+    plan.decide((1000, {8.0: 100, 4.0: 100, 0.1: 300}), 5)
+    assert (plan.number, plan.with_outputs, plan.least) == (calls, with_outputs, least)
 
 
 class Full(Exception):

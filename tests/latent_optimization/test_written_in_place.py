@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from unittest import mock
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sgool.latent_optimization import attention_outputs
 from sgool.latent_optimization.autograd_mode import GradientMode
 from sgool.latent_optimization.checkpointed_calls import CheckpointedCalls, JacobianSchedule, checkpointed_blocks
 from sgool.latent_optimization.stored_calls import StoredCalls
 from torch import Tensor, nn
 
+from ..every_output import EveryOutput
 from .programs import SIZE, Instruction, finish, programs, run, start
 
 STEP = 1e-5
@@ -88,11 +87,10 @@ def test_any_program_of_in_place_operations(use_checkpoint: bool, program: list[
 
 @given(program=programs)
 @settings(max_examples=60, deadline=None)
-def test_any_program_with_the_outputs_of_attention_kept(program: list[Instruction]) -> None:
+def test_any_program_with_outputs_kept(program: list[Instruction]) -> None:
     network = Network([program])
     x = seeded(0)
-    with mock.patch.object(attention_outputs, "LEAST_KEYS", 1):
-        check(gradient(network, x, True, stored=StoredCalls(0, lambda: 0.0, attention=True)), network, x)
+    check(gradient(network, x, True, stored=EveryOutput()), network, x)
 
 
 @pytest.mark.parametrize("use_checkpoint", [True, False])

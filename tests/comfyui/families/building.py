@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest import mock
 
 import comfy.model_management
 import comfy.model_patcher
@@ -18,12 +17,11 @@ import comfy.supported_models
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
-from sgool.latent_optimization import attention_outputs
 from sgool.latent_optimization.autograd_mode import GradientMode
-from sgool.latent_optimization.stored_calls import StoredCalls
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from ...every_output import EveryOutput
 from ..guided import Probe
 from .configurations import FAMILIES, Family
 
@@ -173,12 +171,11 @@ def torchs_attention(function: Any, *args: Any, **kwargs: Any) -> Tensor:
 
 
 @contextmanager
-def attention_kept(run: NoiseToLatent) -> Iterator[None]:
-    """Within the context, calls keep the outputs of torch's attention, however few its keys."""
-    before, run._stored = run._stored, StoredCalls(0, lambda: 0.0, attention=True)
+def outputs_kept(run: NoiseToLatent) -> Iterator[None]:
+    """Within the context, calls keep the outputs of convolutions, linear layers and torch's attention, however cheap."""
+    before, run._stored = run._stored, EveryOutput()
     try:
-        with mock.patch.object(attention_outputs, "LEAST_KEYS", 1):
-            yield
+        yield
     finally:
         run._stored = before
 

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 from functools import partial
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.latent_optimization.checkpointed_calls import checkpointed_blocks
-from sgool.latent_optimization.saved_tensors import learned_of
+from sgool.latent_optimization.kept_outputs import KeptOutputs
 from torch import Tensor
 
 from .building import (
     CLASSES,
     activations_stored,
-    attention_kept,
     build,
     gradient,
+    outputs_kept,
     reference,
     slope_error,
     through_guider,
@@ -36,6 +37,7 @@ TOLERANCE = 1e-4
 ILL_CONDITIONED = {"SD_X4Upscaler": 1e-2}
 # They call core's attention without the options that have its hook, so that here it is none of torch's.
 PAST_THE_HOOK = {"ErnieImage", "HunyuanDiT", "HunyuanDiT1", "PixArtAlpha", "PixArtSigma", "SeedVR2"}
+PRODUCTS = {"aten::convolution", "aten::addmm", "aten::mm"}
 ONE_OF_EACH = sorted({family.group: name for name, family in reversed(FAMILIES.items())}.values())
 
 
@@ -57,18 +59,27 @@ def errors(run: NoiseToLatent, noise: Tensor) -> dict[str, float]:
     return found
 
 
-def error_with_attention_kept(run: NoiseToLatent, noise: Tensor) -> float:
-    with attention_kept(run):
+def error_with_outputs_kept(run: NoiseToLatent, noise: Tensor, kernels: set[str]) -> float:
+    answer = KeptOutputs._answer
+
+    def noted(self: KeptOutputs, cost: float, kernel: Any, *given: Any) -> Any:
+        kernels.add(kernel._schema.name)
+        return answer(self, cost, kernel, *given)
+
+    with outputs_kept(run), mock.patch.object(KeptOutputs, "_answer", noted):
         return relative(gradient(run, noise), reference(run, noise))
 
 
 def check(name: str, **kwargs: Any) -> None:
+    kernels = set[str]()
     with torch.inference_mode():
         model = build(name, kwargs.pop("deep", False))
         found = through_guider(name, model, errors, **kwargs)
-        found["attention kept"] = through_guider(name, with_attention(model, torchs_attention), error_with_attention_kept, **kwargs)
-        kept = learned_of(model.model).attention_bytes.values()
-    assert (max(kept) > 0) == (name not in PAST_THE_HOOK)
+        found["outputs kept"] = through_guider(
+            name, with_attention(model, torchs_attention), partial(error_with_outputs_kept, kernels=kernels), **kwargs
+        )
+    assert kernels & PRODUCTS
+    assert any(each.startswith("aten::_scaled_dot_product_") for each in kernels) == (name not in PAST_THE_HOOK)
     assert max(found.values()) <= ILL_CONDITIONED.get(name, TOLERANCE), found
 
 
