@@ -16,7 +16,8 @@ from typing import Any
 
 from PIL import Image
 
-from .object_info import widget_defaults
+from .object_info import options_of, widget_defaults
+from .problems import SetupProblem
 
 Graph = dict[str, dict[str, Any]]
 OnEvent = Callable[[str, dict[str, Any]], None]
@@ -138,6 +139,22 @@ class Client:
             name: {**node, "inputs": {**widget_defaults(required[node["class_type"]], node["inputs"]), **node["inputs"]}}
             for name, node in graph.items()
         }
+
+    def check(self, graph: Graph) -> None:
+        """Raise SetupProblem where the graph has a node, an input or an option, such as a checkpoint, that the server does not have."""
+        for node in graph.values():
+            kind = node["class_type"]
+            try:
+                parts = self.object_info(kind)["input"]
+            except KeyError:
+                raise SetupProblem(f"it has no node {kind}; has it this version of the pack, and ComfyUI 0.30 or newer?") from None
+            known = {**parts.get("required", {}), **parts.get("optional", {})}
+            for name, value in node["inputs"].items():
+                if name.partition(".")[0] not in known:
+                    raise SetupProblem(f"its {kind} has no input {name!r}; is it this version of the pack?")
+                options = options_of(known[name]) if name in known else []
+                if options and not isinstance(value, list) and value not in options:
+                    raise SetupProblem(f"it offers no {name} {value!r}, only: {', '.join(map(str, options))}")
 
     def fetch(self, file: dict[str, Any]) -> bytes:
         """The contents of a file named in an output: ``{"filename", "subfolder", "type"}``."""

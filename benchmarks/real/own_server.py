@@ -22,7 +22,7 @@ from sgool.harness.server import Server
 from ..common.jobs import Job, Record
 from ..common.spread import Owner
 from .comparison import CheckpointComparison
-from .graphs import Builder, read_outputs
+from .graphs import graph_of, read_outputs
 
 
 class OwnServer(Owner):
@@ -32,7 +32,7 @@ class OwnServer(Owner):
 
     Args:
         urls: addresses of running servers, for the workers 0, 1, ... of this machine.
-        models: a folder with subfolders like ComfyUI's ``models``, for servers that are started.
+        models: a folder like ComfyUI's ``models``, for servers that are started.
     """
 
     client: Client | None = None
@@ -51,14 +51,15 @@ class OwnServer(Owner):
         assert self.client is not None
         about = self.client.get("/system_stats")
         self._cancel()  # it may still be at a job that has been given to another
-        self.builder = Builder(self.comparison, self.client.object_info)
+        for job in self.comparison.jobs()[: len(self.comparison.methods)]:
+            self.client.check(graph_of(self.comparison, job))
         system, (device, *_) = about["system"], about["devices"]
         self.device = f"{device['name']}, ComfyUI {system['comfyui_version']}, torch {system['pytorch_version']}"
 
     def do(self, job: Job) -> Record:
         """Run the job's graph and fetch what it made."""
         assert self.client is not None
-        started, graph = time.monotonic(), self.builder.graph(job)
+        graph, started = self.client.with_defaults(graph_of(self.comparison, job)), time.monotonic()
         outputs = self.run(graph)
         seconds = round(time.monotonic() - started, 2)
         names = {"image": f"images/{job.key}.png", "saliency": f"saliency/{job.key}.png"}
@@ -95,10 +96,6 @@ class OwnServer(Owner):
         self.teardown()
         base, count = Path(tempfile.mkdtemp(prefix="sgool-server-")), torch.cuda.device_count()
         arguments = ["--cuda-device", str(int(place) % count)] if count > 1 and place.isdigit() else []  # in turn
-        if self.models is not None:
-            folders = {folder.name: folder.name for folder in sorted(self.models.iterdir()) if folder.is_dir()}
-            config = base / "models.yaml"
-            config.write_text(json.dumps({"sgool": {"base_path": str(self.models), **folders}}))  # JSON is YAML
-            arguments += ["--extra-model-paths-config", str(config)]
+        arguments += ["--models-directory", str(self.models)] if self.models is not None else []
         self.client = server = Server(tree, base, cpu=not count, arguments=arguments)
         server.start()

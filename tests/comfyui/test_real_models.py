@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from sgool.benchmarks.__main__ import main
 from sgool.benchmarks.real.comparison import CheckpointComparison
-from sgool.benchmarks.real.graphs import Builder
+from sgool.benchmarks.real.graphs import graph_of
 from sgool.benchmarks.real.own_server import OwnServer
 from sgool.harness.client import RunFailed, RunLost, describe_outage
 from sgool.harness.pack import ROOT
@@ -67,9 +67,9 @@ def test_the_command_makes_the_table_and_goes_on_from_where_it_was(
 
 def test_every_method_is_a_graph_that_the_server_takes(server: Server) -> None:
     """Validation only: what DOODL's and SGOOL's whole procedure costs is not for the fast tests."""
-    builder = Builder(DEMO, server.object_info)
     for job in DEMO.jobs():
-        server.cancel(server.submit(builder.graph(job)))
+        server.check(graph_of(DEMO, job))
+        server.cancel(server.submit(server.with_defaults(graph_of(DEMO, job))))
 
 
 @pytest.mark.parametrize(
@@ -83,15 +83,14 @@ def test_every_method_is_a_graph_that_the_server_takes(server: Server) -> None:
 )
 def test_what_a_server_lacks_is_named(server: Server, changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SetupProblem, match=sentence):
-        Builder(replace(DEMO, **changes), server.object_info)
+        OwnServer(replace(DEMO, **changes), [server.url]).bring("0")
 
 
 def test_an_input_that_a_node_does_not_have_and_a_node_that_is_not_there_are_not_sent(server: Server) -> None:
-    builder = Builder(DEMO, server.object_info)
     with pytest.raises(SetupProblem, match="its KSampler has no input 'views'"):
-        builder._node("KSampler", views="cutouts")
+        server.check({"1": {"class_type": "KSampler", "inputs": {"views": "cutouts"}}})
     with pytest.raises(SetupProblem, match="it has no node SGOOL_Nothing"):
-        builder._node("SGOOL_Nothing")
+        server.check({"1": {"class_type": "SGOOL_Nothing", "inputs": {}}})
 
 
 def test_a_job_that_is_done_again_on_the_same_server_gives_the_same(server: Server) -> None:
@@ -103,7 +102,7 @@ def test_a_job_that_is_done_again_on_the_same_server_gives_the_same(server: Serv
 
 
 def test_a_folder_of_models_judges_and_a_server_that_is_not_there_is_a_sentence(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied = server.base / "models" / "rewards" / "copied"
     shutil.copytree(ROOT / "demo" / "weights" / "reward", copied)
@@ -120,9 +119,10 @@ def test_a_folder_of_models_judges_and_a_server_that_is_not_there_is_a_sentence(
         real = CheckpointComparison("sd15.safetensors", ("a cat",), best_of=2, optimized_reward="copied", judging_rewards=("hub:some/one",))
         loader = server.object_info("CheckpointLoaderSimple")
         loader["input"]["required"]["ckpt_name"] = [["sd15.safetensors"]]
-        builder = Builder(real, lambda name: loader if name == "CheckpointLoaderSimple" else server.object_info(name))
+        info = server.object_info
+        monkeypatch.setattr(server, "object_info", lambda name: loader if name == "CheckpointLoaderSimple" else info(name))
         for job in real.jobs():
-            graph = builder.graph(job)
+            server.check(graph := server.with_defaults(graph_of(real, job)))
             assert graph["reward_0"]["inputs"]["hub_name"] == "some/one"
             with pytest.raises(RunFailed) as refusal:
                 server.submit(graph)
