@@ -22,7 +22,7 @@ from .common.markdown import tell
 from .common.spread import add_options as add_processes
 from .common.spread import spread
 from .wishes.figure import write_figure
-from .wishes.owner import BEST_OF, NOISES, WAYS, WishesOwner
+from .wishes.owner import BEST_OF, NOISES, WAYS, WishesOwner, pairs_of
 from .wishes.terms import terms
 from .worth.prompts import chunks
 
@@ -33,13 +33,11 @@ IMPROVED, LOST = 0.8, 0.05  # the goal: the measure falls in so many of the imag
 
 def rows_of(store: Store, jobs: list[Job], names: list[str], ways: list[str]) -> list[list[object]]:
     """A line for each term and way: shares of images in percent, means of the term's own measure, and how many the judge calls right."""
-    every: dict[tuple[int, str], Record] = {(record["place"], record["method"]): record for record in store.of(jobs)}
     rows: list[list[object]] = []
     for name in names:
         for way in ways:
             method = f"{name}, {way}"
-            pairs = [(every[place, NOISES], one) for (place, how), one in every.items() if how == method]
-            if not pairs:
+            if not (pairs := pairs_of(store.of(jobs), method)):
                 continue
             values, rights = (np.concatenate(each, axis=1) for each in zip(*(_four(*pair, name, method) for pair in pairs), strict=True))
             plain, start, after, best = values

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..common.jobs import Record, Store, write
 from ..common.sheets import Cell, draw
-from .owner import BEST_OF, NOISES
+from .owner import BEST_OF, pairs_of
 
 SIDE = 64
 
@@ -48,13 +48,10 @@ def rows_of(store: Store, names: list[str], way: str, failures: int = 2) -> list
 def _extreme(store: Store, wanted: str, lost: bool) -> tuple[int, Record, Record]:
     """The image with the largest fall of those that the judge then calls right; with ``lost``, that it called right before and not after.
     Where there are none, of all."""
-    every = {(record["place"], record["method"]): record for record in store.records.values()}
     found, name = [], wanted.split(", ", 1)[0]
-    for (place, method), one in every.items():
-        if method == wanted:
-            first = every[place, NOISES]
-            for column, (before, after) in enumerate(zip(first["measured"][name], one["measured"][name], strict=True)):
-                right = one["right"][column]
-                shown = first["right"][column][0] and not right if lost else right
-                found.append((shown, before[0] - after, column, first, one))
+    for first, one in pairs_of([*store.records.values()], wanted):
+        for column, (before, after) in enumerate(zip(first["measured"][name], one["measured"][name], strict=True)):
+            right = one["right"][column]
+            shown = first["right"][column][0] and not right if lost else right
+            found.append((shown, before[0] - after, column, first, one))
     return max(found, key=lambda each: each[:2])[2:]

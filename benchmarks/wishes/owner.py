@@ -100,6 +100,12 @@ class WishesOwner(DemoOwner):
         return self.demo.images(PLAIN, comfy.samplers.sampler_object(PLAIN.sampler), job.prompts, noise, job.seed)
 
 
+def pairs_of(records: Sequence[Record], method: str) -> list[tuple[Record, Record]]:
+    """Of each chunk of prompts what came of its noises, and of a method."""
+    noises = {record["place"]: record for record in records if record["method"] == NOISES}
+    return [(noises[record["place"]], record) for record in records if record["method"] == method]
+
+
 def _gradient(objective: Objective, images: Tensor) -> Tensor | None:
     with torch.inference_mode(False), torch.enable_grad():
         leaf = images.detach().clone().requires_grad_()
