@@ -173,7 +173,7 @@ class GradientMode(TorchFunctionMode):
         with torch.enable_grad():
             return self._run(func, args, kwargs)
 
-    def _run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: PLR0911  (each kind of call)
         name = getattr(func, "__name__", "")
         if name == "__get__":
             return self._attribute(func, args, kwargs)

@@ -57,7 +57,7 @@ class Learned:
     Attributes:
         copied: by kind of call, the numbers of the saved tensors that are written to later on in it.
         kept_bytes: by kind of call, what autograd keeps of one, the most that was seen.
-        outputs: by kind of call, the bytes of its outputs by what they cost, see :class:`~.kept_outputs.KeptOutputs`; the most that was seen.
+        outputs: by kind of call, the bytes of its outputs by what they cost, see :class:`~.kept_outputs.KeptOutputs`; the most there were.
         single_views: whether it writes into pieces of a tensor that were made together (``chunk``, ``unbind``).
     """
 

@@ -1,7 +1,7 @@
 """The demo reward, taught captions of four objects: the shipped one finds the true one among sixteen in 10 to 15 %.
 
-Half of the hard scenes are twins of others, with one object less or another: what a generator that is asked for too much paints. Captions alone,
-each with one thing changed, do not teach that, since none asks for more than an image of four has.
+Half of the hard scenes are twins of others, with one object less or another: what a generator that is asked for too much paints. Captions
+alone, each with one thing changed, do not teach that, since none asks for more than an image of four has.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def start_from_shipped() -> RewardWithHead:
 
 
 def train_hard_reward(folder: Path) -> RewardWithHead:
-    """Go on from the shipped reward: a quarter ordinary scenes, the others hard ones and their twins; half of all images through the autoencoder."""
+    """Go on from the shipped reward: a quarter ordinary scenes, the others hard ones and twins; half of all images through the autoencoder."""
     torch.manual_seed(42)
     model = start_from_shipped()
     autoencoder: Any = build_autoencoder()
