@@ -48,7 +48,7 @@ def start_from_shipped() -> RewardWithHead:
 
 
 def train_hard_reward(folder: Path) -> RewardWithHead:
-    """Go on from the shipped reward: a quarter ordinary scenes, the others hard ones and twins; half of all images through the autoencoder."""
+    """Go on from the shipped reward: a quarter ordinary scenes, the others hard ones and twins; half of all through the autoencoder."""
     torch.manual_seed(42)
     model = start_from_shipped()
     autoencoder: Any = build_autoencoder()
