@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from . import comfyui
+from . import by_hand, comfyui
 from .client import Graph
 from .page import Page, start_chromium, why_no_browser
 from .problems import SetupProblem, exit_with
@@ -100,6 +100,17 @@ class Scenes:
         run = self.finish()
         print(f"  right click, Improve with SGOOL, Run: 3 clicks, {time.monotonic() - started:.1f} s, {run:.1f} s of it the run")
 
+    def by_hand(self) -> None:
+        """No image: the way without *Improve with SGOOL*."""
+        self.page.driver.set_window_size(1920, 1080)
+        self.plain()
+        self.page.run("window.app.canvas.ds.changeScale(window.app.canvas.ds.scale * 0.6, [0, 0])")  # room below the graph
+        time.sleep(1)
+        started = time.monotonic()
+        said = by_hand.build(self)
+        built = time.monotonic() - started
+        print(f"  by hand, {said}, Run: {built:.1f} s without thinking or aiming, and {self.finish():.1f} s the run")
+
     def templates(self) -> None:
         """The template browser at this pack."""
         self.page.open()
@@ -148,6 +159,15 @@ class Scenes:
         self.save("nodes2")
         self.server.post("/settings", {"Comfy.VueNodes.Enabled": False})
 
+    def times(self) -> None:
+        """No image: how long each template takes that runs anywhere."""
+        for path in sorted((ROOT / "workflows" / "api").glob("SGOOL-*.json")):
+            graph = load(path)
+            kinds = {node["class_type"] for node in graph.values()}
+            if kinds & {"SGOOL_LoadDemoModel", "SGOOL_DemoPhotograph"}:
+                self.template(path.stem)
+                print(f"  {path.stem}: {self.finish():.0f} s", flush=True)
+
     def save(self, name: str) -> None:
         """Write what the window shows."""
         image = self.page.screenshot()
@@ -163,6 +183,8 @@ SCENES: dict[str, Callable[[Scenes], None]] = {
     "run": Scenes.run,
     "help": Scenes.help,
     "nodes2": Scenes.nodes2,
+    "by_hand": Scenes.by_hand,
+    "times": Scenes.times,
 }
 
 
