@@ -80,15 +80,15 @@ def _window(scene: Scene, image: Tensor, reads: int, rng: np.random.Generator) -
     return sample_window(image[None], window, (reads, reads))[0], caption_of(seen, relation)
 
 
-def load_low_resolution(folder: Path) -> RewardWithHead:
-    """The reward's two towers, trained in ``folder`` if they are not there (some minutes on one core)."""
+def load_low_resolution(folder: Path, least: float = RADII[0]) -> RewardWithHead:
+    """The reward's two towers, trained in ``folder`` if they are not there (some minutes on one core), on objects of at least that radius."""
     torch.manual_seed(41)
     model = start_from_shipped()
 
     def loss(generator: torch.Generator) -> Tensor:
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         reads = int(rng.choice(READS))
-        scenes = [draw_subjects(rng, int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])), RADII) for _ in range(BATCH)]
+        scenes = [draw_subjects(rng, int(rng.choice([1, 2, 3], p=[0.4, 0.4, 0.2])), (least, RADII[1])) for _ in range(BATCH)]
         painted, captions = [render(scene, clutter=1 + i % 2) for i, scene in enumerate(scenes)], [scene.caption for scene in scenes]
         shown = [resize(image[None], (reads, reads))[0] for image in painted[: BATCH // 2]]
         for i in range(BATCH // 2, BATCH):
@@ -101,5 +101,5 @@ def load_low_resolution(folder: Path) -> RewardWithHead:
         return contrast(seen, read, model.temperature())
 
     with torch.enable_grad():
-        train("low-resolution", model, loss, SCHEDULE, folder, seed=41)
+        train("low-resolution" if least == RADII[0] else f"low-resolution-{least}", model, loss, SCHEDULE, folder, seed=41)
     return model.eval().requires_grad_(False)
