@@ -173,15 +173,9 @@ class GradientMode(TorchFunctionMode):
         with torch.enable_grad():
             return self._run(func, args, kwargs)
 
-    def _run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: PLR0911  (each kind of call)
+    def _run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         name = getattr(func, "__name__", "")
-        if name == "__get__":
-            return self._attribute(func, args, kwargs)
-        if self.keep_history and name == "detach" and args and args[0].requires_grad:
-            return args[0]
-        if func in _TO_NUMBERS:
-            return func(args[0].detach(), *args[1:], **kwargs)
-        result = kernels.answered(func, args, kwargs)
+        result = self._answered(func, name, args, kwargs)
         if result is not NotImplemented:
             return result
         given, (args, kwargs) = args, self._prepared(name, args, kwargs)
@@ -195,6 +189,16 @@ class GradientMode(TorchFunctionMode):
         if name == "to" and not self.copy_constants and _is_weight(given[0]) and _is_plain(given[0]):
             self._casts.note(args[0], result)
         return _one_by_one(args[0], result) if self.single_views and name in _SEVERAL_VIEWS else result
+
+    def _answered(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What is answered as it is called, without preparing what it is given; else ``NotImplemented``."""
+        if name == "__get__":
+            return self._attribute(func, args, kwargs)
+        if self.keep_history and name == "detach" and args and args[0].requires_grad:
+            return args[0]
+        if func in _TO_NUMBERS:
+            return func(args[0].detach(), *args[1:], **kwargs)
+        return kernels.answered(func, args, kwargs)
 
     def _attribute(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Attributes (``shape``, ``dtype``, ``T``...) need no preparation; ``data`` is a way of writing ``detach()``.
