@@ -33,6 +33,7 @@ from comfy_extras.nodes_custom_sampler import SamplerCustom
 from PIL import ImageOps
 from sgool.comfy_bridge import best_of_n, sgool_sampler
 from sgool.latent_optimization.along_the_way import AlongTheWay
+from sgool.latent_optimization.work import Ticks
 from sgool.nodes.best_of import BestOfN
 from sgool.nodes.demo import LoadDemoModel
 from sgool.nodes.guidance import SaliencyCLIPLossNode
@@ -117,6 +118,8 @@ class _Timed:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
+        if isinstance(found, Ticks):
+            return _Timed(found, self._page)
         return self._page.timed(found) if callable(found) and name != "part" else found
 
 
@@ -124,6 +127,7 @@ class _Nothing:
     """In the place of a bar, a text or a run's progress: takes every call and does nothing."""
 
     seconds, along_the_way = 0.0, AlongTheWay(0)
+    decoding = score_in_backward = Ticks(0.0, lambda _: None)
 
     def __init__(self, *_: Any) -> None:
         pass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from sgool.benchmarks import bar
 from sgool.benchmarks.bar import WatchedRun
 
 pytestmark = pytest.mark.comfyui
@@ -24,3 +26,13 @@ def test_time_inside_is_that_of_what_is_timed() -> None:
     page = WatchedRun()
     assert page.timed(lambda number: sum(range(number)))(10**6) == 499999500000
     assert 0 < page.inside < 10
+
+
+def test_a_node_runs_with_everything_shown_and_with_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bar, "STEPS", 1)
+    with torch.inference_mode():
+        run = bar.runs()["SGOOL KSampler"]
+        assert bar.plain(run) > 0
+        shown = bar.watched(run, preview=False)
+    assert shown.pace()[2]
+    assert 0 < shown.inside < shown.seconds
