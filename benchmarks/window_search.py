@@ -24,7 +24,7 @@ from .common.jobs import Job, Store
 from .common.markdown import tell
 from .common.statistics import flip_p, mean_interval, mean_share, p_text
 from .windows import PREDICTED
-from .worth.canvas import LEAST_RADIUS, PHRASES, RANDOM, WHOLE, Looks, LooksLoss, draw_two_small
+from .worth.canvas import LEAST_RADIUS, RANDOM, WHOLE, Looks, LooksLoss, draw_two_small
 from .worth.curve import Pool, best_of
 from .worth.demo_model import Demo, weights_mark
 from .worth.low_resolution import load_low_resolution

@@ -81,7 +81,7 @@ def _window(scene: Scene, image: Tensor, reads: int, rng: np.random.Generator) -
 
 
 def load_low_resolution(folder: Path, least: float = RADII[0]) -> RewardWithHead:
-    """The reward's two towers, trained in ``folder`` if they are not there (some minutes on one core), on objects of at least that radius."""
+    """The reward's two towers, trained in ``folder`` if they are not there (some minutes on one core); ``least``: of radii."""
     torch.manual_seed(41)
     model = start_from_shipped()
 
