@@ -18,9 +18,10 @@ import torch
 from sgool.demo.captions import Caption, hard_negatives
 from sgool.demo.render import foreground, render
 from sgool.demo.scenes import SIDE, Scene
+from sgool.guidance.regions import peak_windows
 from sgool.image_ops.resize import sample_window
 from sgool.saliency_models import registry
-from torch import Tensor, nn
+from torch import Tensor
 
 from .common.markdown import tell
 from .common.statistics import paired, share
@@ -31,24 +32,6 @@ READS = (16, 24)
 CLUTTER, CHUNK = 2, 50
 PREDICTED = ("default", "default-without-center")
 HEAD = ("subjects", "wide, px", "reads, px", "seen", "image right, %", "caption right, %", "points (95 %)", "gained / lost", "p")
-
-
-def peak_windows(maps: Tensor, side: int, count: int) -> list[Tensor]:
-    """``count`` windows ``(B, 4)`` of maps ``(B, 1, H, W)``: that of the most mass, then the same of what is left outside of it."""
-    left, found = maps.clone(), []
-    rows, columns = (torch.arange(length, device=maps.device) for length in maps.shape[-2:])
-    for _ in range(count):
-        mass = nn.functional.avg_pool2d(left, side, stride=1)
-        best = mass.flatten(1).argmax(1)
-        top, start = best // mass.shape[-1], best % mass.shape[-1]
-        found.append(torch.stack([top, start, top + side, start + side], dim=1).float())
-        inside = _between(rows, top, side)[:, :, None] & _between(columns, start, side)[:, None, :]
-        left = left.masked_fill(inside[:, None], 0)
-    return found
-
-
-def _between(places: Tensor, start: Tensor, side: int) -> Tensor:
-    return (places >= start[:, None]) & (places < start[:, None] + side)
 
 
 def altered(scene: Scene, wrong: Caption) -> Scene:
@@ -76,7 +59,7 @@ def scores(embed: Callable[[Tensor], Tensor], images: Tensor, maps: dict[str, Te
     found = {"whole": whole}
     corners = torch.randint(0, SIDE - reads + 1, (3, len(images), 2), generator=torch.Generator().manual_seed(reads))
     seen = {"windows: random": windows([torch.cat([corner, corner + reads], dim=1).float() for corner in corners])}
-    seen |= {name: windows(peak_windows(map_, reads, 3)) for name, map_ in maps.items()}
+    seen |= {name: windows(peak_windows(map_, (reads, reads), 3)) for name, map_ in maps.items()}
     for name, each in seen.items():
         found[f"whole, 1 {name}"] = (whole + each[0]) / 2
         found[f"whole, 3 {name}"] = (whole + torch.stack(each).mean(0)) / 2

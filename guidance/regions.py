@@ -1,4 +1,4 @@
-"""Ways to show an encoder the salient part of an image: each takes images and maps and returns images of the same size."""
+"""Ways to show an encoder the salient part of an image: each takes images and maps and returns images of the same size, or several."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..image_ops.blur import blur
 from ..image_ops.resize import sample_window
 
 SMALLEST_CROP = 0.2  # of the height and the width: a smaller crop shows texture, not things
+WINDOWS, WINDOW_COUNT = "windows", 2
 BLUR_SIGMA = 0.05  # of the shorter side: removes what a thing is, keeps the light and color around it
 
 
@@ -59,6 +60,37 @@ def _moments(mass: Tensor) -> tuple[Tensor, Tensor]:
     mean = (mass * places).sum(1)
     variance = (mass * (places - mean[:, None]) ** 2).sum(1) + 1 / (12 * count * count)
     return mean, variance.sqrt()
+
+
+def peak_windows(maps: Tensor, size: tuple[int, int], count: int) -> list[Tensor]:
+    """``count`` windows ``(B, 4)``, top, left, bottom, right, of height and width ``size`` in maps ``(B, 1, H, W)`` at least as large.
+
+    The first is that of the most mass, the next the same of what is left outside of it. They have no gradient.
+    """
+    left, found = maps.detach().clone(), []
+    rows, columns = (torch.arange(length, device=maps.device) for length in maps.shape[-2:])
+    for _ in range(count):
+        mass = nn.functional.avg_pool2d(left, size, stride=1)
+        best = mass.flatten(1).argmax(1)
+        top, start = best // mass.shape[-1], best % mass.shape[-1]
+        found.append(torch.stack([top, start, top + size[0], start + size[1]], dim=1).to(maps))
+        inside = _between(rows, top, size[0])[:, :, None] & _between(columns, start, size[1])[:, None, :]
+        left = left.masked_fill(inside[:, None], 0)
+    return found
+
+
+def _between(places: Tensor, start: Tensor, length: int) -> Tensor:
+    return (places >= start[:, None]) & (places < start[:, None] + length)
+
+
+def full_resolution(images: Tensor, maps: Tensor, reads: int, count: int = WINDOW_COUNT) -> list[Tensor]:
+    """What a reward that reads ``reads`` pixels of the shorter side sees at full resolution: windows of the image's aspect ratio where the
+    map has most mass, each enlarged to the image's size. An image that is no larger than that is one window."""
+    height, width = images.shape[-2:]
+    part = min(1.0, reads / min(height, width))
+    size = max(1, round(part * height)), max(1, round(part * width))
+    places = peak_windows(maps, size, count if part < 1 else 1)
+    return [sample_window(images, place, (height, width)) for place in places]
 
 
 REGIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -15,9 +15,9 @@ from ..schema.prompts import plain_prompts, prompts_for
 from ..schema.ranged import Ranged, choice, count, flag, number
 from .augmentations import Augmentations
 from .distances import DISTANCES
-from .fit import EncoderFit, Fit, RewardFit
+from .fit import Augment, EncoderFit, Fit, RewardFit
 from .objective import Context, Objective, Scored
-from .regions import REGIONS
+from .regions import REGIONS, WINDOWS, full_resolution
 
 Saliency = Callable[[Tensor], Tensor]
 
@@ -45,9 +45,9 @@ class LossSettings(Ranged):
     w_negative: float = number(1.0, at_least=0, help="Weight of the negative prompts.")
     region: str = choice(
         "blur surroundings",
-        tuple(REGIONS),
-        help="How the salient part is shown to the reward: the image times the map (the paper's filter), with blurred surroundings, or "
-        "cropped to where the map's mass is.",
+        (*REGIONS, WINDOWS),
+        help="How the salient part is shown to the reward: the image times the map (the paper's filter), with blurred surroundings, "
+        "cropped to where the map's mass is, or as two windows at the resolution that the reward reads.",
     )
     distance: str = choice(
         "great circle",
@@ -74,7 +74,8 @@ class SaliencyCLIPLoss:
         prompts: one for all images, or one for each image of the run's batch.
         saliency: predicts maps ``(B, 1, H, W)`` in [0, 1] from images; or a fixed map ``(n, 1, h, w)`` or ``(n, h, w)`` of any size,
             n being 1 or the size of the batch; or ``None``, and the salient term does not count.
-        salient_prompts: the same for the salient region; the prompts where ``None``.
+        salient_prompts: the same for the salient region; the prompts where ``None``. With the region ``windows``, phrases between
+            semicolons, each of which is held against the window that shows it best.
         negative_prompts: what no image of the batch is to look like.
         settings: see ``LossSettings``.
 
@@ -161,12 +162,24 @@ class SaliencyCLIPLoss:
         if self.scores_salient_part(self.saliency):
             maps = self.salient_maps(images, context)
             self.last_maps.update(enumerate(maps.detach().unbind(0), start=context.index))
-            shown = REGIONS[settings.region](images, maps)
             prompts = self._chosen(self.salient_prompts, len(images), context)
-            salient = self._reduced(self._fit.distance(self._fit.look(shown, augmentations), prompts))
+            salient = self._reduced(self._of_the_salient(images, maps, prompts, augmentations))
             parts["salient"] = salient.detach()
             losses = losses + settings.w_salient * salient.to(losses)
         return Scored(losses, parts)
+
+    def _of_the_salient(self, images: Tensor, maps: Tensor, prompts: list[str], augmentations: Sequence[Augment]) -> Tensor:
+        """Distances ``(augmentations, B)``; of windows the mean over a prompt's phrases, each held against the window that fits it best."""
+        if self.settings.region != WINDOWS:
+            return self._fit.distance(self._fit.look(REGIONS[self.settings.region](images, maps), augmentations), prompts)
+        windows = full_resolution(images, maps, getattr(self.reward, "image_size", 224))
+        seen = [self._fit.look(each, augmentations) for each in windows]
+        every = [phrases_of(prompt) for prompt in prompts]
+        most = max(map(len, every))
+        columns = [[phrases[number % len(phrases)] for phrases in every] for number in range(most)]
+        best = torch.stack([torch.stack([self._fit.distance(each, texts) for each in seen]).amin(0) for texts in columns])
+        counts = torch.tensor([[float(number < len(phrases)) for phrases in every] for number in range(most)]).to(best)
+        return (best * counts[:, None]).sum(0) / counts.sum(0)
 
     def _of_the_whole(self, seen: object, images: int, context: Context, parts: dict[str, Tensor]) -> Tensor:
         prompts = self._chosen(self.prompts, images, context)
@@ -209,6 +222,11 @@ class SaliencyCLIPLoss:
         if self.settings.saliency_every > 1:
             self._maps.update(zip(places, maps.detach().clone().unbind(0), strict=True))
         return maps
+
+
+def phrases_of(prompt: str) -> list[str]:
+    """What stands between semicolons, at least one."""
+    return [phrase for part in prompt.split(";") if (phrase := part.strip())] or [prompt]
 
 
 def _fit(reward: Any, distance: str) -> Fit:

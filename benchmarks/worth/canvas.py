@@ -18,14 +18,14 @@ from sgool.demo.render import render
 from sgool.demo.scenes import SIDE, Scene, draw_scene
 from sgool.demo.training.reward import RewardWithHead
 from sgool.guidance.objective import Context, Scored
+from sgool.guidance.regions import WINDOW_COUNT, peak_windows
 from sgool.image_ops.resize import resize, sample_window
 from torch import Tensor
 
-from ..windows import peak_windows
 from .low_resolution import reduced
 from .prompts import half_of, noise_seed
 
-CANVAS, FADED, CLUTTER, WINDOWS = 128, 8, 2, 2
+CANVAS, FADED, CLUTTER = 128, 8, 2
 LEAST_RADIUS = 2.7  # of what the reward is taught, in its 64 pixels
 WHOLE, PHRASES, RANDOM = "whole", "whole, by phrases", "windows: random"
 Maps = Mapping[str, Callable[[Tensor], Tensor]]
@@ -114,9 +114,9 @@ class Looks:
     @torch.no_grad()
     def _windows(self, way: str, canvas: Tensor) -> list[Tensor]:
         if way != RANDOM:
-            return peak_windows(self._maps[way.removeprefix("windows: ")](canvas), self._reads, WINDOWS)
+            return peak_windows(self._maps[way.removeprefix("windows: ")](canvas), (self._reads, self._reads), WINDOW_COUNT)
         generator = torch.Generator().manual_seed(self._seed)
-        corners = torch.randint(0, CANVAS - self._reads + 1, (WINDOWS, len(canvas), 2), generator=generator)
+        corners = torch.randint(0, CANVAS - self._reads + 1, (WINDOW_COUNT, len(canvas), 2), generator=generator)
         return [torch.cat([corner, corner + self._reads], dim=1).float() for corner in corners]
 
 

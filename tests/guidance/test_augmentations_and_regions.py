@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sgool.guidance.augmentations import Augmentation, Augmentations
 from sgool.guidance.distances import DISTANCES, one_minus_cosine, smooth_hinge, squared_great_circle
-from sgool.guidance.regions import REGIONS, mass_window, multiply, soft_crop
+from sgool.guidance.regions import REGIONS, full_resolution, mass_window, multiply, peak_windows, soft_crop
 from torch import Tensor
 from torch.nn import functional
 
@@ -49,6 +49,32 @@ def test_regions_are_differentiable_in_image_and_map(region: str) -> None:
     maps = torch.zeros(1, 1, 6, 7, dtype=torch.float64)
     maps[..., 2:5, 3:6] = torch.rand(3, 3, dtype=torch.float64) + 0.2
     assert torch.autograd.gradcheck(REGIONS[region], (images, maps.requires_grad_()))
+
+
+def test_windows_lie_where_the_mass_is_and_never_twice_in_one_place() -> None:
+    maps = torch.zeros(2, 1, 20, 30)
+    maps[0, 0, 3:5, 20:22], maps[0, 0, 15:17, 2:4] = 1.0, 0.5
+    maps[1, 0, 10, 10] = 1.0
+    first, second = peak_windows(maps, (6, 8), 2)
+    for window, (row, column) in zip([*first, second[0]], [(4, 21), (10, 10), (16, 3)], strict=True):
+        top, left, bottom, right = window.tolist()
+        assert top <= row < bottom
+        assert left <= column < right
+        assert (bottom - top, right - left) == (6, 8)
+
+
+def test_windows_show_what_a_reward_reads_at_full_resolution() -> None:
+    images, maps = torch.rand(1, 3, 40, 60, dtype=torch.float64, requires_grad=True), torch.zeros(1, 1, 40, 60, dtype=torch.float64)
+    maps[..., 5:25, 10:40], maps[..., 25:35, 45:55] = 1.0, 0.5
+    first, second = full_resolution(images, maps, 20)
+    assert first.shape == second.shape == images.shape
+    corner = functional.interpolate(images[..., 5:25, 10:40], (40, 60), mode="bilinear", antialias=True)
+    torch.testing.assert_close(first[..., 2:-2, 2:-2], corner[..., 2:-2, 2:-2])  # at its border it reads a pixel further
+    (gradient,) = torch.autograd.grad(second.sum(), images)
+    assert gradient[..., 26:34, 46:54].min() > 0
+    assert gradient[..., :14, :24].abs().max() == 0
+    (whole,) = full_resolution(images, maps, 50)
+    torch.testing.assert_close(whole, images)
 
 
 def test_multiplying_leaves_what_is_not_salient_black() -> None:

@@ -40,7 +40,7 @@ def context(seed: int = 0, **options: Any) -> Context:
     return Context(generator=torch.Generator().manual_seed(seed), **options)
 
 
-@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize("region", [*REGIONS, "windows"])
 @pytest.mark.parametrize("detached", [True, False])
 def test_gradient_is_that_of_finite_differences(encoder: TransformersEncoder, region: Any, detached: bool) -> None:
     saliency: Any = Brightness()
@@ -50,6 +50,38 @@ def test_gradient_is_that_of_finite_differences(encoder: TransformersEncoder, re
     loss = SaliencyCLIPLoss(encoder, ["a red circle"], saliency=saliency, negative_prompts=["a cat"], settings=settings_)
     images = photographs(2, 9, 8).requires_grad_()
     assert torch.autograd.gradcheck(lambda p: loss(p, context()).losses, (images,), fast_mode=True)
+
+
+class Colors:
+    """An encoder that knows colors by their names, and reads 20 pixels."""
+
+    image_size = 20
+
+    def encode_text(self, prompts: list[str]) -> Tensor:
+        named = {"red": [1.0, 0, 0], "green": [0, 1.0, 0], "blue": [0, 0, 1.0]}
+        vectors = [torch.tensor([named[word] for word in prompt.replace(";", "").split() if word in named]).sum(0) for prompt in prompts]
+        return torch.nn.functional.normalize(torch.stack(vectors).double(), dim=-1)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return torch.nn.functional.normalize(images.mean((2, 3)), dim=-1)
+
+
+def test_each_phrase_is_held_against_the_window_that_shows_it_best() -> None:
+    images, mask = torch.zeros(2, 3, 40, 80, dtype=torch.float64), torch.zeros(1, 1, 40, 80)
+    images[:, 1] = 1.0  # green, but for what is salient
+    images[:, :, 10:30, :40] = torch.tensor([1.0, 0, 0]).view(3, 1, 1)
+    images[:, :, 10:30, 40:] = torch.tensor([0, 0, 1.0]).view(3, 1, 1)
+    mask[..., 10:30, :40], mask[..., 10:30, 40:] = 1.0, 0.5
+
+    def salient(*prompts: str) -> list[float]:
+        chosen = LossSettings(region="windows", augmentations=WHOLE, distance="cosine")
+        loss = SaliencyCLIPLoss(Colors(), ["green"], saliency=mask, salient_prompts=prompts, settings=chosen)
+        return loss(images, context(batch_size=2)).parts["salient"].tolist()
+
+    assert salient("red; blue") == pytest.approx([0, 0], abs=1e-3)
+    assert salient("red;green") == pytest.approx([0.5, 0.5], abs=0.02)  # no window is green
+    assert salient("red", "red; green; blue") == pytest.approx([0, 1 / 3], abs=0.02)
+    assert salient("red blue") == pytest.approx([1 - 0.5**0.5] * 2, abs=0.02)  # one phrase
 
 
 def test_terms_add_up(encoder: TransformersEncoder) -> None:
@@ -107,7 +139,7 @@ def test_only_the_salient_term(encoder: TransformersEncoder) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(
-    region=st.sampled_from(list(REGIONS)),
+    region=st.sampled_from([*REGIONS, "windows"]),
     distance=st.sampled_from(list(DISTANCES)),
     augmentations=st.sampled_from(["whole", "augmented", "cutouts"]),
     reduce=st.sampled_from(["mean", "minimum"]),
