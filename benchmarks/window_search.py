@@ -1,7 +1,7 @@
 """Whether windows on the salient help a search and gradients: images of two small objects on a large busy ground (worth/canvas.py).
 
     python run.py bench window_search --prompts 10 --noises 8          some minutes, beside the training of reward and segmenter
-    python run.py bench window_search                                  half an hour on one core; docs/data/window-search.csv
+    python run.py bench window_search                                  an hour on one core; docs/data/window-search.csv
 
 Few-step demo model. Of each prompt's noises every way to look scores every image, so that the best of any number is an expectation, and
 all ways choose among the same images. Then the best of 8 noises and 5 iterations by some of the ways. The judge sees the image alone.
@@ -104,7 +104,7 @@ def rows_of(reads: int, what: str, found: Rights) -> list[list[object]]:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompts", type=int, default=100, help="of two small objects, of the half that is reported")
     parser.add_argument("--noises", type=int, default=32, help="of each, at least 8")
-    parser.add_argument("--optimized", type=int, default=60, help="prompts that are optimized as well")
+    parser.add_argument("--optimized", type=int, default=50, help="prompts that are optimized as well")
     parser.add_argument("--folder", type=Path, default=Path(".cache") / "worth", help="of reward, segmenter and results")
 
 
@@ -118,8 +118,11 @@ def main(options: argparse.Namespace) -> None:
     for reads in READS:
         for count in (8, options.noises // 2):
             rows += rows_of(reads, f"best of {count}", chosen(store.of(pools), reads, count))
-    runs = {way: [Job(place, 0, (text,), way) for place, text in enumerate(texts[: options.optimized])] for way in OPTIMIZED}
-    for job in store.missing([job for each in zip(*runs.values(), strict=True) for job in each]):
-        store.add(job, {"right": bed.optimized(job.prompts[0], READS[0], job.method)})
-    rows += rows_of(READS[0], SEARCHED, {way: [float(record["right"]) for record in store.of(jobs)] for way, jobs in runs.items()})
+    for reads in READS:
+        some = list(enumerate(texts[: options.optimized]))
+        runs = {way: [Job(place, 0, (text,), f"{reads}, {way}") for place, text in some] for way in OPTIMIZED}
+        for way, jobs in runs.items():
+            for job in store.missing(jobs):
+                store.add(job, {"right": bed.optimized(job.prompts[0], reads, way)})
+        rows += rows_of(reads, SEARCHED, {way: [float(record["right"]) for record in store.of(jobs)] for way, jobs in runs.items()})
     tell(HEAD, rows, folder / "window-search.csv")
