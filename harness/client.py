@@ -60,10 +60,15 @@ def describe_outage(error: BaseException) -> str:
 
 
 class Client:
-    """A ComfyUI server at ``url``, such as ``http://127.0.0.1:8188``."""
+    """A ComfyUI server at ``url``, such as ``http://127.0.0.1:8188``.
+
+    Attributes:
+        left_out: what ComfyUI says of nodes that it refused in the last graph it queued, running the others all the same.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
+        self.left_out: list[str] = []
         self._id = uuid.uuid4().hex
 
     def run(self, graph: Graph, *, timeout: float = 300.0, on_event: OnEvent | None = None) -> dict[str, dict[str, Any]]:
@@ -89,11 +94,13 @@ class Client:
         """Queue a graph and return the id of the run. Raises RunFailed when ComfyUI refuses it."""
         request = {"prompt": graph, "client_id": self._id}
         try:
-            return str(self.post("/prompt", request)["prompt_id"])
+            answer = self.post("/prompt", request)
         except urllib.error.HTTPError as error:
             if error.code != 400:  # from something before ComfyUI, or from one that is going down
                 raise
             raise _refusal(json.loads(error.read() or b"{}")) from None
+        self.left_out = _sentences(answer)
+        return str(answer["prompt_id"])
 
     def wait(self, run: str, *, timeout: float = 300.0) -> dict[str, dict[str, Any]]:
         """Wait for a queued run and return its outputs. Raises what ``outcome`` raises, and TimeoutError as ``run`` does."""
@@ -234,12 +241,15 @@ class Client:
 def _refusal(answer: dict[str, Any]) -> RunFailed:
     """Gather ComfyUI's answer to a graph that does not validate into one text."""
     error = answer.get("error") or {}
-    first_id, first_type = "", ""
-    lines = [_sentence(error)] if isinstance(error, dict) else [str(error)]
-    for node_id, problem in (answer.get("node_errors") or {}).items():
-        first_id, first_type = first_id or node_id, first_type or problem.get("class_type", "")
-        lines += [f"{problem.get('class_type', node_id)}: {_sentence(item)}" for item in problem.get("errors", ())]
-    return RunFailed("\n".join(lines), first_id, first_type)
+    nowhere: tuple[str, dict[str, Any]] = ("", {})
+    first_id, first = next(iter((answer.get("node_errors") or {}).items()), nowhere)
+    lines = [_sentence(error) if isinstance(error, dict) else str(error), *_sentences(answer)]
+    return RunFailed("\n".join(lines), first_id, first.get("class_type", ""))
+
+
+def _sentences(answer: dict[str, Any]) -> list[str]:
+    problems = (answer.get("node_errors") or {}).items()
+    return [f"{each.get('class_type', node)}: {_sentence(item)}" for node, each in problems for item in each.get("errors", ())]
 
 
 def _sentence(item: dict[str, Any]) -> str:

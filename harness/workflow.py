@@ -105,14 +105,18 @@ def main(arguments: list[str]) -> int:
     stop_on_signals()
     more = ["--models-directory", str(options.models.resolve())] if options.models else []
     print("Starting ComfyUI ...", flush=True)
+    status = 0
     with Server(tree, ROOT / ".cache" / "workflow", cpu=not options.gpu, arguments=more) as server:
         for path, graph in graphs.items():
             print(f"{path.name}:", flush=True)
             outputs, seconds = run(server, graph)
             print(f"  done in {seconds:.1f} s")
+            for sentence in server.left_out:
+                print(f"  not run, nor what needs it: {sentence}")
+            status = 1 if server.left_out else status
             for written in collect(server, outputs, OUTPUT, path.stem):
                 print(f"  {written}")
-    return 0
+    return status
 
 
 if __name__ == "__main__":

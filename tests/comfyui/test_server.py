@@ -43,6 +43,15 @@ def test_a_graph_that_does_not_validate_is_refused_with_the_reason(server: Serve
     assert "smaller than min" in message
 
 
+def test_what_is_left_out_of_a_graph_that_runs_is_told(server: Server) -> None:
+    broken = {"3": {"class_type": "EmptyImage", "inputs": {**IMAGE["1"]["inputs"], "width": -1}}}
+    outputs = server.run({**IMAGE, **broken, "4": {"class_type": "PreviewImage", "inputs": {"images": ["3", 0]}}})
+    assert set(outputs) == {"2"}
+    assert any("EmptyImage: Value -1 smaller than min" in sentence for sentence in server.left_out)
+    server.run(IMAGE)
+    assert server.left_out == []
+
+
 def test_a_node_that_fails_says_why_and_the_server_goes_on(server: Server) -> None:
     (server.base / "input" / "damaged.latent").write_bytes(b"no latent at all")
     latent = {"class_type": "LoadLatent", "inputs": {"latent": "damaged.latent"}}
