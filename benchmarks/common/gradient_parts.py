@@ -33,8 +33,8 @@ GIB = 2**30
 STEPS = 2
 VARIANTS: dict[str, tuple[dict[str, Any], bool]] = {
     "everything kept": ({"use_checkpoint": False}, False),
+    "each call checkpointed": ({"stored": StoredCalls(0, lambda: 0.0)}, False),  # which counts what the next one keeps
     "dearest outputs kept": ({"stored": StoredCalls(0, lambda: math.inf, outputs=True)}, False),
-    "each call checkpointed": ({}, False),
     "each block as well": ({}, True),
 }
 SCHEDULES: dict[str, tuple[dict[str, Any], bool]] = {
