@@ -35,7 +35,7 @@ const reads = each => each.childElementCount === 0 && each.textContent.trim() ==
 const box = [...document.querySelectorAll('*')].filter(reads).at(-1)?.getBoundingClientRect();
 return box ? [box.left + box.width / 2, box.top + box.height / 2] : null;
 """
-PREVIEWED = "return window.app.graph.nodes.filter(n => n.type === 'PreviewImage').every(n => n.imgs?.length)"
+PREVIEWED = "return window.app.graph.nodes.filter(n => ['PreviewImage', 'SaveImage'].includes(n.type)).every(n => n.imgs?.length)"
 FIT = "return window.app.extensionManager.command.execute('Comfy.Canvas.FitView')"
 
 
