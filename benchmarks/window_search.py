@@ -22,7 +22,7 @@ from sgool.saliency_models import registry
 
 from .common.jobs import Job, Store
 from .common.markdown import tell
-from .common.statistics import flip_p, mean_interval, mean_share, p_text
+from .common.statistics import flip_p, mean_share, p_text
 from .windows import PREDICTED
 from .worth.canvas import LEAST_RADIUS, RANDOM, WHOLE, Looks, LooksLoss, draw_two_small
 from .worth.curve import Pool, best_of
@@ -94,9 +94,7 @@ def rows_of(reads: int, what: str, found: Rights) -> list[list[object]]:
         row: list[object] = [reads, what, len(rights), way, mean_share(rights)]
         for other in (WHOLE, RANDOM):
             differences = [one - two for one, two in zip(rights, found[other], strict=True)]
-            low, high = mean_interval(differences)
-            points = f"{100 * np.mean(differences):+.1f} ({100 * low:+.0f} to {100 * high:+.0f})"
-            row += ["", ""] if way == other else [points, p_text(flip_p(differences))]
+            row += ["", ""] if way == other else [f"{mean_share(differences):+.1f}", p_text(flip_p(differences))]
         rows.append(row)
     return rows
 
