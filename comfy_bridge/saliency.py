@@ -61,6 +61,10 @@ class SaliencyPredictor:
         """Return this predictor with another input size, weights shared; 0 is its own. See ``SaliencyModel.at_size``."""
         return self if longest == 0 else SaliencyPredictor(self.model.at_size(longest, image), self.patcher)
 
+    def without_center(self) -> SaliencyPredictor:
+        """Return this predictor without its center prior, weights shared. See ``SaliencyModel.without_center``."""
+        return SaliencyPredictor(self.model.without_center(), self.patcher)
+
     def __call__(self, images: Tensor) -> Tensor:
         """Predict maps.
 

@@ -13,6 +13,8 @@ from ..image_ops.resize import sample_window
 
 SMALLEST_CROP = 0.2  # of the height and the width: a smaller crop shows texture, not things
 WINDOWS, WINDOW_COUNT = "windows", 2
+AUTOMATIC, BLURRED = "automatic", "blur surroundings"
+OVERLOOKS_FROM = 4.5  # times as wide as what a reward reads: from there on it overlooks small things (docs/experiments.md)
 BLUR_SIGMA = 0.05  # of the shorter side: removes what a thing is, keeps the light and color around it
 
 
@@ -93,8 +95,13 @@ def full_resolution(images: Tensor, maps: Tensor, reads: int, count: int = WINDO
     return [sample_window(images, place, (height, width)) for place in places]
 
 
+def overlooked(images: Tensor, reads: int) -> bool:
+    """Whether small things of ``images`` are lost on a reward that reads ``reads`` pixels of the shorter side."""
+    return min(images.shape[-2:]) >= OVERLOOKS_FROM * reads
+
+
 REGIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "multiply": multiply,
-    "blur surroundings": blur_surroundings,
+    BLURRED: blur_surroundings,
     "soft crop": soft_crop,
 }

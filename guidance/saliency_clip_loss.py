@@ -13,11 +13,12 @@ from torch import Tensor
 from ..image_ops.resize import resize
 from ..schema.prompts import plain_prompts, prompts_for
 from ..schema.ranged import Ranged, choice, count, flag, number
+from . import phrases
 from .augmentations import Augmentations
 from .distances import DISTANCES
 from .fit import Augment, EncoderFit, Fit, RewardFit
 from .objective import Context, Objective, Scored
-from .regions import REGIONS, WINDOWS, full_resolution
+from .regions import AUTOMATIC, BLURRED, REGIONS, WINDOWS, full_resolution, overlooked
 
 Saliency = Callable[[Tensor], Tensor]
 
@@ -26,7 +27,8 @@ Saliency = Callable[[Tensor], Tensor]
 class LossSettings(Ranged):
     """How the loss is put together. The paper does not give the weights, the cutouts or how often saliency is predicted: see
     docs/guidance.md. Multiplying the image by the map is the paper's region; with maps that are not masks it blinded the demo model's
-    reward, so it is not the default (docs/does-it-work.md).
+    reward, so it is not the default (docs/does-it-work.md). ``automatic`` is ``windows`` where they were measured to help: places are
+    predicted, the reward has vectors, and an image is much larger than what it reads; elsewhere it is ``blur surroundings``.
 
     Args:
         augmentations: what is scored.
@@ -44,10 +46,11 @@ class LossSettings(Ranged):
     )
     w_negative: float = number(1.0, at_least=0, help="Weight of the negative prompts.")
     region: str = choice(
-        "blur surroundings",
-        (*REGIONS, WINDOWS),
+        AUTOMATIC,
+        (AUTOMATIC, *REGIONS, WINDOWS),
         help="How the salient part is shown to the reward: the image times the map (the paper's filter), with blurred surroundings, "
-        "cropped to where the map's mass is, or as two windows at the resolution that the reward reads.",
+        "cropped to where the map's mass is, or as two windows at the resolution that the reward reads. automatic: windows where the "
+        "image is 4.5 times as wide as that or more, elsewhere blurred surroundings.",
     )
     distance: str = choice(
         "great circle",
@@ -74,8 +77,8 @@ class SaliencyCLIPLoss:
         prompts: one for all images, or one for each image of the run's batch.
         saliency: predicts maps ``(B, 1, H, W)`` in [0, 1] from images; or a fixed map ``(n, 1, h, w)`` or ``(n, h, w)`` of any size,
             n being 1 or the size of the batch; or ``None``, and the salient term does not count.
-        salient_prompts: the same for the salient region; the prompts where ``None``. With the region ``windows``, phrases between
-            semicolons, each of which is held against the window that shows it best.
+        salient_prompts: the same for the salient region; the prompts where ``None``. With windows each phrase is held against the window
+            that shows it best: phrases between semicolons, or without salient prompts those that the prompts are made of.
         negative_prompts: what no image of the batch is to look like.
         settings: see ``LossSettings``.
 
@@ -100,6 +103,7 @@ class SaliencyCLIPLoss:
         self.reward = reward
         self.prompts = prompts_for(reward, prompts, "prompt")
         self.salient_prompts = prompts_for(reward, salient_prompts, "salient prompt") if salient_prompts is not None else self.prompts
+        self._phrases = phrases.named_in if salient_prompts is None else phrases.given
         contrasts = self.settings.w_negative and getattr(reward, "reads_prompts", True)
         self.negative_prompts = plain_prompts(negative_prompts, "negative prompt") if contrasts else []
         if not self.prompts or not self.salient_prompts:
@@ -115,6 +119,24 @@ class SaliencyCLIPLoss:
     def name(self) -> str:
         """How a sum of objectives calls it: its reward's name."""
         return str(getattr(self.reward, "name", ""))
+
+    @property
+    def _reads(self) -> int:
+        return int(getattr(self.reward, "image_size", 224))
+
+    def region_for(self, images: Tensor) -> str:
+        """How the salient part of ``images (B, 3, H, W)`` is shown: the settings' region, and what ``automatic`` comes to."""
+        if self.settings.region != AUTOMATIC:
+            return self.settings.region
+        windows = not isinstance(self.saliency, Tensor) and _has_vectors(self.reward) and overlooked(images, self._reads)
+        return WINDOWS if windows else BLURRED
+
+    def _predictor(self, images: Tensor) -> Saliency:
+        """Windows are put where things are: a prior that people look at the middle cost their gain (docs/experiments.md), so that they do
+        without, where a predictor can."""
+        assert callable(self.saliency)
+        without: Callable[[], Saliency] | None = getattr(self.saliency, "without_center", None)
+        return self.saliency if without is None or self.region_for(images) != WINDOWS else without()
 
     def scores_salient_part(self, saliency: Any) -> bool:
         """Whether the salient term counts: it has a weight, and somebody said what is salient."""
@@ -170,15 +192,15 @@ class SaliencyCLIPLoss:
 
     def _of_the_salient(self, images: Tensor, maps: Tensor, prompts: list[str], augmentations: Sequence[Augment]) -> Tensor:
         """Distances ``(augmentations, B)``; of windows the mean over a prompt's phrases, each held against the window that fits it best."""
-        if self.settings.region != WINDOWS:
-            return self._fit.distance(self._fit.look(REGIONS[self.settings.region](images, maps), augmentations), prompts)
-        windows = full_resolution(images, maps, getattr(self.reward, "image_size", 224))
-        seen = [self._fit.look(each, augmentations) for each in windows]
-        every = [phrases_of(prompt) for prompt in prompts]
+        region = self.region_for(images)
+        if region != WINDOWS:
+            return self._fit.distance(self._fit.look(REGIONS[region](images, maps), augmentations), prompts)
+        seen = [self._fit.look(each, augmentations) for each in full_resolution(images, maps, self._reads)]
+        every = [self._phrases(prompt) for prompt in prompts]
         most = max(map(len, every))
-        columns = [[phrases[number % len(phrases)] for phrases in every] for number in range(most)]
+        columns = [[own[number % len(own)] for own in every] for number in range(most)]
         best = torch.stack([torch.stack([self._fit.distance(each, texts) for each in seen]).amin(0) for texts in columns])
-        counts = torch.tensor([[float(number < len(phrases)) for phrases in every] for number in range(most)]).to(best)
+        counts = torch.tensor([[float(number < len(own)) for own in every] for number in range(most)]).to(best)
         return (best * counts[:, None]).sum(0) / counts.sum(0)
 
     def _of_the_whole(self, seen: object, images: int, context: Context, parts: dict[str, Tensor]) -> Tensor:
@@ -214,8 +236,7 @@ class SaliencyCLIPLoss:
         kept = [self._maps.get(place) for place in places]
         if context.iteration % self.settings.saliency_every and all(map_ is not None and map_.shape[-2:] == size for map_ in kept):
             return torch.stack([map_ for map_ in kept if map_ is not None]).to(images)
-        assert self.saliency is not None
-        maps = self.saliency(images.detach() if self.settings.detach_saliency else images)
+        maps = self._predictor(images)(images.detach() if self.settings.detach_saliency else images)
         if maps.shape != (len(images), 1, *size):
             raise ValueError(f"The saliency model gave maps of the shape {tuple(maps.shape)} for images of {tuple(images.shape)}.")
         maps = (maps.detach() if self.settings.detach_saliency else maps).to(images)
@@ -224,14 +245,12 @@ class SaliencyCLIPLoss:
         return maps
 
 
-def phrases_of(prompt: str) -> list[str]:
-    """What stands between semicolons, at least one."""
-    return [phrase for part in prompt.split(";") if (phrase := part.strip())] or [prompt]
+def _has_vectors(reward: Any) -> bool:
+    return hasattr(reward, "encode_image") and hasattr(reward, "encode_text")
 
 
 def _fit(reward: Any, distance: str) -> Fit:
-    has_vectors = hasattr(reward, "encode_image") and hasattr(reward, "encode_text")
-    return EncoderFit(reward, distance) if has_vectors else RewardFit(reward)
+    return EncoderFit(reward, distance) if _has_vectors(reward) else RewardFit(reward)
 
 
 def _checked_mask(mask: Tensor) -> Tensor:

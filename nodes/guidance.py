@@ -200,7 +200,8 @@ def _prompt_inputs() -> list[io.Input]:
             dynamic_prompts=True,
             advanced=True,
             tooltip="What the salient part is to show, where that is not the whole prompt. Without a saliency model or a mask, the pack's "
-            "own predictor finds that part. With the region windows, phrases between semicolons, each held against the best window.",
+            "own predictor finds that part. In windows each phrase is held against the best one: phrases between semicolons, or those of "
+            "the prompt.",
         ),
         io.String.Input(
             "negative_prompts",

@@ -40,6 +40,12 @@ class DefaultSaliency(SaliencyModel):
         twin.graph.side = twin.signature.side = longest
         return twin
 
+    def without_center(self) -> SaliencyModel:
+        """Return a twin, without weights as this one."""
+        twin = DefaultSaliency(0.0, self.sigma)
+        twin.graph.side, twin.signature.side = self.graph.side, self.signature.side
+        return twin
+
     def predict(self, images: Tensor) -> Tensor:
         """Return (B, 1, h, w) maps on the graph's grid; the maximum of each is 1."""
         graph = self.graph.predict(images)

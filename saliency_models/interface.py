@@ -80,6 +80,10 @@ class SaliencyModel(nn.Module, ABC):
             raise ValueError(f"The input size of {self.name!r} cannot be changed; set it to 0.")
         return twin
 
+    def without_center(self) -> SaliencyModel:
+        """Return this predictor without its center prior, to find what stands out wherever it is; itself where none can be left out."""
+        return self
+
     @abstractmethod
     def predict(self, images: Tensor) -> Tensor:
         """Compute the maps of checked images.

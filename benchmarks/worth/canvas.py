@@ -19,15 +19,18 @@ from sgool.demo.scenes import SIDE, Scene, draw_scene
 from sgool.demo.training.reward import RewardWithHead
 from sgool.guidance.objective import Context, Scored
 from sgool.guidance.regions import WINDOW_COUNT, peak_windows
+from sgool.guidance.saliency_clip_loss import SaliencyCLIPLoss
 from sgool.image_ops.resize import resize, sample_window
+from sgool.saliency_models import registry
 from torch import Tensor
 
 from .low_resolution import reduced
+from .methods import DEFAULT
 from .prompts import half_of, noise_seed
 
 CANVAS, FADED, CLUTTER = 128, 8, 2
 LEAST_RADIUS = 2.7  # of what the reward is taught, in its 64 pixels
-WHOLE, PHRASES, RANDOM = "whole", "whole, by phrases", "windows: random"
+WHOLE, PHRASES, RANDOM, NODE = "whole", "whole, by phrases", "windows: random", "the node's defaults, with a saliency model"
 Maps = Mapping[str, Callable[[Tensor], Tensor]]
 
 
@@ -76,31 +79,52 @@ class Place:
         return self.ground + seen * (wide - self.ground)
 
 
+class LowResolution:
+    """The reward as the pack's rewards are: vectors of images ``(B, 3, h, w)`` and of prompts, whose sizes it does not read."""
+
+    def __init__(self, model: RewardWithHead, reads: int) -> None:
+        self._model, self.image_size = model, reads
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        seen: Tensor = self._model.look(reduced(images, self.image_size))[0]
+        return seen
+
+    def encode_text(self, prompts: list[str]) -> Tensor:
+        return self._model.read([[unsized(parse(prompt))] for prompt in prompts])[:, 0]
+
+
+def unsized(caption: Caption) -> Caption:
+    """The same without sizes, which mean nothing in a window."""
+    return replace(caption, phrases=tuple(replace(phrase, size=None) for phrase in caption.phrases))
+
+
 class Looks:
     """Ways to score images of one prompt by a reward that reads ``reads`` of the canvas's pixels.
 
     ``WHOLE``: the cosine of the whole canvas with the prompt. Windows, two where a map has most mass: the mean of that and of the phrases'
-    cosines, each with the window that shows it best. ``PHRASES``: the same without windows, each phrase with the whole canvas.
+    cosines, each with the window that shows it best. ``PHRASES``: the same without windows, each phrase with the whole canvas. ``NODE``: as
+    Saliency CLIP Loss scores it that is told the prompt alone and has the saliency model that it would take.
     """
 
     def __init__(self, model: RewardWithHead, maps: Maps, text: str, reads: int) -> None:
-        caption = parse(text)
-        unsized = [replace(phrase, size=None) for phrase in caption.phrases]  # sizes mean nothing in a window
-        every = [replace(caption, phrases=tuple(unsized)), *(Caption((phrase,)) for phrase in unsized)]
+        caption = unsized(parse(text))
         with torch.no_grad():
-            self._prompt, *self._phrases = model.read([every])[0]
+            self._prompt, *self._phrases = model.read([[caption, *(Caption((phrase,)) for phrase in caption.phrases)]])[0]
+        self._node = SaliencyCLIPLoss(LowResolution(model, reads), [text], saliency=registry.load(DEFAULT))
         self._embed: Callable[[Tensor], Tensor] = lambda seen: model.look(reduced(seen, reads))[0]
         self._maps, self._reads, self._place, self._seed = maps, reads, Place.of(text), noise_seed(text, 7)
 
     @property
     def ways(self) -> list[str]:
-        return [WHOLE, PHRASES, RANDOM, *(f"windows: {name}" for name in self._maps)]
+        return [WHOLE, PHRASES, RANDOM, NODE, *(f"windows: {name}" for name in self._maps)]
 
     def scores(self, images: Tensor, ways: Sequence[str]) -> dict[str, Tensor]:
         """``(B,)`` each of images ``(B, 3, 64, 64)``."""
         canvas = self._place.laid(images.clamp(0, 1))
         whole = self._embed(canvas)
         found = {WHOLE: whole @ self._prompt, PHRASES: self._together(whole, [whole])}
+        if NODE in ways:
+            found[NODE] = -self._node(canvas, Context()).losses
         for way in ways:
             if way not in found:
                 seen = [self._embed(sample_window(canvas, place, (self._reads,) * 2)) for place in self._windows(way, canvas)]

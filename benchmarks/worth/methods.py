@@ -25,7 +25,7 @@ from .zero_order import ZeroOrder
 STEPS, CFG, ITERATIONS = 8, 3.0, 10
 BEST_OF = 3 * ITERATIONS + 1  # costs what ITERATIONS gradients do: a forward counts one, a backward two
 BASELINE = f"best of {BEST_OF}"
-GLOBAL = LossSettings(w_salient=0.0, augmentations=Augmentations("augmented", 3))
+GLOBAL = LossSettings(w_salient=0.0, region="blur surroundings", augmentations=Augmentations("augmented", 3))
 SALIENT = replace(GLOBAL, w_salient=1.0, region="blur surroundings")
 MULTIPLIED = replace(SALIENT, region="multiply")
 CUTOUTS = Augmentations("cutouts", 16)
@@ -148,6 +148,12 @@ def whole(settings: Settings) -> Method:
     return Method(Preset(settings), replace(GLOBAL, augmentations=Augmentations("whole")))
 
 
+def with_iterations(method: Method, iterations: int) -> Method:
+    """The same for more or fewer."""
+    settings = replace(method.preset.settings, iterations=iterations)
+    return replace(method, preset=replace(method.preset, settings=settings))
+
+
 def search_first(best: int, iterations: int) -> Method:
     """The default preset with another search and number of iterations."""
     settings = replace(presets.SEARCH_FIRST.settings, best_of=best, iterations=iterations)
@@ -156,24 +162,35 @@ def search_first(best: int, iterations: int) -> Method:
 
 RENO = presets.preset("ReNO").settings
 WHITE = Settings(precondition="white", renormalize="white", rule=AdamUpdate(step_size=0.02), returned="best")
-# Of equal cost: 32 runs, or 10 iterations, which cost three runs each, and one run more or one search.
+
+
+def of_cost(noises: int) -> dict[str, Method]:
+    """All ways to spend what sampling ``noises``, a power of two from 8 on, takes: an iteration costs three runs."""
+    alone, half, quarter = (noises - 1) // 3, noises // 2, noises // 4
+    after_half, after_quarter = (noises - half - 1) // 3, (noises - quarter) // 3
+    searched, rounds = f"best of {half}, then", noises // 4  # a round of the zero-order search samples four
+    return {
+        f"best of {noises}": best_of(noises),
+        f"trust region, {alone} iterations": search_first(1, alone),
+        f"{searched} {after_half} iterations": search_first(half, after_half),
+        f"ReNO, {alone} iterations": whole(replace(RENO, iterations=alone)),
+        f"{searched} ReNO, {after_half} iterations": whole(replace(RENO, best_of=half, iterations=after_half)),
+        f"DOODL's update, {alone} iterations": with_iterations(DOODLS_UPDATE, alone),
+        f"SGOOL's update, {alone} iterations": with_iterations(SGOOLS_UPDATE, alone),
+        f"white projection, {alone} iterations": whole(replace(WHITE, iterations=alone)),
+        f"best of {quarter}, then white projection, {after_quarter} iterations": whole(
+            replace(WHITE, best_of=quarter, iterations=after_quarter)
+        ),
+        f"zero-order search, {noises + 1} noises": Method(zero_order=ZeroOrder(1, rounds)),
+        f"{searched} zero-order search, {half} noises": Method(zero_order=ZeroOrder(half, rounds // 2)),
+    }
+
+
+COSTS = 8, 32, 128, 512  # of as many noises
 ON_HARD: dict[str, Method] = {
     "plain": Method(),
-    "best of 8": best_of(8),
-    "best of 32": best_of(32),
-    "best of 128": best_of(128),
-    "trust region, 10 iterations": search_first(1, 10),
-    "best of 16, then 5 iterations": search_first(16, 5),
+    **{name: method for noises in COSTS for name, method in of_cost(noises).items()},
     "best of 16, then 5 iterations with a salient term": replace(search_first(16, 5), loss=SALIENT, saliency=DEFAULT),
-    "best of 64, then 21 iterations": search_first(64, 21),
-    "ReNO, 10 iterations": whole(replace(RENO, iterations=10)),
-    "best of 16, then ReNO, 5 iterations": whole(replace(RENO, best_of=16, iterations=5)),
-    "DOODL's update, 10 iterations": DOODLS_UPDATE,
-    "SGOOL's update, 10 iterations": SGOOLS_UPDATE,
-    "white projection, 10 iterations": whole(replace(WHITE, iterations=10)),
-    "best of 8, then white projection, 8 iterations": whole(replace(WHITE, best_of=8, iterations=8)),
-    "zero-order search, 33 noises": Method(zero_order=ZeroOrder(1, 8)),
-    "best of 16, then zero-order search, 16 noises": Method(zero_order=ZeroOrder(16, 4)),
 }
 FEW_STEPS: dict[str, Method] = {f"4 steps, {name}": in_four_steps(method) for name, method in ON_HARD.items()}
 EIGHT_STEPS: dict[str, Method] = {f"8 steps, {name}": method for name, method in ON_HARD.items()}

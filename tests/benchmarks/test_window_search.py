@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from sgool.benchmarks.window_search import HEAD, chosen, rows_of
-from sgool.benchmarks.worth.canvas import CANVAS, FADED, PHRASES, RANDOM, WHOLE, Looks, LooksLoss, Place, draw_two_small
+from sgool.benchmarks.worth.canvas import CANVAS, FADED, NODE, PHRASES, RANDOM, WHOLE, Looks, LooksLoss, Place, draw_two_small
 from sgool.demo.captions import COLORS, Caption, held_out, parse
 from sgool.demo.scenes import SIDE
 from sgool.guidance.objective import Context, Objective
@@ -72,7 +72,7 @@ def test_an_image_lies_on_its_ground_and_fades_out_at_its_border() -> None:
 
 def test_each_phrase_is_held_against_the_window_that_shows_it_best() -> None:
     found = looks().scores(half_red_half_blue(), looks().ways)
-    assert list(found) == [WHOLE, PHRASES, RANDOM, "windows: squares"]
+    assert list(found) == [WHOLE, PHRASES, RANDOM, NODE, "windows: squares"]
     assert 2 * found["windows: squares"] - found[WHOLE] == pytest.approx(1.0, abs=1e-3)  # one is all red, one all blue
     assert found[PHRASES] < found["windows: squares"]
     assert found[RANDOM] < found["windows: squares"]
@@ -87,8 +87,8 @@ def test_the_loss_is_one_minus_the_score_of_the_prompt_at_that_place() -> None:
 
 
 def test_ways_choose_among_the_same_images_and_are_compared_with_whole_and_random() -> None:
-    record = {"right": [True, False, False], "32": {WHOLE: [0, 1, 2], RANDOM: [0, 2, 1], "windows: x": [2, 1, 0]}}
-    found = chosen([record] * 4, 32, 3)
+    record = {"right": [True, False, False], "scores": {WHOLE: [0, 1, 2], RANDOM: [0, 2, 1], "windows: x": [2, 1, 0]}}
+    found = chosen([record] * 4, 3)
     assert found == {WHOLE: [0.0] * 4, RANDOM: [0.0] * 4, "windows: x": [1.0] * 4}
     whole, random, window = rows_of(32, "best of 3", found)
     assert {len(row) for row in (whole, random, window)} == {len(HEAD)}

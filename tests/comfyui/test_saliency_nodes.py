@@ -292,6 +292,8 @@ def test_another_input_size_shares_the_weights(u2netp: Path) -> None:
     twin = predictor.at_size(480, (300, 451))
     assert twin.patcher is predictor.patcher
     assert next(twin.model.parameters()) is next(predictor.model.parameters())
+    everywhere = predictor.without_center()  # it has no center prior that could be left out
+    assert (everywhere.patcher, everywhere.model) == (predictor.patcher, predictor.model)
 
 
 # Overlay and comparison

@@ -84,6 +84,50 @@ def test_each_phrase_is_held_against_the_window_that_shows_it_best() -> None:
     assert salient("red blue") == pytest.approx([1 - 0.5**0.5] * 2, abs=0.02)  # one phrase
 
 
+class Middle:
+    """A saliency model with a center prior, which it can leave out: then the map is above zero in one corner alone."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        maps = torch.zeros_like(images[:, :1])
+        maps[..., 30:60, 30:60] = 1.0
+        return maps
+
+    def without_center(self) -> Any:
+        return self.corner
+
+    @staticmethod
+    def corner(images: Tensor) -> Tensor:
+        maps = torch.zeros_like(images[:, :1])
+        maps[..., :20, :20] = 1.0
+        return maps
+
+
+def test_the_region_is_windows_where_things_are_overlooked_and_places_predicted() -> None:
+    def region(side: int, saliency: Any, reward: Any = None, **chosen: Any) -> str:
+        loss = SaliencyCLIPLoss(reward or Colors(), ["green"], saliency=saliency, settings=LossSettings(**chosen))
+        return loss.region_for(torch.zeros(1, 3, side, side + 9))
+
+    assert region(90, Middle()) == "windows"  # 4.5 times what the reward reads
+    assert region(89, Middle()) == "blur surroundings"
+    assert region(90, torch.ones(1, 4, 4)) == "blur surroundings"  # a mask says what matters, however large it is
+    assert region(90, Middle(), lambda images, prompts: images.mean((1, 2, 3))) == "blur surroundings"  # no vectors
+    assert region(90, Middle(), region="soft crop") == "soft crop"
+    assert region(30, Middle(), region="windows") == "windows"
+
+
+@pytest.mark.parametrize("prompt", ["a red corner", "a corner in red next to a red one"])
+def test_windows_are_put_without_the_center_prior_and_show_each_phrase_of_the_prompt(prompt: str) -> None:
+    images = torch.zeros(1, 3, 90, 90, dtype=torch.float64)
+    images[:, 1] = 1.0
+    images[:, :, :20, :20] = torch.tensor([1.0, 0, 0]).view(3, 1, 1)
+    loss = SaliencyCLIPLoss(Colors(), [prompt], saliency=Middle(), settings=LossSettings(augmentations=WHOLE))
+    assert float(loss(images, Context()).parts["salient"]) == pytest.approx(0, abs=1e-3)
+    assert torch.equal(loss.last_maps[0][0] > 0, Middle.corner(images)[0, 0] > 0)
+    blurred = SaliencyCLIPLoss(Colors(), [prompt], saliency=Middle(), settings=LossSettings(augmentations=WHOLE, region="soft crop"))
+    assert float(blurred(images, Context()).parts["salient"]) > 1
+    assert torch.equal(blurred.last_maps[0], Middle()(images)[0])
+
+
 def test_terms_add_up(encoder: TransformersEncoder) -> None:
     settings_ = LossSettings(w_global=0.7, w_salient=1.3, w_negative=0.4, augmentations=Augmentations("augmented", 3))
     loss = SaliencyCLIPLoss(
@@ -139,7 +183,7 @@ def test_only_the_salient_term(encoder: TransformersEncoder) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(
-    region=st.sampled_from([*REGIONS, "windows"]),
+    region=st.sampled_from(["automatic", *REGIONS, "windows"]),
     distance=st.sampled_from(list(DISTANCES)),
     augmentations=st.sampled_from(["whole", "augmented", "cutouts"]),
     reduce=st.sampled_from(["mean", "minimum"]),
@@ -321,7 +365,7 @@ def test_the_minimum_over_cutouts_in_a_copy(encoder: TransformersEncoder) -> Non
     assert changed.augmented(Augmentations("cutouts", 6, 0.3), "minimum") is changed
     filtered = loss.augmented(Augmentations("cutouts", 6, 0.3), "minimum", "multiply")
     assert isinstance(filtered, SaliencyCLIPLoss)
-    assert (filtered.settings.region, loss.settings.region) == ("multiply", "blur surroundings")
+    assert (filtered.settings.region, loss.settings.region) == ("multiply", "automatic")
 
 
 class Sharpness:

@@ -242,6 +242,14 @@ def test_degrees_are_the_stationary_distribution() -> None:
     torch.testing.assert_close(degrees @ walk, degrees)
 
 
+def test_the_center_prior_can_be_left_out_at_any_input_size() -> None:
+    image, (bare, centered, signature) = photograph("chelsea"), map(registry.load, ("default-without-center", "default", "image-signature"))
+    assert torch.equal(centered.without_center()(image), bare(image))
+    assert torch.equal(centered.at_size(64, (300, 451)).without_center()(image), bare.at_size(64, (300, 451))(image))
+    assert not torch.equal(centered(image), bare(image))
+    assert signature.without_center() is signature  # has none
+
+
 @pytest.mark.parametrize("name", sorted(set(NAMES) - CENTERED))
 @pytest.mark.parametrize("color", [(1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.9, 0.2, 0.1)])
 def test_an_image_of_one_color_gets_a_constant_map(name: str, color: tuple[float, float, float]) -> None:
