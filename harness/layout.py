@@ -5,7 +5,7 @@ A node's group is ``_meta.group`` in ``workflows/api/NAME.json``; groups stand i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 HEAD = 30  # a node's title stands above its position
@@ -13,6 +13,7 @@ GAP = 30
 MARGIN = 15  # between a group's edge and its nodes
 HIGHEST = 1000  # of a column of nodes or of groups: the page shows the whole graph when it opens, and draws text from a zoom of 57 % on
 NARROWEST = 220  # a node narrower than that has its title cut
+SUBGRAPH = 270  # and one of a subgraph has a mark at each end of its title
 PROMPTS = ("CLIPTextEncode", "PrimitiveStringMultiline")
 
 IMAGES = ("PreviewImage", "SaveImage", "MaskPreview")
@@ -40,6 +41,7 @@ class Node(NamedTuple):
     size: Size
     group: str
     collapsed: bool = False
+    subgraph: bool = False
 
 
 class Group(NamedTuple):
@@ -66,7 +68,7 @@ def with_room(node: Node) -> Size:
         return 260, max(height, 300)
     if node.type in PROMPTS:
         return 260, 110
-    least, more = ROOM.get(node.type, (NARROWEST, 0))
+    least, more = ROOM.get(node.type, (SUBGRAPH if node.subgraph else NARROWEST, 0))
     return max(width if width < 400 else 260, least), height + more
 
 
@@ -114,3 +116,21 @@ def arranged(nodes: list[Node]) -> Layout:
         layout.groups.append(Group(title, (left, top, edge - left, high)))
         top, right = top + high + GAP, max(right, edge)
     return layout
+
+
+def in_order_of_links(sizes: Mapping[int, Size], links: Iterable[tuple[int, int]]) -> tuple[dict[int, Position], float]:
+    """Positions of the nodes of a subgraph, each right of those that it takes its inputs from, and the width of all."""
+    depth = dict.fromkeys(sizes, 0)
+    inside = [(origin, target) for origin, target in links if origin in sizes and target in sizes]
+    for _ in sizes:  # no chain of links is longer
+        for origin, target in inside:
+            depth[target] = max(depth[target], depth[origin] + 1)
+    positions: dict[int, Position] = {}
+    x = 0.0
+    for column in ([node for node in sizes if depth[node] == step] for step in sorted(set(depth.values()))):
+        y = float(HEAD)
+        for node in column:
+            positions[node] = (x, y)
+            y += HEAD + GAP + sizes[node][1]
+        x += max(sizes[node][0] for node in column) + 2 * GAP
+    return positions, x - 2 * GAP

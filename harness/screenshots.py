@@ -58,9 +58,8 @@ class Scenes:
     def template(self, name: str) -> None:
         """Open a template and wait for it."""
         self.page.open_template(name)
-        kinds = {node["class_type"] for node in load(ROOT / "workflows" / "api" / f"{name}.json").values()}
-        for kind in kinds:
-            self.page.wait_until(HAS, kind)
+        for node in json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))["nodes"]:
+            self.page.wait_until(HAS, node["type"])
         time.sleep(2)
 
     def finish(self) -> float:

@@ -2,9 +2,10 @@
 
 The page itself does it, so that widgets, sockets and sizes are what this ComfyUI makes of them. Needs Chromium.
 
-Where nodes stand is said in `layout.py`; ``_meta.group`` names a node's group, ``_meta.collapsed`` folds it. What an API graph has no
-place for: ``workflows/api/NAME.md``, where there is one, becomes a note beside the graph, and the files that it links to and a node loads
-go to that node's ``models``, which the page reads to say what is missing and offer it.
+Where nodes stand is said in `layout.py`; ``_meta.group`` names a node's group, ``_meta.collapsed`` folds it, ``_meta.subgraph`` puts it
+into a subgraph (`subgraphs.py`). What an API graph has no place for: ``workflows/api/NAME.md``, where there is one, becomes a note beside
+the graph, and the files that it links to and a node loads go to that node's ``models``, which the page reads to say what is missing and
+offer it.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ from .layout import Node, arranged
 from .page import Page, start_chromium, why_no_browser
 from .problems import SetupProblem, exit_with
 from .server import ROOT, Server
+from .subgraphs import convert, firsts, flat, with_lasting_ids
 from .workflow import load
 
 LOAD = "window.app.loadApiJson(JSON.parse(arguments[0]), 'template')"  # as text: the driver would sort the keys
-LOADED = "return window.app.graph.nodes.length === arguments[0]"
-NODES = """
+FIX_SEEDS = """
 for (const node of window.app.graph.nodes)
     for (const widget of node.widgets ?? [])
         if (widget.name === 'control_after_generate') widget.value = 'fixed';
+"""
+LOADED = "return window.app.graph.nodes.length === arguments[0]"
+NODES = """
 return window.app.graph.nodes.map(node => [Number(node.id), node.type, [...node.size]]);
 """
 ARRANGE = """
@@ -76,9 +80,8 @@ def numbered(graph: Graph) -> Graph:
 
 
 def shown(page: Page) -> Graph:
-    """The graph in the editor in API format."""
-    graph: Graph = json.loads(page.driver.execute_async_script(AS_API))
-    return graph
+    """The graph in the editor in API format, nodes of subgraphs among the others."""
+    return flat(json.loads(page.driver.execute_async_script(AS_API)))
 
 
 def differences(wanted: Graph, opened: Graph) -> dict[tuple[str, str], tuple[Any, Any]]:
@@ -94,7 +97,8 @@ def differences(wanted: Graph, opened: Graph) -> dict[tuple[str, str], tuple[Any
 def add_models(made: dict[str, Any], note: str) -> None:
     """Give each node whose widget names a file that ``note`` links to the place where that file is to be had, as core's templates do."""
     linked = {name: {"name": name, "url": url, "directory": folder} for name, url, folder in LINK.findall(note)}
-    for node in made["nodes"]:
+    inside = [node for subgraph in made.get("definitions", {}).get("subgraphs", []) for node in subgraph["nodes"]]
+    for node in made["nodes"] + inside:
         models = [linked[value] for value in node.get("widgets_values") or [] if isinstance(value, str) and value in linked]
         if models:
             node["properties"]["models"] = models
@@ -108,8 +112,12 @@ def make(page: Page, graph: Graph, note: str = "") -> dict[str, Any]:
     page.wait_until(LOADED, len(graph))
     told = {int(name): node.get("_meta", {}) for name, node in numbered(graph).items()}
     collapsed = [name for name, meta in told.items() if meta.get("collapsed")]
-    nodes = [Node(name, kind, size, told[name]["group"], name in collapsed) for name, kind, size in page.run(NODES)]
-    layout = arranged(sorted(nodes))
+    page.run(FIX_SEEDS)
+    inside = convert(page, numbered(graph))
+    first = firsts(page, inside)  # a subgraph stands where its first node would
+    made_of = {name: (kind, size) for name, kind, size in page.run(NODES)}
+    nodes = [Node(name, *made_of[name], told[first[name]]["group"], name in collapsed, name in inside) for name in first]
+    layout = arranged(nodes)
     page.run(
         ARRANGE, {"positions": layout.positions, "sizes": layout.sizes, "groups": [group._asdict() for group in layout.groups]}, collapsed
     )
@@ -135,7 +143,7 @@ def main(arguments: list[str]) -> int:
                 text = note.read_text(encoding="utf-8") if note.exists() else ""
                 made = make(Page(driver, server.url), load(source), text)
                 target = ROOT / "workflows" / f"{name}.json"
-                target.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
+                target.write_text(with_lasting_ids(json.dumps(made, indent=1), name) + "\n", encoding="utf-8")
                 print(target)
         finally:
             driver.quit()

@@ -25,6 +25,7 @@ from .demo_report import INK
 from .page import Page, start_chromium, why_no_browser
 from .problems import SetupProblem, exit_with
 from .server import ROOT, Server, stop_on_signals
+from .subgraphs import convert, firsts
 from .template import LOAD, LOADED, numbered
 from .workflow import load, run
 
@@ -35,9 +36,9 @@ HEAD = 190  # above a drawn graph
 MODELS = ("ckpt_name", "unet_name", "lora_name")
 SIDE, TOP = 300, 150  # where the drawing stands in the page, clear of its bars
 FOLD = """
-const [right, side, top] = arguments;
-const canvas = window.app.canvas, nodes = window.app.graph.nodes;
-const column = (which) => nodes.filter((_, number) => right[number] === which);
+const [left, right, side, top] = arguments;
+const canvas = window.app.canvas;
+const column = (which) => (which ? right : left).map((id) => window.app.graph.getNodeById(id));
 const width = Math.max(...column(false).map((node) => node._collapsed_width ?? 170));
 for (const which of [false, true]) {
     const all = column(which), step = 340 / all.length;
@@ -111,10 +112,12 @@ def graph_image(page: Page, graph: Graph, title: str) -> Image.Image:
     page.run(LOAD, json.dumps(numbered(graph)))
     page.wait_until(LOADED, len(graph))
     groups = [node["_meta"]["group"] for node in graph.values()]
-    right = [group != groups[0] for group in groups]
-    page.run(FOLD, right, SIDE, TOP)
+    first = firsts(page, convert(page, numbered(graph)))
+    left = [node for node, place in first.items() if groups[place - 1] == groups[0]]
+    right = [node for node in first if node not in left]
+    page.run(FOLD, left, right, SIDE, TOP)
     time.sleep(1.5)
-    drawn = page.screenshot(page.run(FOLD, right, SIDE, TOP))  # folded nodes know their width once drawn
+    drawn = page.screenshot(page.run(FOLD, left, right, SIDE, TOP))  # folded nodes know their width once drawn
     return with_words(drawn, title, settings_of(graph))
 
 

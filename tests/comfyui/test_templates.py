@@ -23,6 +23,7 @@ NOTES = ("Note", "MarkdownNote")  # the page's own, of which the server knows no
 WIDEST = 2500  # in a window of 1920 pixels the page then opens at 57 % or more, and below that it draws no text
 MOST_OPEN = 12
 NUMBERS = {"INT": int, "FLOAT": (int, float)}
+INPUTS, OUTPUTS = -10, -20  # what links in a subgraph begin and end at that come from outside and go there
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 
 
@@ -100,12 +101,40 @@ def wrong(graph: Graph, known: dict[str, Any]) -> list[str]:
     return found
 
 
+def subgraphs_of(page: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The subgraphs in the page's JSON by their ids, which are their nodes' types."""
+    return {each["id"]: each for each in page.get("definitions", {}).get("subgraphs", [])}
+
+
+def promoted(host: dict[str, Any]) -> dict[str, Any]:
+    """The widgets of a subgraph's node and their values."""
+    names = [item["name"] for item in host["inputs"] if "widget" in item]
+    return dict(zip(names, host.get("widgets_values") or [], strict=True))
+
+
+def origins_of(page: dict[str, Any]) -> dict[int, Any]:
+    """What each link brings, within subgraphs as well: a node and its output, or the value of a promoted widget."""
+    origins: dict[int, Any] = {link: [str(node), slot] for link, node, slot, *_ in page["links"]}
+    borders: dict[tuple[str, int], Any] = {}  # a subgraph's node and its output -> what it is inside
+    for host in (node for node in page["nodes"] if node["type"] in subgraphs_of(page)):
+        for link in subgraphs_of(page)[host["type"]]["links"]:
+            assert link["id"] not in origins or link["target_id"] == OUTPUTS
+            origin = [str(link["origin_id"]), link["origin_slot"]]
+            if link["origin_id"] == INPUTS:
+                item = host["inputs"][link["origin_slot"]]
+                origin = promoted(host)[item["name"]] if item["link"] is None else origins[item["link"]]
+            if link["target_id"] == OUTPUTS:
+                borders[str(host["id"]), link["target_slot"]] = origin
+            origins[link["id"]] = origin
+    return {link: borders.get(tuple(origin), origin) if isinstance(origin, list) else origin for link, origin in origins.items()}
+
+
 def as_graph(page: dict[str, Any], known: dict[str, Any]) -> Graph:
     """The page's JSON in API format, as far as the JSON alone says it."""
-    origins = {link: [str(node), slot] for link, node, slot, *_ in page["links"]}
+    origins, inside = origins_of(page), subgraphs_of(page)
     graph = {}
-    for node in page["nodes"]:
-        if node["type"] in NOTES:
+    for node in page["nodes"] + [node for subgraph in inside.values() for node in subgraph["nodes"]]:
+        if node["type"] in NOTES or node["type"] in inside:
             continue
         inputs = {item["name"]: origins[item["link"]] for item in node["inputs"] if item["link"] is not None}
         values = list(node.get("widgets_values") or [])
@@ -155,6 +184,7 @@ def test_no_node_of_a_template_lies_over_another(template: Path) -> None:
     page = json.loads(template.read_text(encoding="utf-8"))
     assert overlapping(page) == []
     assert len(page["groups"]) > 1
+    assert [overlapping(subgraph) for subgraph in subgraphs_of(page).values() if overlapping(subgraph)] == []
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
@@ -165,7 +195,7 @@ def test_a_template_opens_at_a_zoom_at_which_the_page_draws_text(template: Path)
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: path.stem)
 def test_a_template_has_no_more_than_twelve_nodes_open(template: Path) -> None:
-    """What only carries links is folded; its note is text and does not count."""
+    """What only carries links is folded or in a subgraph; its note is text and does not count."""
     made = json.loads(template.read_text(encoding="utf-8"))["nodes"]
     assert sum(not node["flags"].get("collapsed") for node in made if node["type"] not in NOTES) <= MOST_OPEN
 
