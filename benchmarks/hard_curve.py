@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import comfy.samplers
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sgool.comfy_bridge.resumable import LeftOff, Resumable
 from sgool.demo.judging import judge_images
@@ -29,12 +31,12 @@ from sgool.harness.pack import ROOT
 
 from .common.jobs import Store, plan, write
 from .common.markdown import table, write_csv
-from .common.statistics import Share, flip_p, holm, mean_share, p_text, share
+from .common.statistics import flip_p, holm, mean_share, p_text, share
 from .worth.curve import Pool, any_of, best_of, halved, looks, score_of_best
 from .worth.demo_model import Demo, weights_mark
 from .worth.hard import HARD_KINDS, draw_hard_prompts
 from .worth.hard_reward import load_hard_reward
-from .worth.methods import BEDS, Method
+from .worth.methods import BEDS, COSTS, Method
 from .worth.prompts import chunks
 from .worth.tables import frame
 
@@ -43,7 +45,7 @@ HEAD = ("steps", "what", "noises", "evaluations", "right, % (95 %)", *HARD_KINDS
 SHARES = ("images", "right, % (95 %)", "evaluations", "best of", "points (95 %)", "p", "p, Holm")
 AGAINST = ("method", *SHARES, "CPU s", "reward", "of the best")
 DOCS = ROOT / "docs"
-CHECKS = ("plain", "best of 8", "best of 32", "best of 128")  # of the curve itself, not methods that are compared with it
+CHECKS = ("plain", *(f"best of {count}" for count in COSTS))  # of the curve itself, not methods that are compared with it
 TITLES = {4: "4 steps, CFG 1, with the LoRA", 8: "8 steps, CFG 3"}
 Run = tuple[list[list[object]], list[list[object]]]
 """The rows of the curves, and of the methods, of one generator."""
@@ -129,8 +131,8 @@ def against(store: Store, found: Sequence[Pool], methods: Mapping[str, Method]) 
     for name, method in methods.items():
         jobs = plan(chunks(HALF, len(found), draw_hard_prompts), SEEDS, [method.fingerprint()])
         images = frame(store, jobs, len(found), {method.fingerprint(): name})
-        if len(images) and method.noises <= len(found[0].final):
-            cells, p = _against(found, images, method.noises, method.steps)
+        if len(images) and method.noises <= len(found[0].final) + 1:  # one more than a power of two, for some
+            cells, p = _against(found, images, min(method.noises, len(found[0].final)), method.steps)
             rows.append([name, *cells])
             if not name.endswith(CHECKS):
                 ps[name] = p
@@ -149,7 +151,7 @@ def _against(found: Sequence[Pool], images: pd.DataFrame, count: int, steps: int
 
 
 def draw(runs: Mapping[int, Run], path: Path) -> None:
-    """For each generator the curves, and the methods as points with their intervals."""
+    """For each generator the curves, and the methods with their intervals."""
     figure = Figure(figsize=(7 * len(runs), 6.5), dpi=100, layout="constrained")
     for axes, (steps, (rows, methods)) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
         for what, style in {"any right (ceiling)": "k--", "best of": "C0o-", "halving": "C1s-"}.items():
@@ -159,20 +161,26 @@ def draw(runs: Mapping[int, Run], path: Path) -> None:
             right, low, high = 100 * np.array([row[4] for row in own], dtype=float).T
             axes.plot(costs, right, style, markersize=4, label=what)
             axes.fill_between(costs, low, high, color=style[:2] if style[0] == "C" else "k", alpha=0.1)
-        compared = [row for row in methods if not str(row[0]).endswith(CHECKS)]
-        for number, row in enumerate(compared):
-            assert isinstance(row[2], Share)
-            right, low, high = (100 * each for each in row[2])
-            at = float(row[3]) * 1.04 ** (number - (len(compared) - 1) / 2)  # type: ignore[arg-type]  # those of equal cost, side by side
-            label = f"{str(row[0]).removeprefix(f'{steps} steps, ')} ({row[1]} images)"
-            look = {"fmt": "^Dvp*"[number % 5], "color": f"C{(2 + number) % 10}", "capsize": 2}
-            axes.errorbar([at], [right], yerr=[[right - low], [high - right]], label=label, **look)
+        _draw_methods(axes, [row for row in methods if not str(row[0]).endswith(CHECKS)], steps)
         axes.set(title=TITLES[steps], xscale="log", ylim=(0, 100), ylabel="wholly right, by the judge, %")
         axes.set_xlabel("model evaluations an image (a backward counts two)")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7, loc="upper left")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
+
+
+def _draw_methods(axes: Axes, methods: Sequence[list[object]], steps: int) -> None:
+    """A line for each way, at what was spent on it: rows whose names differ in their numbers alone are one way."""
+    ways: dict[str, list[list[object]]] = {}
+    for row in methods:
+        ways.setdefault(re.sub(r"\d+", "n", str(row[0]).removeprefix(f"{steps} steps, ")), []).append(row)
+    for number, (way, rows) in enumerate(ways.items()):
+        shares = 100 * np.array([row[2] for row in rows], dtype=float)
+        costs = np.array([row[3] for row in rows], dtype=float) * 1.03 ** (number - (len(ways) - 1) / 2)  # of equal cost, side by side
+        spread = np.abs(shares[:, 1:] - shares[:, :1]).T
+        look: dict[str, Any] = {"fmt": "-" + "^Dvp*"[number % 5], "color": f"C{(2 + number) % 10}", "capsize": 2, "linewidth": 0.8}
+        axes.errorbar(costs, shares[:, 0], yerr=spread, label=way, **look)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from sgool.benchmarks.common.statistics import flip_p, share
 from sgool.benchmarks.hard_curve import AGAINST, HEAD, _against, _load, _save, against, curves, draw, joined
 from sgool.benchmarks.worth.curve import Pool, any_of, best_of, halved, looks, score_of_best
 from sgool.benchmarks.worth.hard import draw_hard_prompts
-from sgool.benchmarks.worth.methods import BEDS, EIGHT_STEPS, FEW_STEPS
+from sgool.benchmarks.worth.methods import BEDS, COSTS, EIGHT_STEPS, FEW_STEPS, of_cost
 from sgool.benchmarks.worth.prompts import chunks
 
 RNG = np.random.default_rng(4)
@@ -77,8 +77,10 @@ def test_methods_that_cost_the_same_are_counted_as_the_same(steps: int) -> None:
     noises = {name.removeprefix(f"{steps} steps, "): method.noises for name, method in BEDS[steps].items()}
     assert noises["plain"] == 1
     assert noises["best of 32"] == noises["best of 16, then 5 iterations"] == noises["best of 16, then zero-order search, 16 noises"] == 32
-    assert noises["best of 128"] == noises["best of 64, then 21 iterations"] == 128
-    assert {count for name, count in noises.items() if name.endswith("10 iterations")} == {31}
+    assert noises["best of 512"] == noises["best of 256, then 85 iterations"] == 512
+    assert {count for name, count in noises.items() if name.endswith(", 10 iterations")} == {31}
+    for cost in COSTS:  # an iteration more would cost three more
+        assert {method.noises - cost for method in of_cost(cost).values()} <= {-1, 0, 1}
     assert all(method.steps == steps for method in BEDS[steps].values())
 
 
@@ -126,5 +128,6 @@ def test_the_table_and_the_plot(tmp_path: Path) -> None:
     assert {len(row) for own in rows.values() for row in own} == {len(HEAD)}
     method = ["4 steps, ReNO, 10 iterations", 10, share(1, 10), 124, 31, "+1.0 (-2 to +3)", "0.5", "1.000", "1.50", "0.900", "0.910"]
     assert len(method) == len(AGAINST)
-    draw({steps: (own, [method] if steps == 4 else []) for steps, own in rows.items()}, tmp_path / "curve.png")
+    dearer = ["4 steps, ReNO, 42 iterations", 10, share(2, 10), 508, 127, "+1.0 (-2 to +3)", "0.5", "1.000", "6.0", "0.900", "0.910"]
+    draw({steps: (own, [method, dearer] if steps == 4 else []) for steps, own in rows.items()}, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").stat().st_size > 10_000
