@@ -57,7 +57,7 @@ def methods() -> dict[str, Method]:
 def first_steps() -> dict[str, Method]:
     """The default preset, whose trust region begins with shorter steps that may become ``longest`` times as long."""
     found, default = {}, PRESETS[DEFAULT_PRESET].settings
-    for length, longest in ((0.003, 1.0), (0.001, 1.0), (0.001, 3.0), (0.001, 30.0)):
+    for length, longest in ((0.003, 1.0), (0.002, 1.0), (0.001, 1.0), (0.001, 2.0), (0.001, 3.0), (0.001, 30.0)):
         region = replace(default.trust_region or TrustRegion(), longest=longest)
         settings = replace(default, rule=NormalizedGradient(step_size=length, momentum=0.0), trust_region=region)
         name = f"{DEFAULT_PRESET}, first step {length:g}, at most {length * longest:g}, CFG 3"
@@ -106,5 +106,6 @@ def main(options: argparse.Namespace) -> None:
     owner = DemoOwner(partial(measured, {method.fingerprint(): method for method in every.values()}), options.folder)
     spread(store, [job for each in jobs.values() for job in each], owner, options.processes, options.scheduler)
     found = {name: [Step(**step) for record in store.of(each) for step in record["steps"]] for name, each in jobs.items()}
-    rows = [[name, sum(len(job.prompts) for job in jobs[name]), *summary(steps)] for name, steps in found.items()]
+    images = {name: sum(len(job.prompts) for job in each) for name, each in jobs.items()}
+    rows = [[name, images[name], *summary(steps, images[name])] for name, steps in found.items()]
     tell(["what", "prompts", *HEAD], rows, DATA if options.write else None)

@@ -114,6 +114,8 @@ class SaliencyCLIPLoss:
         self._fit = _fit(reward, self.settings.distance)
         self._maps: dict[tuple[int, int], Tensor] = {}
         self.last_maps: dict[int, Tensor] = {}
+        # How much larger than what is read images were that windows were taken of: in this run, in the one before. Shared by copies.
+        self._larger_by: tuple[set[float], set[float]] = set(), set()
 
     @property
     def name(self) -> str:
@@ -162,6 +164,19 @@ class SaliencyCLIPLoss:
         """Forget the maps of an earlier run."""
         self._maps.clear()
         self.last_maps.clear()
+        now, before = self._larger_by
+        before.clear()
+        before.update(now)
+        now.clear()
+
+    def remarks(self) -> list[str]:
+        """What the region ``automatic`` came to in this run, or where nothing was scored since ``begin`` in the one before."""
+        now, before = self._larger_by
+        return [
+            f"The salient part was shown to the reward in windows, since the images are {times:.1f} times as large as the {self._reads} "
+            f"pixels that it reads (region {AUTOMATIC})."
+            for times in sorted(now or before)
+        ]
 
     def __call__(self, images: Tensor, context: Context) -> Scored:
         """Score ``(B, 3, H, W)`` images in [0, 1].
@@ -195,6 +210,8 @@ class SaliencyCLIPLoss:
         region = self.region_for(images)
         if region != WINDOWS:
             return self._fit.distance(self._fit.look(REGIONS[region](images, maps), augmentations), prompts)
+        if self.settings.region == AUTOMATIC:
+            self._larger_by[0].add(min(images.shape[-2:]) / self._reads)
         seen = [self._fit.look(each, augmentations) for each in full_resolution(images, maps, self._reads)]
         every = [self._phrases(prompt) for prompt in prompts]
         most = max(map(len, every))

@@ -76,7 +76,7 @@ class DemoJudge(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, prompt: str | None) -> bool | str:
+    def validate_inputs(cls, prompt: str | None = None) -> bool | str:
         return prompt is None or bool(prompt.strip()) or NO_PROMPT  # a connected input is None here
 
     @classmethod

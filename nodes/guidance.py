@@ -79,7 +79,7 @@ class LoadReward(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, reward_name: str, hub_name: str) -> bool | str:
+    def validate_inputs(cls, reward_name: str = NONE, hub_name: str = "") -> bool | str:
         if hub_name and hub_name.strip():
             return True
         return why_no_reward(reward_name, "fill in hub_name (advanced)") or True

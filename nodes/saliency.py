@@ -84,7 +84,7 @@ class LoadSaliencyModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model_name: str, download_if_missing: bool) -> bool | str:
+    def validate_inputs(cls, model_name: str | None = None, download_if_missing: bool = False) -> bool | str:
         return (model_name is not None and bridge.why_no_weights(model_name, download_if_missing)) or True
 
     @classmethod
@@ -155,7 +155,7 @@ class PredictSaliency(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, input_size: int | None) -> bool | str:
+    def validate_inputs(cls, input_size: int | None = None) -> bool | str:
         return _too_small(input_size or 0) or True
 
     @classmethod

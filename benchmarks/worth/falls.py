@@ -81,9 +81,10 @@ def steps_of(history: History, fallen: Mapping[Place, Sequence[float]]) -> list[
     return found
 
 
-def summary(steps: Sequence[Step]) -> list[object]:
+def summary(steps: Sequence[Step], images: int) -> list[object]:
     """Cells of a table: steps, their median length, per cent that lowered the loss (with its interval), the part of the promised fall that
-    came (median, where a fall was promised), per cent in which momentum led uphill, per cent kept, per cent of the kept that lowered it."""
+    came (median, where a fall was promised), per cent in which momentum led uphill, per cent kept, per cent of the kept that lowered
+    it, and what these lowered it by, for each of the images."""
     fell, kept = [step.fall > 0 for step in steps], [step for step in steps if step.kept]
     parts = [step.fall / step.promised for step in steps if step.promised > 0]
     uphill = 1 - len(parts) / len(steps)
@@ -95,7 +96,17 @@ def summary(steps: Sequence[Step]) -> list[object]:
         f"{100 * uphill:.0f}",
         f"{100 * len(kept) / len(steps):.0f}",
         f"{100 * np.mean([step.fall > 0 for step in kept]):.0f}" if kept else "",
+        f"{sum(step.fall for step in kept) / images:.4f}",
     ]
 
 
-HEAD = ("steps", "median length", "loss fell, % (95 %)", "fall / promised", "promised none, %", "kept, %", "of the kept fell, %")
+HEAD = (
+    "steps",
+    "median length",
+    "loss fell, % (95 %)",
+    "fall / promised",
+    "promised none, %",
+    "kept, %",
+    "of the kept fell, %",
+    "kept fall, an image",
+)

@@ -70,4 +70,4 @@ def test_small_steps_bring_what_was_promised() -> None:
 
 def test_the_tables_numbers() -> None:
     steps = [Step(0.1, 2.0, 1.0, True), Step(0.2, 2.0, 0.5, True), Step(0.3, 4.0, -4.0, False), Step(0.4, -1.0, 1.0, True)]
-    assert summary(steps) == [4, "0.25", "75 (30 to 95)", "0.25", "25", "75", "100"]
+    assert summary(steps, 2) == [4, "0.25", "75 (30 to 95)", "0.25", "25", "75", "100", "1.2500"]

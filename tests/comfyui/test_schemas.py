@@ -36,6 +36,16 @@ def test_a_node_explains_itself(node: type[io.ComfyNode]) -> None:
     assert [item.display_name or item.id for item in schema.outputs if not item.tooltip] == []
 
 
+CHECKED = [node for node in NODES if "validate_inputs" in vars(node)]
+
+
+@pytest.mark.parametrize("node", CHECKED, ids=lambda node: node.define_schema().node_id)
+def test_what_is_known_before_a_run_is_asked_of_graphs_that_leave_inputs_out_as_well(node: type[io.ComfyNode]) -> None:
+    # Core asks with what the graph has, and says itself what is missing: an exception here would come in its place.
+    said = node.validate_inputs()
+    assert said is True or isinstance(said, str)
+
+
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.define_schema().node_id)
 def test_a_node_has_a_help_page(node: type[io.ComfyNode]) -> None:
     schema = node.define_schema()

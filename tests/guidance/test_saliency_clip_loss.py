@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sgool.guidance.augmentations import Augmentations
 from sgool.guidance.distances import DISTANCES
-from sgool.guidance.objective import Context, Objective, WeightedSum
+from sgool.guidance.objective import Context, Objective, WeightedSum, remarks_of
 from sgool.guidance.regions import REGIONS
 from sgool.guidance.saliency_clip_loss import LossSettings, SaliencyCLIPLoss
 from sgool.rewards.encoders import TransformersEncoder
@@ -123,6 +123,12 @@ def test_windows_are_put_without_the_center_prior_and_show_each_phrase_of_the_pr
     loss = SaliencyCLIPLoss(Colors(), [prompt], saliency=Middle(), settings=LossSettings(augmentations=WHOLE))
     assert float(loss(images, Context()).parts["salient"]) == pytest.approx(0, abs=1e-3)
     assert torch.equal(loss.last_maps[0][0] > 0, Middle.corner(images)[0, 0] > 0)
+    (said,) = remarks_of(loss)
+    assert "4.5 times as large as the 20 pixels" in said
+    loss.begin()  # the end of the run, whose remarks are asked for afterwards
+    assert remarks_of(loss) == [said]
+    loss.begin()
+    assert remarks_of(loss) == []
     blurred = SaliencyCLIPLoss(Colors(), [prompt], saliency=Middle(), settings=LossSettings(augmentations=WHOLE, region="soft crop"))
     assert float(blurred(images, Context()).parts["salient"]) > 1
     assert torch.equal(blurred.last_maps[0], Middle()(images)[0])
