@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -50,6 +51,11 @@ def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> 
 
 def pytest_report_header() -> str:
     return f"ComfyUI: {COMFYUI or MISSING}"
+
+
+def pytest_configure() -> None:
+    """Where the tests are told to end (SIGTERM), leave by way of the fixtures, which end their servers and browsers."""
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", returncode=143))
 
 
 def pytest_unconfigure() -> None:

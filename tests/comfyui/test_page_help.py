@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator
 from io import BytesIO
@@ -86,7 +85,7 @@ def test_the_link_to_a_template_works_whatever_the_packs_folder_is_called(comfyu
     reason = why_no_browser()
     if reason:
         pytest.skip(reason)
-    with Server(comfyui, tmp_path, folder="ComfyUI_SGOOL-2") as server, contextlib.closing(start_chromium()) as driver:
+    with Server(comfyui, tmp_path, folder="ComfyUI_SGOOL-2") as server, start_chromium() as driver:
         server.post("/settings", {"Comfy.TutorialCompleted": True})
         page = Page(driver, server.url)
         page.open()
