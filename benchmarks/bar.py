@@ -152,7 +152,6 @@ def shown(page: WatchedRun, preview: bool) -> Iterator[None]:
             kind = getattr(module, name)
             made = lambda *given, kind=kind: _Timed(kind(*given), page)  # noqa: E731
             stack.enter_context(mock.patch.object(module, name, made))
-        stack.enter_context(mock.patch.object(best_of_n, "to_preview", page.timed(best_of_n.to_preview)))
         stack.enter_context(CurrentNodeContext("0", "run"))
         yield
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import comfy.model_management
@@ -22,7 +23,7 @@ from .frame_scores import mean_over_frames
 from .layout import from_image
 from .plain_runs import PlainRun
 from .preview import to_preview
-from .progress import Bar, Text
+from .progress import Bar, Draw, Text
 from .resumable import LeftOff, Resumable
 from .sgool_sampler import SGOOLSampler
 from .vae import NO_VAE
@@ -99,6 +100,7 @@ class _Search:
     def __init__(self, run: PlainRun, objective: Objective, vae: Any, keep: int) -> None:
         self._run, self._objective, self._vae, self._keep = run, objective, vae, keep
         self._best: tuple[float, Tensor] | None = None
+        self._draw: Draw | None = None
         self._done, self._whole, self._from = 0.0, 1, 0.0
         self._text, self._doing = Text(), ""
         self._decoding = Ticks(1.0, self._moved)
@@ -176,9 +178,10 @@ class _Search:
     def _share(self, done: float) -> float:
         return self._from + (1 - self._from) * done / self._whole
 
-    def _moved(self, done: float, preview: Any = None) -> None:
+    def _moved(self, done: float) -> None:
         self._done += done
-        self._bar.to(self._share(self._done), preview)
+        if self._bar.to(self._share(self._done), self._draw):
+            self._draw = None
         self._text.say(lambda: self._said(time_left(self._share(self._done), self._text.seconds)))
 
     def _said(self, time: str) -> str:
@@ -194,13 +197,12 @@ class _Search:
             context = Context(index=place, batch_size=len(entries))
             with torch.no_grad():
                 score = -float(mean_over_frames(self._objective, images, context).losses[0])
-            preview = None
             found.append(Candidate(seed, place, score, thumbnail(images[len(images) // 2])))
             if math.isfinite(score) and (self._best is None or score > self._best[0]):
                 self._best = score, found[-1].thumbnail
-                preview = to_preview([[self._best[1]]])
+                self._draw = partial(to_preview, [[self._best[1]]])
             self._decoding.ends()
-            self._moved(0, preview)
+            self._moved(0)
         return found
 
     def _images(self, samples: Tensor) -> Tensor:
@@ -226,7 +228,7 @@ class _Search:
             comfy.model_management.throw_exception_if_processing_interrupted()
             images.append(self._decoded(each.samples)[..., :3])
             self._decoding.ends()
-        self._bar.to(1.0)
+        self._bar.to(1.0, self._draw)
         self._doing = "Done"
         self._text.say(lambda: self._said(f"took {duration(self._text.seconds)}"), now=True)
         return Best(latent, torch.cat(images), ranking, self._keep)

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..image_ops.resize import shrink
 from ..latent_optimization.frames import Frames
 from ..latent_optimization.history import History
 from ..latent_optimization.judged_images import Judged
@@ -46,7 +47,13 @@ def to_preview(rows: Sequence[Sequence[Tensor]], below: Image.Image | None = Non
         joined.paste(whole)
         joined.paste(below.resize((whole.width, joined.height - whole.height)), (0, whole.height))
         whole = joined
-    return ("JPEG", whole, size * min(2, len(shown[0])))
+    return ("JPEG", whole, min(_widest(len(shown[0])), max(whole.size)))  # core enlarges to this: nothing to see in it, and slow
+
+
+def _widest(across: int) -> int:
+    """Pixels of a preview with so many images beside each other."""
+    size: int = comfy.cli_args.args.preview_size
+    return size * min(2, across)
 
 
 def to_shown(decoded: Sequence[Tensor]) -> list[Tensor]:
@@ -57,28 +64,38 @@ def to_shown(decoded: Sequence[Tensor]) -> list[Tensor]:
 class Live:
     """What the preview of an optimization shows: its images, what is salient in them, and the losses so far.
 
-    ``wanted`` says whether it shows any. While noises are searched these are the best so far, then the iterate's. Rescoring, which looks at
-    old iterates, changes nothing.
+    While noises are searched these are the best so far, then the iterate's. Rescoring, which looks at old iterates, changes nothing.
+
+    Attributes:
+        wanted: whether it shows any.
+        changed: whether there is something that was not drawn yet.
     """
 
     def __init__(self) -> None:
         self._shown: dict[int, Judged] = {}
         self._lowest: dict[int, float] = {}
-        self.wanted = wanted()
+        self.wanted, self.changed = wanted(), False
 
-    def told(self, progress: Progress, history: History, judged: Mapping[int, Judged]) -> Preview | None:
-        """The preview after a candidate or an iteration, which ``judged`` shows."""
+    def told(self, progress: Progress, judged: Mapping[int, Judged]) -> None:
+        """A candidate or an iteration is done, which ``judged`` shows."""
         if not self.wanted or progress.phase == "rescore":
-            return None
+            return
+        self.changed = True
         for index, each in judged.items():
             loss = progress.losses[index]
             better = math.isfinite(loss) and loss < self._lowest.get(index, math.inf)
             if better:
                 self._lowest[index] = loss
             if better or progress.phase != "search" or index not in self._shown:
-                kept = each.frames[Frames().numbers(len(each.frames))].cpu()
+                kept = shrink(each.frames[Frames().numbers(len(each.frames))], comfy.cli_args.args.preview_size).cpu()
                 self._shown[index] = Judged(kept, None if each.salient is None else each.salient.cpu())
+
+    def draw(self, history: History) -> Preview | None:
+        """The preview of what was told, and of the losses in ``history``."""
+        self.changed = False
         in_order = [shown for _, shown in sorted(self._shown.items())]
         images = to_shown([frames for frames, _ in in_order])
-        overlaid = [overlay(frames, map_[None])[0] for frames, map_ in in_order if map_ is not None]
+        side = _widest(len(images)) // max(1, min(MOST, len(images)))
+        overlaid = [overlay(shrink(frames, side), map_[None])[0] for frames, map_ in in_order if map_ is not None]
+        images = [shrink(image[None], side)[0] for image in images]
         return to_preview([images, overlaid if len(overlaid) == len(images) else []], loss_strip(history, 512, 110))

@@ -86,20 +86,25 @@ class RunProgress:
         if self._history is not None:
             judged = self._judged.taken(progress.phase)
             self.along_the_way.told(progress, self._history(), {index: each.frames for index, each in judged.items()})
-            preview = self._live.told(progress, self._history(), judged)
-            if preview is not None:
-                self._bar.to(self._position.share, preview)
+            self._live.told(progress, judged)
+            self._show(self._position.share)
         self._say()
 
     def ends(self) -> None:
         """Everything is done, perhaps before its time."""
         self._phase = "done"
-        self._bar.to(1.0)
+        self._show(1.0)
         self._say(now=True)
 
     def _add(self, units: float) -> None:
         self._position.add(units)
         self._say()
+
+    def _show(self, share: float) -> None:
+        """So much is done; with a preview, where one is due and the run's time allows it."""
+        history = self._history
+        due = history is not None and self._live.changed
+        self._bar.to(share, (lambda: self._live.draw(history())) if history is not None and due else None)
 
     def _say(self, now: bool = False) -> None:
         history = self._history

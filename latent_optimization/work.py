@@ -86,7 +86,7 @@ class Position:
         on_move: told of the share that is done, in [0, 1].
     """
 
-    def __init__(self, total: float, marks: Sequence[float], on_move: Callable[[float], None]) -> None:
+    def __init__(self, total: float, marks: Sequence[float], on_move: Callable[[float], object]) -> None:
         self._total, self._marks, self._on_move = max(total, 1e-9), marks, on_move
         self._floor = self._counted = 0.0
 

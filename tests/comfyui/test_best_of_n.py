@@ -11,6 +11,7 @@ import comfy.utils
 import comfy_extras.nodes_custom_sampler as custom
 import pytest
 import torch
+from sgool.comfy_bridge import progress
 from sgool.comfy_bridge.best_of_n import OPTIMIZES
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
 from sgool.guidance.augmentations import Augmentations
@@ -174,6 +175,7 @@ def test_a_model_that_remembers_is_not_left_off(model: Any, vae: Any) -> None:
 
 def test_an_sgool_sampler_is_not_left_off(model: Any, vae: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bar = list[float]()
+    monkeypatch.setattr(progress, "BETWEEN_MOVES", 0.0)
     monkeypatch.setattr(comfy.utils.ProgressBar, "update_absolute", lambda _, value, total, _preview=None: bar.append(value / total))
     (guider,) = custom.CFGGuider.execute(model, conditioning(1), conditioning(2), 3.0).result
     (sigmas,) = custom.BasicScheduler.execute(model, "normal", 2, 1.0).result
@@ -191,6 +193,7 @@ def test_an_sgool_sampler_is_not_left_off(model: Any, vae: Any, monkeypatch: pyt
 
 def test_the_bar_moves_with_each_image_that_is_decoded_in_the_end(model: Any, vae: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bar = list[float]()
+    monkeypatch.setattr(progress, "BETWEEN_MOVES", 0.0)
     monkeypatch.setattr(comfy.utils.ProgressBar, "update_absolute", lambda _, value, total, _preview=None: bar.append(value / total))
     best(model, vae, keep=3)
     looks_and_steps = 6 * (STEPS + 1) + 3

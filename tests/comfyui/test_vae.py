@@ -10,7 +10,6 @@ import comfy.sd
 import pytest
 import torch
 from sgool.comfy_bridge.decoding_steps import told_of_blocks
-from sgool.comfy_bridge.preview import to_preview
 from sgool.comfy_bridge.vae import check_vae, checkpointed_part, decode_with_grad
 from sgool.latent_optimization.frames import Frames
 from torch import Tensor
@@ -157,27 +156,6 @@ def test_a_vae_that_does_not_fit_is_refused() -> None:
     vae.first_stage_model = None
     with pytest.raises(ValueError, match="no weights"):
         check_vae(vae, 4)
-
-
-def test_previews(monkeypatch: pytest.MonkeyPatch) -> None:
-    method = comfy.cli_args.LatentPreviewMethod
-    monkeypatch.setattr(comfy.cli_args.args, "preview_method", method.Latent2RGB)
-    assert to_preview([]) is None
-    red = torch.zeros(3, 8, 6)
-    red[0] = 1
-    preview = to_preview([[red] * 6])
-    assert preview is not None
-    kind, image, size = preview
-    assert (kind, size) == ("JPEG", 1024)
-    assert image.width == 3 * image.height
-    assert image.getpixel((0, 0)) == (255, 0, 0)
-    beside, below = to_preview([[red], [red]]), to_preview([[red] * 2, [red] * 2])
-    assert beside is not None
-    assert below is not None
-    assert beside[1].width * 8 == beside[1].height * 12
-    assert below[1].width * 16 == below[1].height * 12
-    monkeypatch.setattr(comfy.cli_args.args, "preview_method", method.NoPreviews)
-    assert to_preview([[red]]) is None
 
 
 @pytest.mark.parametrize("fine", [False, True], ids=["kept", "blocks checkpointed"])
