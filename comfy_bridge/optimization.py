@@ -116,7 +116,12 @@ class Optimization:
         self._forget()
         calls = self._calls_of_a_run(noise)
         asked, afterwards = self._held_out is not None, calls if self._afterwards else 0
-        looks: dict[str, Any] = {"held_out": asked, "top_k": self._top_k, "afterwards": afterwards}
+        looks: dict[str, Any] = {
+            "held_out": asked,
+            "top_k": self._top_k,
+            "afterwards": afterwards,
+            "latents": 2 if self._scores_both else 1,
+        }
         carried = self._run.carried(calls)
         stored = self._stored_by_now(self._parts.whole_noise(noise), carried)
         work = Work(settings, self._batch_size, calls, carried, stored=stored, **looks)

@@ -12,7 +12,7 @@ from ..latent_optimization.judged_images import JudgedImages
 from ..latent_optimization.recorder import Progress
 from ..latent_optimization.settings import Settings
 from ..latent_optimization.status import status
-from ..latent_optimization.work import DECODE, SCORE, SCORE_WITH_GRADIENT, Position, Ticks, Work
+from ..latent_optimization.work import DECODE, SCORE, Position, Ticks, Work
 from .preview import Live
 from .progress import Bar, Text
 
@@ -29,7 +29,7 @@ class RunProgress:
     Attributes:
         along_the_way: those images.
         decoding: told of each part of a decode.
-        score_in_backward: the same of backward through a decode and its score.
+        score_in_backward: the same of backward through the decodes and scores of an image.
     """
 
     def __init__(self, bar: Bar, text: Text, settings: Settings, shown: int = 0) -> None:
@@ -40,12 +40,13 @@ class RunProgress:
         self._forwards, self._first_call = False, False
         self._judged, self._shows = JudgedImages(), bool(shown) or self._live.wanted
         self.along_the_way = AlongTheWay(shown)
-        self.decoding, self.score_in_backward = Ticks(DECODE, self._add), Ticks(SCORE_WITH_GRADIENT - SCORE, self._add)
+        self.decoding, self.score_in_backward = Ticks(DECODE, self._add), Ticks(self._work.score_backward, self._add)
 
     def begin(self, work: Work, history: Callable[[], History]) -> None:
         """The run begins."""
         self._work, self._history = work, history
         self._position = Position(work.total, work.marks, self._bar.to)
+        self.score_in_backward = Ticks(work.score_backward, self._add)
 
     def run_begins(self) -> None:
         """The sampler runs, forwards."""

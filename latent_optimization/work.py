@@ -23,6 +23,7 @@ class Work:
         calls: model calls of one run of the sampler.
         carried: how many of them carry their Jacobian.
         stored: how many of those keep their activations, as far as is known; the others are made again in backward.
+        latents: that are scored for each image: two of a coupled pair.
         held_out: whether a held-out objective is asked.
         top_k: how many of each image are kept; with more than one each iterate is scored once more, and those kept are decoded.
         afterwards: model calls after the run.
@@ -31,6 +32,7 @@ class Work:
         total: of everything.
         marks: where candidates, iterations and rescorings end, ascending.
         backward: of one call that carries its Jacobian, the mean of stored and recomputed ones.
+        score_backward: of what is scored of one image.
     """
 
     def __init__(
@@ -41,26 +43,29 @@ class Work:
         carried: int,
         *,
         stored: int = 0,
+        latents: int = 1,
         held_out: bool = False,
         top_k: int = 1,
         afterwards: int = 0,
     ) -> None:
         self.backward = BACKWARD + RECOMPUTATION * (1 - min(stored, carried) / max(1, carried))
-        look = 2 * images * SCORE if held_out else 0.0
-        judged = images * SCORE if settings.trust_region is not None else 0.0
+        self.score_backward = latents * (SCORE_WITH_GRADIENT - SCORE)
+        scored = images * latents
+        look = 2 * scored * SCORE if held_out else 0.0
+        judged = scored * SCORE if settings.trust_region is not None else 0.0
         draws = settings.smoothing.draws if settings.smoothing is not None else 0
-        gradient = calls + images * SCORE_WITH_GRADIENT + carried * self.backward
-        again = images * SCORE if top_k > 1 else 0.0
-        self._candidate = calls + images * SCORE + (again if settings.search_augmented else 0.0)
+        gradient = calls + scored * SCORE_WITH_GRADIENT + carried * self.backward
+        again = scored * SCORE if top_k > 1 else 0.0
+        self._candidate = calls + scored * SCORE + (again if settings.search_augmented else 0.0)
         self._searched = settings.best_of * self._candidate + look if settings.best_of > 1 else 0.0
         seen = again if self._searched else 0.0  # iteration 0 is a noise of the search
         self._first = look - seen if settings.iterations else 0.0
         self._iteration = judged + gradient * (1 + draws) + again
         self._iterations = settings.iterations
-        last = calls + images * SCORE + judged + again if settings.iterations or not self._searched else 0.0
+        last = calls + scored * SCORE + judged + again if settings.iterations or not self._searched else 0.0
         self._optimized = self._searched + self._first + settings.iterations * self._iteration + last
         rescores = settings.returned == "rescored" and settings.iterations
-        self._rescored = settings.rescoring_augmentations * SCORE
+        self._rescored = settings.rescoring_augmentations * latents * SCORE
         rescorings = images * min(settings.rescoring_candidates, settings.iterations + 1) if rescores else 0
         kept = images * top_k * DECODE if top_k > 1 else 0.0
         self.total = self._optimized + rescorings * self._rescored + look + kept + afterwards

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_management
@@ -9,13 +10,16 @@ import comfy.samplers
 import pytest
 import torch
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustom, SamplerCustomAdvanced
+from sgool.comfy_bridge import run_progress
 from sgool.comfy_bridge.noise_to_latent import NoiseToLatent
 from sgool.comfy_bridge.reversible_samplers import ReversibleSampler
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
+from sgool.guidance.objective import Objective
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
-from sgool.latent_optimization.presets import PRESETS, Preset
+from sgool.latent_optimization.presets import CHECK_NEVER, PRESETS, Preset
 from sgool.latent_optimization.reversible import BDIA, EDICT, OBELM, McCallumFoster, Solver
 from sgool.latent_optimization.settings import Settings
+from sgool.latent_optimization.work import Position
 from torch import Tensor
 
 from .analytic import AnalyticGuider, directional, relative_error
@@ -223,6 +227,30 @@ def test_the_published_presets_judge_both_latents_of_a_coupled_pair() -> None:
     assert of_coupled is not None
     assert any("judged alone" in message for message in of_single.messages)
     assert not any("judged alone" in message for message in of_coupled.messages)
+
+
+@pytest.mark.parametrize("held_out", [None, Red()], ids=["alone", "held out"])
+@pytest.mark.parametrize("settings", [{}, {"best_of": 3}, {"returned": "rescored"}], ids=str)
+def test_the_bar_reckons_what_is_done_of_a_coupled_pair(
+    settings: dict[str, Any], held_out: Objective | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent, totals = list[float](), list[float]()
+
+    class Counted(Position):
+        def __init__(self, total: float, *rest: Any) -> None:
+            super().__init__(total, *rest)
+            totals.append(total)
+
+        def add(self, units: float) -> None:
+            spent.append(units)
+            super().add(units)
+
+    monkeypatch.setattr(run_progress, "Position", Counted)
+    doodl = PRESETS["DOODL"].with_iterations(2)
+    preset = replace(doodl, settings=replace(doodl.settings, **settings), gradient_check=CHECK_NEVER)
+    sampler = SGOOLSampler(ReversibleSampler(EDICT()), Red(), tiny_vae(), preset, held_out=held_out)
+    assert torch.isfinite(sampled(tiny_model(), sampler, 3, cfg=1.5)).all()
+    assert sum(spent) == pytest.approx(totals[-1])
 
 
 def test_both_latents_have_their_gradient() -> None:
