@@ -153,6 +153,7 @@ def _against(found: Sequence[Pool], images: pd.DataFrame, count: int, steps: int
 def draw(runs: Mapping[int, Run], path: Path) -> None:
     """For each generator the curves, and the methods with their intervals."""
     figure = Figure(figsize=(7 * len(runs), 6.5), dpi=100, layout="constrained")
+    ways = {way: number for number, way in enumerate(dict.fromkeys(_way(row) for _, methods in runs.values() for row in methods))}
     for axes, (steps, (rows, methods)) in zip(figure.subplots(1, len(runs), squeeze=False)[0], runs.items(), strict=True):
         for what, style in {"any right (ceiling)": "k--", "best of": "C0o-", "halving": "C1s-"}.items():
             if not (own := [row for row in rows if row[1] == what]):
@@ -161,7 +162,7 @@ def draw(runs: Mapping[int, Run], path: Path) -> None:
             right, low, high = 100 * np.array([row[4] for row in own], dtype=float).T
             axes.plot(costs, right, style, markersize=4, label=what)
             axes.fill_between(costs, low, high, color=style[:2] if style[0] == "C" else "k", alpha=0.1)
-        _draw_methods(axes, [row for row in methods if not str(row[0]).endswith(CHECKS)], steps)
+        _draw_methods(axes, [row for row in methods if not str(row[0]).endswith(CHECKS)], ways)
         axes.set(title=TITLES[steps], xscale="log", ylim=(0, 100), ylabel="wholly right, by the judge, %")
         axes.set_xlabel("model evaluations an image (a backward counts two)")
         axes.grid(alpha=0.3)
@@ -170,17 +171,22 @@ def draw(runs: Mapping[int, Run], path: Path) -> None:
     figure.savefig(path)
 
 
-def _draw_methods(axes: Axes, methods: Sequence[list[object]], steps: int) -> None:
-    """A line for each way, at what was spent on it: rows whose names differ in their numbers alone are one way."""
-    ways: dict[str, list[list[object]]] = {}
-    for row in methods:
-        ways.setdefault(re.sub(r"\d+", "n", str(row[0]).removeprefix(f"{steps} steps, ")), []).append(row)
-    for number, (way, rows) in enumerate(ways.items()):
+def _way(row: Sequence[object]) -> str:
+    """Rows whose names differ in their numbers alone are one way to spend more or less."""
+    return re.sub(r"\d+", "n", str(row[0]).split(" steps, ", 1)[1])
+
+
+def _draw_methods(axes: Axes, methods: Sequence[list[object]], ways: Mapping[str, int]) -> None:
+    """A line for each way, at what was spent on it, in its own look."""
+    for way, number in ways.items():
+        if not (rows := [row for row in methods if _way(row) == way]):
+            continue
         shares = 100 * np.array([row[2] for row in rows], dtype=float)
-        costs = np.array([row[3] for row in rows], dtype=float) * 1.03 ** (number - (len(ways) - 1) / 2)  # of equal cost, side by side
+        costs = np.array([row[3] for row in rows], dtype=float) * 1.03 ** (number - len(ways) / 2)  # of equal cost, side by side
         spread = np.abs(shares[:, 1:] - shares[:, :1]).T
-        look: dict[str, Any] = {"fmt": "-" + "^Dvp*"[number % 5], "color": f"C{(2 + number) % 10}", "capsize": 2, "linewidth": 0.8}
-        axes.errorbar(costs, shares[:, 0], yerr=spread, label=way, **look)
+        look: dict[str, Any] = {"marker": "^Dvp*"[number % 5], "color": f"C{(2 + number) % 10}"}
+        axes.plot(costs, shares[:, 0], label=way, linewidth=1, markersize=5, **look)
+        axes.errorbar(costs, shares[:, 0], yerr=spread, fmt="none", ecolor=look["color"], alpha=0.3)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
