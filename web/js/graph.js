@@ -1,29 +1,39 @@
 // Questions about a graph, and the few changes that the extensions of this pack make to one.
+//
+// An origin is what a link comes from: {node, slot}, or {border}, an input of the subgraph that the link is in.
 
-/** The node and slot that an input's link comes from, or null. */
-export function originOf(node, name) {
-  const slot = node.inputs?.findIndex((input) => input.name === name) ?? -1
-  const link = slot < 0 ? null : node.graph.getLink(node.inputs[slot].link)
-  const from = link && node.graph.getNodeById(link.origin_id)
-  return from ? { node: from, slot: link.origin_slot } : null
+function originOfLink(graph, link) {
+  const node = link && graph.getNodeById(link.origin_id)
+  if (node) return { node, slot: link.origin_slot }
+  const border = link && graph.inputNode ? graph.inputs[link.origin_slot] : null
+  return border ? { border } : null
 }
 
-/** The nodes and slots that an output's links go to. */
+/** What an input's link comes from, or null. */
+export function originOf(node, name) {
+  const input = node.inputs?.find((each) => each.name === name)
+  return input ? originOfLink(node.graph, node.graph.getLink(input.link)) : null
+}
+
+/** What an output of a subgraph's node comes from inside, or null. */
+export function originInside(host, slot) {
+  const output = host.subgraph?.outputs[slot]
+  return output ? originOfLink(host.subgraph, host.subgraph.getLink(output.linkIds[0])) : null
+}
+
+/** Whether two origins are the same. */
+export const same = (one, other) => one?.node === other?.node && one?.slot === other?.slot && one?.border === other?.border
+
+/** What an output's links go to: {node, slot}, or {border}, an output of the subgraph that they are in. */
 export function targetsOf(node, slot) {
   return (node.outputs?.[slot]?.links ?? [])
     .map((id) => node.graph.getLink(id))
     .filter(Boolean)
-    .map((link) => ({ node: node.graph.getNodeById(link.target_id), slot: link.target_slot }))
-    .filter((target) => target.node)
-}
-
-/** Whether all of a node's links end at nodes: inside of a subgraph some may end at its border. */
-export function linksEndAtNodes(node) {
-  const links = [...(node.inputs ?? []).map((input) => input.link), ...(node.outputs ?? []).flatMap((output) => output.links ?? [])]
-  return links
-    .filter((id) => id !== null && id !== undefined)
-    .map((id) => node.graph.getLink(id))
-    .every((link) => link && node.graph.getNodeById(link.origin_id) && node.graph.getNodeById(link.target_id))
+    .map((link) => {
+      const target = node.graph.getNodeById(link.target_id)
+      return target ? { node: target, slot: link.target_slot } : { border: node.graph.outputNode && node.graph.outputs[link.target_slot] }
+    })
+    .filter((target) => target.node || target.border)
 }
 
 /** The VAE that decodes what the node makes; else any VAE of the graph; else null. */
@@ -33,36 +43,74 @@ export function findVae(node) {
     const vae = each !== node && originOf(each, "vae")
     if (vae) return vae
     each.outputs?.forEach((output, slot) => {
-      if (output.type === "LATENT") targetsOf(each, slot).forEach((target) => seen.add(target.node))
+      if (output.type === "LATENT") targetsOf(each, slot).forEach((target) => target.node && seen.add(target.node))
     })
   }
   return findOutput(node.graph, "VAE")
 }
 
-/** The first output of a type in the graph, or null. Muted and bypassed nodes do not count. */
+/** The first output of a type in the graph, or what comes into the subgraph of that type, or null. Muted and bypassed nodes do not count. */
 export function findOutput(graph, type) {
   for (const node of graph.nodes) {
     const slot = node.mode === 0 ? (node.outputs?.findIndex((output) => output.type === type) ?? -1) : -1
     if (slot >= 0) return { node, slot }
   }
-  return null
+  const border = graph.inputNode && graph.inputs.find((input) => input.type === type)
+  return border ? { border } : null
 }
 
 const TEXTS = ["text", "prompt", "t5xxl", "text_g", "clip_l", "text_l"]
 const TOWARDS_PROMPT = ["CONDITIONING", "GUIDER"]
 
-/** The node whose text becomes the node's positive conditioning, and the name of that text: {node, name}, or null. */
+/** An origin that is a node, into subgraphs and out of them again, with the nodes of those that it is in. */
+function throughSubgraphs(from, hosts) {
+  while (from?.node?.subgraph || (from?.border && hosts.length)) {
+    if (from.border) {
+      from = originOf(hosts.at(-1), from.border.name)
+      hosts = hosts.slice(0, -1)
+    } else {
+      hosts = [...hosts, from.node]
+      from = originInside(from.node, from.slot)
+    }
+  }
+  return { from, hosts }
+}
+
+/** The node whose text becomes the node's positive conditioning, the name of that text, and the nodes of the subgraphs that it is in,
+ * from the outside in: {node, name, hosts}, or null. */
 export function findPrompt(node) {
-  const seen = new Set([node])
-  for (const each of seen) {
+  const hosts = new Map([[node, []]]) // of each node seen
+  for (const [each, around] of hosts) {
     const name = each !== node && TEXTS.find((text) => each.widgets?.some((widget) => widget.name === text))
-    if (name) return { node: each, name }
+    if (name) return { node: each, name, hosts: around }
     for (const input of each.inputs ?? []) {
-      const from = TOWARDS_PROMPT.includes(input.type) && input.name !== "negative" ? originOf(each, input.name) : null
-      if (from) seen.add(from.node)
+      const leads = TOWARDS_PROMPT.includes(input.type) && input.name !== "negative"
+      const found = leads ? throughSubgraphs(originOf(each, input.name), around) : null
+      if (found?.from?.node && !hosts.has(found.from.node)) hosts.set(found.from.node, found.hosts)
     }
   }
   return null
+}
+
+/** The text that becomes a prompt, seen from the graph around its subgraphs: what gives it, {origin}, or the widget that it stands in,
+ * {node, name}; null where it is inside alone. */
+export function promptOutside({ node, name, hosts }) {
+  const origin = originOf(node, name)
+  const host = hosts.at(-1)
+  if (!host) return origin ? { origin } : { node, name }
+  const outer = hosts.slice(0, -1)
+  if (origin?.border) return promptOutside({ node: host, name: origin.border.name, hosts: outer })
+  const slot = origin ? host.outputs.findIndex((_, number) => same(originInside(host, number), origin)) : -1
+  if (slot >= 0 && !outer.length) return { origin: { node: host, slot } }
+  const shown = origin?.node.inputs?.find((input) => input.widget && originOf(origin.node, input.name)?.border)
+  return shown ? promptOutside({ node: origin.node, name: shown.name, hosts }) : null
+}
+
+/** The text itself, where it is written in a node. */
+export function textOf({ node, name }) {
+  const origin = originOf(node, name)
+  const widgets = origin?.node?.widgets ?? []
+  return origin ? widgets.find((widget) => typeof widget.value === "string")?.value : valueOf(node, name)
 }
 
 const ROOM = () => globalThis.LiteGraph.NODE_TITLE_HEIGHT ?? 30
@@ -98,9 +146,17 @@ export function addNode(graph, type, [x, y]) {
   return node
 }
 
-/** Connect an origin ({node, slot}) to the input of that name. */
+/** Connect an origin to the input of that name. */
 export function connect(origin, node, name) {
-  origin.node.connect(origin.slot, node, node.inputs.findIndex((input) => input.name === name))
+  const slot = node.inputs.findIndex((input) => input.name === name)
+  if (origin.border) origin.border.connect(node.inputs[slot], node)
+  else origin.node.connect(origin.slot, node, slot)
+}
+
+/** Connect a node's output to a target. */
+export function connectTo(target, node, slot) {
+  if (target.border) target.border.connect(node.outputs[slot], node)
+  else node.connect(slot, target.node, target.slot)
 }
 
 /** The value of a widget, and setting it. */

@@ -2,7 +2,8 @@
 // their sampler; VAE, prompt and reward are taken from the graph.
 
 import { app } from "../../../scripts/app.js"
-import { addNode, connect, findOutput, findPrompt, findVae, linksEndAtNodes, makeRoom, originOf, setValue, targetsOf, valueOf } from "./graph.js"
+import { addNode, connect, connectTo, findOutput, findPrompt, findVae, makeRoom } from "./graph.js"
+import { originOf, promptOutside, setValue, targetsOf, textOf, valueOf } from "./graph.js"
 import { words } from "./improve_words.js"
 import { titleOf } from "./language.js"
 
@@ -14,11 +15,10 @@ const GAP = 60
 /** Why the node cannot be improved, or an empty text. */
 function hindrance(node) {
   const said = words().hindrance
-  if (!linksEndAtNodes(node)) return said.border
   if (WRAPPED.includes(node.type)) {
     const sampler = originOf(node, "sampler")
     if (!sampler) return said.noSampler
-    return sampler.node.type === "SGOOL_Sampler" ? said.improved(titleOf("SGOOL_Sampler")) : ""
+    return sampler.node?.type === "SGOOL_Sampler" ? said.improved(titleOf("SGOOL_Sampler")) : ""
   }
   if (node.type !== "KSamplerAdvanced") return ""
   const whole =
@@ -43,7 +43,7 @@ function replaced(old) {
     const origin = originOf(old, input.name)
     if (origin && node.inputs.some((each) => each.name === name)) connect(origin, node, name)
   }
-  for (const target of targetsOf(old, 0)) node.connect(0, target.node, target.slot)
+  for (const target of targetsOf(old, 0)) connectTo(target, node, 0)
   old.graph.remove(old)
   makeRoom(node)
   return node
@@ -52,7 +52,8 @@ function replaced(old) {
 /** An SGOOL Sampler between the node and its sampler. */
 function wrapped(sampling) {
   const inner = originOf(sampling, "sampler")
-  const node = addNode(sampling.graph, "SGOOL_Sampler", [inner.node.pos[0], inner.node.pos[1] + inner.node.size[1] + GAP])
+  const beside = inner.node ?? sampling // the sampler may come from outside of the subgraph
+  const node = addNode(sampling.graph, "SGOOL_Sampler", [beside.pos[0], beside.pos[1] + beside.size[1] + GAP])
   connect(inner, node, "sampler")
   connect({ node, slot: 0 }, sampling, "sampler")
   return node
@@ -61,18 +62,29 @@ function wrapped(sampling) {
 /** Give the objective the text that the model gets, by a link; returns what the user should know. */
 function linkPrompt(found, objective) {
   if (!found) return words().noPrompt(objective.title)
-  if (!originOf(found.node, found.name)) {
-    const [x, y] = found.node.pos
-    const text = valueOf(found.node, found.name)
-    const shared = addNode(found.node.graph, "PrimitiveStringMultiline", [x, y + found.node.size[1] + GAP])
-    setValue(shared, "value", text)
-    shared.title = words().sharedTitle
-    if (found.node.inputs.some((input) => input.name === found.name)) connect({ node: shared, slot: 0 }, found.node, found.name)
-    connect({ node: shared, slot: 0 }, objective, "prompt")
-    return words().shared(shared.title)
+  const outside = promptOutside(found)
+  if (!outside) return copyPrompt(found, objective)
+  if (outside.origin) {
+    connect(outside.origin, objective, "prompt")
+    return ""
   }
-  connect(originOf(found.node, found.name), objective, "prompt")
-  return ""
+  const { node, name } = outside
+  const [x, y] = node.pos
+  const text = valueOf(node, name)
+  const shared = addNode(node.graph, "PrimitiveStringMultiline", [x, y + node.size[1] + GAP])
+  setValue(shared, "value", text)
+  shared.title = words().sharedTitle
+  if (node.inputs.some((input) => input.name === name)) connect({ node: shared, slot: 0 }, node, name)
+  connect({ node: shared, slot: 0 }, objective, "prompt")
+  return words().shared(shared.title)
+}
+
+/** A text inside of a subgraph, of which nothing comes out, is copied: a link does not reach it. */
+function copyPrompt(found, objective) {
+  const text = textOf(found)
+  if (typeof text !== "string") return words().noPrompt(objective.title)
+  setValue(objective, "prompt", text)
+  return words().copied(found.hosts.at(0).title, objective.title)
 }
 
 function improve(sampling) {

@@ -34,6 +34,13 @@ function show(node, output) {
   widget.element.style.whiteSpace = TABLE.test(widget.value) ? "pre" : "pre-wrap"
 }
 
+/** The node that outputs are of: by its number, in a subgraph after the subgraph's own id. */
+function nodeOfOutput(id) {
+  const [subgraph, inside] = String(id).split(":")
+  if (inside) return app.rootGraph?.subgraphs?.get(subgraph)?.getNodeById(inside)
+  return app.rootGraph?.getNodeById?.(id) ?? app.graph?.getNodeById?.(id)
+}
+
 app.registerExtension({
   name: "SGOOL.Text",
   beforeRegisterNodeDef(nodeType, nodeData) {
@@ -47,7 +54,7 @@ app.registerExtension({
   // Outputs that come back with a workflow from the queue's history.
   onNodeOutputsUpdated(outputs) {
     for (const [id, output] of Object.entries(outputs ?? {})) {
-      const node = app.rootGraph?.getNodeById?.(id) ?? app.graph?.getNodeById?.(id)
+      const node = nodeOfOutput(id)
       if (node?.comfyClass?.startsWith(OURS)) show(node, output)
     }
   },
