@@ -14,6 +14,7 @@ MARGIN = 15  # between a group's edge and its nodes
 HIGHEST = 1000  # of a column of nodes or of groups: the page shows the whole graph when it opens, and draws text from a zoom of 57 % on
 NARROWEST = 220  # a node narrower than that has its title cut
 SUBGRAPH = 270  # and one of a subgraph has a mark at each end of its title
+FOOT = 30  # Nodes 2.0 hangs a button below that enters the subgraph
 PROMPTS = ("CLIPTextEncode", "PrimitiveStringMultiline")
 
 IMAGES = ("PreviewImage", "SaveImage", "MaskPreview")
@@ -74,7 +75,7 @@ def with_room(node: Node) -> Size:
 
 def height_of(node: Node, sizes: Mapping[int, Size]) -> float:
     """What a node takes of a column's height, with its title and the gap below."""
-    return HEAD + GAP + (0 if node.collapsed else sizes[node.id][1])
+    return HEAD + GAP + (0 if node.collapsed else sizes[node.id][1]) + (FOOT if node.subgraph else 0)
 
 
 def columns(nodes: list[Node], sizes: Mapping[int, Size]) -> Iterator[list[Node]]:
