@@ -114,7 +114,7 @@ def main(options: argparse.Namespace) -> None:
             store.add(job, bed.pool(job.prompts[0], options.noises, reads))
         for count in (8, options.noises // 2):
             rows += rows_of(reads, f"best of {count}", chosen(store.of(pools), count))
-    for reads in READS:
+    for reads in (max(READS), min(READS)):
         some = list(enumerate(texts[: options.optimized]))
         runs = {way: [Job(place, 0, (text,), f"{reads}, {way}") for place, text in some] for way in OPTIMIZED}
         for way, jobs in runs.items():

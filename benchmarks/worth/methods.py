@@ -205,7 +205,7 @@ WORDS: dict[str, Any] = {
     for word in (gradient, rescored, best_of, salient, search_first, whole, in_four_steps, replace, Method, LossSettings, Augmentations)
 }
 WORDS |= {word.__name__: word for word in (AdamUpdate, DOODLUpdate, NormalizedGradient, JacobianSchedule, NormLikelihood, WhiteNoise)}
-WORDS |= {name: globals()[name] for name in ("GLOBAL", "SALIENT", "CUTOUTS", "NONE", "SEGMENTER", "RANDOM", "DEFAULT")}
+WORDS |= {name: globals()[name] for name in ("GLOBAL", "RENO", "WHITE", "SALIENT", "CUTOUTS", "NONE", "SEGMENTER", "RANDOM", "DEFAULT")}
 
 
 def method_of(name: str) -> Method:
