@@ -18,7 +18,7 @@ from ..latent_optimization.candidates import Candidate
 from ..latent_optimization.history import History
 from ..latent_optimization.history_csv import to_csv
 from ..latent_optimization.image_strip import image_strip
-from ..latent_optimization.plot import panels_of
+from ..latent_optimization.plot import MOST_LINES, panels_of
 from ..latent_optimization.plot_drawing import draw
 from .top_images import top_sheet, top_text
 
@@ -59,8 +59,8 @@ class Outcome:
         history = self.history
         if not history.rows and not history.candidates:
             return plot_of_nothing("nothing was optimized")
-        count = "1 image" if history.images == 1 else f"{history.images} images"
-        heading = f"SGOOL: {max(0, len(history.rows) - 1)} iterations, {count}"
+        heading = f"SGOOL: {_counted(max(0, len(history.rows) - 1), 'iteration')}, {_counted(history.images, 'image')}"
+        heading += f", the first {MOST_LINES} drawn" if history.images > MOST_LINES else ""
         return _to_image(draw(panels_of(history), heading=heading, below=image_strip(self.along_the_way)))
 
     def to_sheet(self) -> Tensor:
@@ -71,6 +71,10 @@ class Outcome:
     def scores(self) -> list[float]:
         """Of each of the best images, in the order of the LATENT that they are in."""
         return [each.score for several in self.top for each in several]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def plot_of_nothing(reason: str) -> Tensor:

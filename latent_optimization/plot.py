@@ -11,6 +11,8 @@ from .history import History, Row
 
 MOST_LINES = 8
 LOSSES, TAKEN_BACK = "loss of each image (ring: the one returned)", "; steps that were taken back are left out"
+HELD_OUT = "held-out loss, before and after (ring: the image returned)"
+HELD_OUT_SEARCHED = "held-out loss of the noise given and of the one searched, both at 0, and of the image returned (ring)"
 TITLES = {
     "loss": "loss of each objective times its weight, mean over images",
     "share": "share of each objective in the gradient in the image",
@@ -44,6 +46,7 @@ def panels_of(history: History) -> list[Panel]:
     took back: the run did not go there.
     """
     taken_back = TAKEN_BACK if any(any(row.rejected) for row in history.rows) else ""
+    searched = any(look.place == "searched" for look in history.held_out)
     names = sorted({name for row in history.rows for name in row.parts})
     kinds = dict.fromkeys(name.rpartition(": ")[2] for name in names if ": " in name)
     return [
@@ -52,7 +55,7 @@ def panels_of(history: History) -> list[Panel]:
         Panel("parts of the loss, mean over images", _parts(history, {name: name for name in names if ": " not in name})),
         *[Panel(TITLES.get(kind, kind), _parts(history, _of_kind(names, kind))) for kind in kinds],
         Panel("norm of the gradient in the noise", _gradients(history), logarithmic=True),
-        Panel("held-out loss, before and after (ring: the image returned)", _held_out(history)),
+        Panel(HELD_OUT_SEARCHED if searched else HELD_OUT, _held_out(history)),
     ]
 
 

@@ -15,7 +15,7 @@ from .plot import Curve, Panel
 
 BACKGROUND, INK, FAINT, GRID = (255, 255, 255), (40, 44, 52), (96, 102, 114), (226, 229, 234)
 # Okabe and Ito's colors, told apart by every kind of color vision (jfly.uni-koeln.de/color). Each has a mark of its own besides.
-COLORS = [(0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (110, 110, 110), (153, 79, 0)]
+COLORS = [(0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233), (0, 0, 0), (153, 79, 0)]
 WIDTH, HEIGHT = 640, 240
 HEADING, TITLE, SMALL = 26, 20, 18  # sizes of type
 LINE = 4
@@ -83,6 +83,18 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [index * step for index in range(first, last + 1)]
 
 
+def powers(low: float, high: float, most: int = 5) -> list[float]:
+    """Logarithms of round numbers between those whose logarithms are ``low`` and ``high``, at most ``most + 1`` of them.
+
+    1, 2 and 5 times powers of ten; over a long range powers of ten alone, over a short one what ``ticks`` has.
+    """
+    decades = range(math.floor(low), math.ceil(high) + 1)
+    found = [power + math.log10(factor) for power in decades for factor in (1, 2, 5) if low <= power + math.log10(factor) <= high]
+    if len(found) > most + 1:
+        return [power for power in ticks(low, high, most) if power == round(power)]
+    return found if len(found) > 1 else [math.log10(value) for value in ticks(10.0**low, 10.0**high, most) if value > 0]
+
+
 def label(value: float) -> str:
     """A tick's number, short."""
     return "0" if value == 0 else f"{value:.4g}"
@@ -117,7 +129,8 @@ class _Axes:
         low, high = min(ys), max(ys)
         margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
         self.y0, self.y1 = low - margin, high + margin
-        self.marks = [(value, f"{10.0**value:.2g}" if panel.logarithmic else label(value)) for value in ticks(self.y0, self.y1, most=4)]
+        values = powers(self.y0, self.y1) if panel.logarithmic else ticks(self.y0, self.y1)
+        self.marks = [(value, label(10.0**value if panel.logarithmic else value)) for value in values]
         self.left = EDGE + max(_width(SMALL, text) for text in ("iteration", *(text for _, text in self.marks))) + 10
         self.right = width - 2 * EDGE
         self.top = len(self.title) * (TITLE + 6) + len(self.names) * (SMALL + 8) + 10

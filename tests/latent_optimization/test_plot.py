@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sgool.latent_optimization.history import Cost, History, Row
 from sgool.latent_optimization.plot import Curve, Panel, panels_of
-from sgool.latent_optimization.plot_drawing import BACKGROUND, COLORS, HEIGHT, LINE, SMALL, WIDTH, draw, label, ticks
+from sgool.latent_optimization.plot_drawing import BACKGROUND, COLORS, HEIGHT, LINE, SMALL, WIDTH, draw, label, powers, ticks
 
 
 def history(images: int = 2, rows: int = 4, loss: float = 1.0) -> History:
@@ -139,3 +139,25 @@ def test_it_can_be_read_in_a_gallery() -> None:
     small = image.resize((256, image.height * 256 // WIDTH))
     for color in COLORS[:2]:  # each curve still has pixels of nearly its color
         assert min(sum(abs(a - b) for a, b in zip(color, each, strict=True)) for each in colors(small)) < 40
+
+
+@given(st.floats(-30, 5), st.floats(0.001, 30))
+def test_a_logarithmic_axis_has_round_numbers(low: float, span: float) -> None:
+    marks = powers(low, low + span)
+    assert 1 <= len(marks) <= 6
+    assert all(low - 1e-6 <= mark <= low + span + 1e-6 for mark in marks)
+    assert span < 1 or all(f"{10.0**mark:.3e}"[0] in "125" and f"{10.0**mark:.3e}"[2:5] == "000" for mark in marks)
+
+
+def test_colors_of_one_mark_differ_in_lightness_or_hue_for_every_kind_of_color_vision() -> None:
+    """Machado, Oliveira and Fernandes' (2009) deuteranopia and protanopia, distances in CIE L*a*b*."""
+    seen = torch.tensor(COLORS, dtype=torch.float64).T.reshape(1, 3, -1, 1) / 255
+    linear = kornia.color.rgb_to_linear_rgb(seen)
+    for matrix in (
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    ):
+        shown = torch.einsum("ij,bjnk->bink", torch.tensor(matrix, dtype=torch.float64), linear).clamp(0, 1)
+        lab = kornia.color.rgb_to_lab(kornia.color.linear_rgb_to_rgb(shown))[0, :, :, 0].T
+        for number in range(4):  # each mark is used twice
+            assert (lab[number] - lab[number + 4]).norm() > 20, f"colors {number} and {number + 4}"
