@@ -41,7 +41,7 @@ const help = [...document.querySelectorAll('.node-help-content')].find(each => e
 const image = help?.querySelector('img');
 if (!image?.complete || !image.src.endsWith(`/img/${arguments[0]}.webp`)) return null;
 return {title: help.querySelector('h1').textContent, image: image.naturalWidth, link: help.querySelector('a[href*=template]').href,
-        width: help.clientWidth, needed: help.scrollWidth, tables: [...help.querySelectorAll('table')].map(t => t.offsetWidth)};
+        width: help.clientWidth, needed: help.scrollWidth, tables: [...help.querySelectorAll("table")].map(t => t.scrollWidth)};
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,26 @@ def test_a_node_has_a_help_page(node: type[io.ComfyNode]) -> None:
     text = page.read_text(encoding="utf-8")
     known = set(nodes.KSampler.INPUT_TYPES()["required"]) if "As in KSampler" in text else set()
     assert [item.id for item in schema.inputs if item.id not in text and item.id not in known] == []
+
+
+def _options(inputs: Iterable[io.Input]) -> Iterator[str]:
+    """What the combo widgets offer, those of core's and of files in folders left out."""
+    for item in inputs:
+        for option in getattr(item, "options", None) or ():
+            if isinstance(option, io.DynamicCombo.Option):
+                yield option.key
+                yield from _options(option.inputs)
+            elif item.id not in ("sampler_name", "scheduler", "reward_name"):
+                yield str(option)
+
+
+@pytest.mark.parametrize("page", ["{}.md", "{}/ko.md"], ids=["en", "ko"])
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.define_schema().node_id)
+def test_a_help_page_names_every_choice_as_the_page_does(node: type[io.ComfyNode], page: str) -> None:
+    """ComfyUI translates the names of inputs, and not what they offer."""
+    schema = node.define_schema()
+    text = (ROOT / "web" / "docs" / page.format(schema.node_id)).read_text(encoding="utf-8")
+    assert [option for option in _options(schema.inputs) if option not in text] == []
 
 
 def test_readme_calls_the_nodes_as_the_page_does() -> None:
