@@ -64,20 +64,24 @@ def sheet(rows: Sequence[Row]) -> Image.Image:
     """Rows of up to four images under their words; rows of one image each stand two beside each other. RGB, ``WIDTH`` wide.
 
     Of an image more than twice as high as wide, such as a run's plot, only the upper end is shown."""
-    across = min(MOST, max(len(images) for _, images in rows))
+    shown = [(words, [_upper_end(each) for each in images[:MOST]]) for words, images in rows]
+    across = max(len(images) for _, images in shown)
     columns = 2 if across == 1 and len(rows) > 1 else 1
-    tile = (WIDTH - GAP) // (across * columns) - GAP
-    wide, high = across * (tile + GAP), LABEL + tile + GAP
-    drawn = Image.new("RGB", (WIDTH, -(-len(rows) // columns) * high + GAP), "white")
+    wide = (WIDTH - GAP) // (across * columns) - GAP
+    high = round(wide * min(1.0, max(each.height / each.width for _, images in shown for each in images)))
+    drawn = Image.new("RGB", (WIDTH, -(-len(rows) // columns) * (LABEL + high + GAP) + GAP), "white")
     pen = ImageDraw.Draw(drawn)
-    for number, (words, images) in enumerate(rows):
-        left, top = GAP + number % columns * wide, GAP + number // columns * high
+    for number, (words, images) in enumerate(shown):
+        left, top = GAP + number % columns * across * (wide + GAP), GAP + number // columns * (LABEL + high + GAP)
         pen.text((left + 2, top - 2), words, INK, ImageFont.load_default(15))
-        for place, each in enumerate(images[:MOST]):
-            image = each.crop((0, 0, each.width, each.width)) if each.height > 2 * each.width else each
-            fitted = ImageOps.pad(image.convert("RGB"), (tile, tile), Image.Resampling.BICUBIC, color="white")
-            drawn.paste(fitted, (left + place * (tile + GAP), top + LABEL))
+        for place, image in enumerate(images):
+            fitted = ImageOps.pad(image.convert("RGB"), (wide, high), Image.Resampling.BICUBIC, color="white")
+            drawn.paste(fitted, (left + place * (wide + GAP), top + LABEL))
     return drawn
+
+
+def _upper_end(image: Image.Image) -> Image.Image:
+    return image.crop((0, 0, image.width, image.width)) if image.height > 2 * image.width else image
 
 
 def settings_of(graph: Graph) -> list[str]:

@@ -220,6 +220,7 @@ class SGOOLReportNode(io.ComfyNode):
                 io.String.Output(display_name="history", tooltip=HISTORY),
                 io.String.Output(display_name="csv", tooltip=CSV),
             ],
+            is_output_node=True,  # so that it is run where its outputs go nowhere, and tells again what is cached
         )
 
     @classmethod

@@ -22,6 +22,12 @@ def test_images_stand_side_by_side_as_large_as_fits(rows: list[int], tile: int, 
     assert red == tile**2 * sum(min(4, count) for count in rows)
 
 
+def test_rows_of_wide_images_are_no_higher_than_these() -> None:
+    drawn = sheet([("words", [Image.new("RGB", (100, 50), "red")] * 2)] * 2)
+    assert drawn.size == (WIDTH, 2 * (LABEL + 196 + GAP) + GAP)
+    assert drawn.getpixel((GAP, GAP + LABEL)) == drawn.getpixel((GAP + 391, GAP + LABEL + 195)) == (255, 0, 0)
+
+
 def test_every_template_has_a_thumbnail() -> None:
     assert sorted(path.stem for path in THUMBNAILS) == sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 
