@@ -132,9 +132,9 @@ def main(arguments: list[str]) -> int:
         driver.set_window_size(1600, 1500)
         try:
             page = Page(driver, server.url)
-            page.open()
-            page.wait_until("return window.app.graph.nodes.length > 0")  # the page's own first graph, which would come over another
             for node in nodes:
+                page.open()  # anew: a widget begins with the value of its namesake in the graph before, on a node of the same number
+                page.wait_until("return window.app.graph.nodes.length > 0")  # the page's own first graph, which would come over another
                 target = PAGES / "img" / f"{node}.webp"
                 draw(page, node).save(target, quality=80, method=6)
                 print(f"{target} {target.stat().st_size} bytes")
