@@ -66,11 +66,15 @@ def ended(page: Page) -> dict[str, Any]:
     return found
 
 
+LASTING = 24
+"""Iterations of a run that lasts long enough for previews, which take a share of its time at most (comfy_bridge/budget.py)."""
+
+
 def test_bar_and_preview_while_it_runs(page: Page, server: Server) -> None:
     setting = {"Comfy.Execution.PreviewMethod": "auto"}
     server.post("/settings", setting)
     try:
-        opened(page, server, iterations=8)
+        opened(page, server, iterations=LASTING)
         page.run("window.app.queuePrompt(0)")
         seen = ended(page)
     finally:
@@ -80,7 +84,7 @@ def test_bar_and_preview_while_it_runs(page: Page, server: Server) -> None:
     assert len(bar) > 4
     assert bar == sorted(bar)
     assert max(after - before for before, after in itertools.pairwise(bar)) < 0.5
-    assert (seen["previews"] >= 4, seen["different"] >= 4) == (True, True)
+    assert (seen["previews"] >= 2, seen["different"] >= 2) == (True, True)
 
 
 def test_no_preview_where_it_is_switched_off(page: Page, server: Server) -> None:

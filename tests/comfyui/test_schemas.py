@@ -64,7 +64,7 @@ def _options(inputs: Iterable[io.Input]) -> Iterator[str]:
             if isinstance(option, io.DynamicCombo.Option):
                 yield option.key
                 yield from _options(option.inputs)
-            elif item.id not in ("sampler_name", "scheduler", "reward_name"):
+            elif item.id not in ("sampler_name", "scheduler", "reward_name") and Path(str(option)).suffix != ".safetensors":
                 yield str(option)
 
 

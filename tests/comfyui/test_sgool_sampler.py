@@ -15,6 +15,7 @@ import comfy.utils
 import comfy_extras.nodes_custom_sampler as custom
 import pytest
 import torch
+from sgool.comfy_bridge import budget
 from sgool.comfy_bridge.outcome import Outcome
 from sgool.comfy_bridge.sgool_sampler import LAST_RUN, SGOOLSampler
 from sgool.latent_optimization import along_the_way
@@ -186,6 +187,7 @@ def test_the_bar_is_one_bar_and_ends_complete(previews: bool, model: Any, monkey
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: seen.append((value, total, preview)))
     method = comfy.cli_args.LatentPreviewMethod
     monkeypatch.setattr(comfy.cli_args.args, "preview_method", method.Latent2RGB if previews else method.NoPreviews)
+    monkeypatch.setattr(budget, "SHARE", 1e9)  # a run this short would show none
     sample(model, wrapped())
     values = [value for value, _, _ in seen]
     assert values == sorted(values)
