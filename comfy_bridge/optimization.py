@@ -13,7 +13,7 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ..guidance.objective import Context, Objective, salient_maps_of
+from ..guidance.objective import Context, Objective, remarks_of, salient_maps_of
 from ..latent_optimization.autograd_mode import GradientMode
 from ..latent_optimization.candidates import Candidate
 from ..latent_optimization.checkpointed_calls import call_kind, checkpointed_blocks
@@ -132,6 +132,7 @@ class Optimization:
                 self._progress.begin(work, lambda: recorder.history)
                 told: dict[str, Any] = {"seed": self._run.seed, "recorder": recorder, "held_out": held_out, "at_once": self._at_once}
                 result = optimize(own, self._generate, self._evaluate, settings, top=TopK(self._top_k), **told)
+                result.messages[:0] = remarks_of(self._objective)  # before it is to forget the run
                 self.top = candidates_of(result.top, lambda latent: self._returned(latent.to(own.device)), self._shown)
                 return result
         finally:

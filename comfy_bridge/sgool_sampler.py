@@ -12,7 +12,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ..guidance.objective import Objective, remarks_of
+from ..guidance.objective import Objective
 from ..latent_optimization.candidates import Candidate
 from ..latent_optimization.history import History
 from ..latent_optimization.optimize import Result
@@ -193,7 +193,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         if self.preset.procedure is not None:
             differs = procedure.difference(self.preset.procedure, self.sampler, steps, model_wrap)
             said += [] if differs is None else [differs]
-        said += [*checked.messages, *remarks_of(self.objective), *result.messages]
+        said += [*checked.messages, *result.messages]
         if self._wants_salient_part and not any("salient" in row.parts for row in result.history.rows):
             said.append(NO_SALIENT)
         return said

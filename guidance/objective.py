@@ -119,20 +119,17 @@ class WeightedSum:
             raise ValueError("The weights of all objectives are zero, so there is nothing to optimize; set one of them above zero.")
         self.balance = balance
         self._labels = _labels([term for _, term in self.terms])
-        self._ledger = self._finished = Ledger(self._labels)
+        self._ledger = Ledger(self._labels)
 
     def begin(self) -> None:
-        """Forget whatever the terms cached in an earlier run; what there was to say of it stays until the next one is scored."""
-        if not self._ledger.empty:
-            self._finished = self._ledger
+        """Forget an earlier run, with whatever the terms cached in it."""
         self._ledger = Ledger(self._labels)
         for _, term in self.terms:
             term.begin()
 
     def remarks(self) -> list[str]:
-        """Sentences about the run: terms that were left out, are constant, or make nearly all of the gradient."""
-        own = (self._finished if self._ledger.empty else self._ledger).remarks()
-        return own + [each for _, term in self.terms for each in remarks_of(term)]
+        """Sentences about the run since ``begin``: terms that were left out, are constant, or make nearly all of the gradient."""
+        return self._ledger.remarks() + [each for _, term in self.terms for each in remarks_of(term)]
 
     def augmented(self, augmentations: Augmentations, reduce: str, region: str | None = None) -> Objective:
         """The sum of the terms' own changed copies; itself where none changes."""

@@ -18,7 +18,7 @@ from .augmentations import Augmentations
 from .distances import DISTANCES
 from .fit import Augment, EncoderFit, Fit, RewardFit
 from .objective import Context, Objective, Scored
-from .regions import AUTOMATIC, BLURRED, REGIONS, WINDOWS, full_resolution, overlooked
+from .regions import AUTOMATIC, BLURRED, OVERLOOKS_FROM, REGIONS, WINDOWS, full_resolution, overlooked
 
 Saliency = Callable[[Tensor], Tensor]
 
@@ -50,7 +50,7 @@ class LossSettings(Ranged):
         (AUTOMATIC, *REGIONS, WINDOWS),
         help="How the salient part is shown to the reward: the image times the map (the paper's filter), with blurred surroundings, "
         "cropped to where the map's mass is, or as two windows at the resolution that the reward reads. automatic: windows where the "
-        "image is 4.5 times as wide as that or more, elsewhere blurred surroundings.",
+        f"image is {OVERLOOKS_FROM} times as wide as that or more, elsewhere blurred surroundings.",
     )
     distance: str = choice(
         "great circle",
@@ -114,8 +114,7 @@ class SaliencyCLIPLoss:
         self._fit = _fit(reward, self.settings.distance)
         self._maps: dict[tuple[int, int], Tensor] = {}
         self.last_maps: dict[int, Tensor] = {}
-        # How much larger than what is read images were that windows were taken of: in this run, in the one before. Shared by copies.
-        self._larger_by: tuple[set[float], set[float]] = set(), set()
+        self._larger_by: set[float] = set()  # than what is read: images of this run that windows were taken of. Shared by copies
 
     @property
     def name(self) -> str:
@@ -161,21 +160,17 @@ class SaliencyCLIPLoss:
         return changed
 
     def begin(self) -> None:
-        """Forget the maps of an earlier run."""
+        """Forget an earlier run: its maps, and what there was to say of it."""
         self._maps.clear()
         self.last_maps.clear()
-        now, before = self._larger_by
-        before.clear()
-        before.update(now)
-        now.clear()
+        self._larger_by.clear()
 
     def remarks(self) -> list[str]:
-        """What the region ``automatic`` came to in this run, or where nothing was scored since ``begin`` in the one before."""
-        now, before = self._larger_by
+        """What the region ``automatic`` came to since ``begin``, where that was windows."""
         return [
             f"The salient part was shown to the reward in windows, since the images are {times:.1f} times as large as the {self._reads} "
             f"pixels that it reads (region {AUTOMATIC})."
-            for times in sorted(now or before)
+            for times in sorted(self._larger_by)
         ]
 
     def __call__(self, images: Tensor, context: Context) -> Scored:
@@ -190,7 +185,7 @@ class SaliencyCLIPLoss:
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"The images have the shape {tuple(images.shape)}; (B, 3, H, W) is expected.")
         settings, size = self.settings, (images.shape[-2], images.shape[-1])
-        augmentations = settings.augmentations.draw(*size, getattr(self.reward, "image_size", 224), context.generator)
+        augmentations = settings.augmentations.draw(*size, self._reads, context.generator)
         losses = images.new_zeros(len(images), dtype=torch.promote_types(images.dtype, torch.float32))
         parts: dict[str, Tensor] = {}
         if settings.w_global or self.negative_prompts:
@@ -211,7 +206,7 @@ class SaliencyCLIPLoss:
         if region != WINDOWS:
             return self._fit.distance(self._fit.look(REGIONS[region](images, maps), augmentations), prompts)
         if self.settings.region == AUTOMATIC:
-            self._larger_by[0].add(min(images.shape[-2:]) / self._reads)
+            self._larger_by.add(min(images.shape[-2:]) / self._reads)
         seen = [self._fit.look(each, augmentations) for each in full_resolution(images, maps, self._reads)]
         every = [self._phrases(prompt) for prompt in prompts]
         most = max(map(len, every))

@@ -68,11 +68,6 @@ class Ledger:
         self._left_out: list[Counter[int]] = [Counter() for _ in labels]
         self._shares: list[Tensor] = []
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing was noted."""
-        return not any(self._values) and not any(self._left_out)
-
     def note(self, losses: Tensor, usable: Tensor, places: Sequence[Place]) -> Tensor:
         """Write down ``losses (terms, B)``, and return them with the last usable one of its image, or 0, in the place of what is not."""
         filled = losses.clone()

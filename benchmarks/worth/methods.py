@@ -26,7 +26,7 @@ STEPS, CFG, ITERATIONS = 8, 3.0, 10
 BEST_OF = 3 * ITERATIONS + 1  # costs what ITERATIONS gradients do: a forward counts one, a backward two
 BASELINE = f"best of {BEST_OF}"
 GLOBAL = LossSettings(w_salient=0.0, region="blur surroundings", augmentations=Augmentations("augmented", 3))
-SALIENT = replace(GLOBAL, w_salient=1.0, region="blur surroundings")
+SALIENT = replace(GLOBAL, w_salient=1.0)
 MULTIPLIED = replace(SALIENT, region="multiply")
 CUTOUTS = Augmentations("cutouts", 16)
 NONE, SEGMENTER, RANDOM, DEFAULT = "none", "segmenter", "random", "default"
@@ -148,12 +148,6 @@ def whole(settings: Settings) -> Method:
     return Method(Preset(settings), replace(GLOBAL, augmentations=Augmentations("whole")))
 
 
-def with_iterations(method: Method, iterations: int) -> Method:
-    """The same for more or fewer."""
-    settings = replace(method.preset.settings, iterations=iterations)
-    return replace(method, preset=replace(method.preset, settings=settings))
-
-
 def search_first(best: int, iterations: int) -> Method:
     """The default preset with another search and number of iterations."""
     settings = replace(presets.SEARCH_FIRST.settings, best_of=best, iterations=iterations)
@@ -175,8 +169,8 @@ def of_cost(noises: int) -> dict[str, Method]:
         f"{searched} {after_half} iterations": search_first(half, after_half),
         f"ReNO, {alone} iterations": whole(replace(RENO, iterations=alone)),
         f"{searched} ReNO, {after_half} iterations": whole(replace(RENO, best_of=half, iterations=after_half)),
-        f"DOODL's update, {alone} iterations": with_iterations(DOODLS_UPDATE, alone),
-        f"SGOOL's update, {alone} iterations": with_iterations(SGOOLS_UPDATE, alone),
+        f"DOODL's update, {alone} iterations": replace(DOODLS_UPDATE, preset=DOODLS_RULE.with_iterations(alone)),
+        f"SGOOL's update, {alone} iterations": replace(SGOOLS_UPDATE, preset=DOODLS_RULE.with_iterations(alone)),
         f"white projection, {alone} iterations": whole(replace(WHITE, iterations=alone)),
         f"best of {quarter}, then white projection, {after_quarter} iterations": whole(
             replace(WHITE, best_of=quarter, iterations=after_quarter)

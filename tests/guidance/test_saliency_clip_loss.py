@@ -125,8 +125,6 @@ def test_windows_are_put_without_the_center_prior_and_show_each_phrase_of_the_pr
     assert torch.equal(loss.last_maps[0][0] > 0, Middle.corner(images)[0, 0] > 0)
     (said,) = remarks_of(loss)
     assert "4.5 times as large as the 20 pixels" in said
-    loss.begin()  # the end of the run, whose remarks are asked for afterwards
-    assert remarks_of(loss) == [said]
     loss.begin()
     assert remarks_of(loss) == []
     blurred = SaliencyCLIPLoss(Colors(), [prompt], saliency=Middle(), settings=LossSettings(augmentations=WHOLE, region="soft crop"))

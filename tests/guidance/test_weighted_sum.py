@@ -122,8 +122,9 @@ def test_a_term_that_is_no_number_is_left_out_for_that_image_and_said() -> None:
     torch.testing.assert_close(gradient[1], alone[1])
     torch.testing.assert_close(gradient[0], alone[0] + 10 / 60)
     torch.testing.assert_close(scored.losses[1].detach(), 4 * (drawn(0)[1] ** 2).sum() + first.parts["shaky: loss"][1])
-    total.begin()  # as after a run
     assert "shaky was no finite number for image 2 (1 times): it was left out there, and the others went on." in remarks_of(total)
+    total.begin()
+    assert remarks_of(total) == []
 
 
 def test_terms_that_are_all_no_numbers_are_no_number() -> None:
