@@ -34,6 +34,10 @@ const boxes = window.app.graph.nodes.map(n => [n.type, n.pos[0], n.pos[1] - 30, 
 const covers = (a, b) => a[1] < b[3] && b[1] < a[3] && a[2] < b[4] && b[2] < a[4];
 return boxes.flatMap((a, i) => boxes.slice(i + 1).filter(b => covers(a, b)).map(b => [a[0], b[0]]));
 """
+SET = """
+const node = window.app.graph.nodes.find(n => n.type === arguments[0]);
+for (const [name, value] of Object.entries(arguments[1])) node.widgets.find(w => w.name === name).value = value;
+"""
 NEW = ["PrimitiveStringMultiline", "SGOOL_KSampler", "SGOOL_SaliencyCLIPLoss"]
 UNDO = "return window.app.extensionManager.command.execute('Comfy.Undo')"
 
@@ -207,6 +211,57 @@ def test_with_zero_iterations_the_latent_is_the_old_ones_bit_for_bit(
     assert torch.equal(latent_of(server, after), latent_of(server, before))
     ours["preset.iterations"] = 1
     assert not torch.equal(latent_of(server, after), latent_of(server, before))
+
+
+def test_values_that_the_page_would_round_are_kept(page: Page, opened: Callable[[Graph], Graph]) -> None:
+    """As a saved graph may have them: the page rounds what is typed, to one place for cfg."""
+    odd = {"cfg": 4.98, "denoise": 0.30000000000000004}
+    opened(DEMO | KSAMPLER)
+    page.run(SET, "KSampler", odd)
+    page.run(CLICK, "KSampler")
+    new = only(shown(page), "SGOOL_KSampler")
+    assert {name: new[name] for name in odd} == odd
+
+
+SOUND: Graph = {"11": {"class_type": "VAEDecodeAudio", "inputs": {"samples": ["6", 0], "vae": ["1", 2]}}}
+IMAGE: Graph = {"12": {"class_type": "VAEDecode", "inputs": {"samples": ["6", 0], "vae": ["1", 2]}}}
+NO_IMAGE = "Improve with SGOOL (what it makes is no image: VAE Decode Audio decodes it)"
+
+
+def test_what_decodes_to_no_image_is_refused(page: Page, opened: Callable[[Graph], Graph]) -> None:
+    between: Graph = {"13": {"class_type": "LatentFlip", "inputs": {"samples": ["6", 0], "flip_method": "x-axis: vertically"}}}
+    behind = {"11": {**SOUND["11"], "inputs": {"samples": ["13", 0], "vae": ["1", 2]}}}
+    for graph in (SOUND, between | behind):
+        opened(DEMO | KSAMPLER | graph)
+        assert page.run(OFFERED, "KSampler") == [NO_IMAGE, True]
+    opened(DEMO | KSAMPLER | SOUND | IMAGE)  # a video with its sound
+    assert page.run(OFFERED, "KSampler") == ["Improve with SGOOL", False]
+
+
+FIRST, LAST = (
+    {
+        "14": {"class_type": "SplitSigmas", "inputs": {"sigmas": ["8", 0], "step": 1}},
+        "6": {"class_type": "SamplerCustom", "inputs": {**CUSTOM["6"]["inputs"], "sigmas": ["14", slot]}},
+    }
+    for slot in (0, 1)
+)
+NO_NOISE: Graph = {"10": {"class_type": "DisableNoise", "inputs": {}}}
+WITHOUT = {"6": {"class_type": "SamplerCustom", "inputs": {**CUSTOM["6"]["inputs"], "add_noise": False}}}
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        pytest.param(SCHEDULE | FIRST, "it samples the first steps alone: its image still has noise in it", id="first steps"),
+        pytest.param(SCHEDULE | LAST, "", id="last steps"),
+        pytest.param(CUSTOM_ADVANCED | NO_NOISE, "it adds no noise, which is what is improved", id="DisableNoise"),
+        pytest.param(CUSTOM | WITHOUT, "it adds no noise, which is what is improved", id="add_noise"),
+    ],
+)
+def test_a_part_of_a_schedule_is_refused(graph: Graph, reason: str, page: Page, opened: Callable[[Graph], Graph]) -> None:
+    opened(DEMO | graph)
+    item = f"Improve with SGOOL ({reason})" if reason else "Improve with SGOOL"
+    assert page.run(OFFERED, graph["6"]["class_type"]) == [item, bool(reason)]
 
 
 def test_what_cannot_be_improved_says_why(page: Page, opened: Callable[[Graph], Graph]) -> None:

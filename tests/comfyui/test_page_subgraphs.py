@@ -13,7 +13,7 @@ from sgool.harness.page import Page
 from sgool.harness.server import Server
 from sgool.harness.template import shown
 
-from .test_page_improve import CUSTOM_ADVANCED, DEMO, KSAMPLER, latent_of, only
+from .test_page_improve import CUSTOM_ADVANCED, DEMO, KSAMPLER, NO_IMAGE, SOUND, latent_of, only
 from .test_page_pick import CLOSED, GO, LOADED, TILES, click
 from .test_page_refusals import NO_VAE, OURS, changed
 from .test_page_run import LASTING, RUN, SEEN, ended
@@ -131,6 +131,12 @@ def test_images_to_pick_are_shown_in_the_node_inside(page: Page, server: Server)
         page.wait_until(CLOSED)
     finally:
         server.interrupt()
+
+
+@pytest.mark.parametrize("inside", [["KSampler"], ["VAEDecodeAudio"]], ids=["sampler", "decoder"])
+def test_what_decodes_to_no_image_is_refused_across_subgraphs(page: Page, server: Server, inside: list[str]) -> None:
+    opened(page, server.with_defaults(DEMO | KSAMPLER | SOUND), *inside)
+    assert page.run(IMPROVE, "KSampler") == NO_IMAGE
 
 
 def bits(server: Server, before: Graph, after: Graph, ours: dict[str, Any]) -> tuple[bool, bool]:

@@ -168,6 +168,7 @@ export function setValue(node, name, value) {
   if (!widget) return
   widget.value = value
   widget.callback?.(value)
+  if (widget.value !== value) widget.value = value // the page rounds what is typed: a cfg of 4.98 would become 5
 }
 
 /** The node that a run calls by that id: of one in subgraphs these are all numbers from the outside in, as "3:5"; null where there is none. */

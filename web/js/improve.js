@@ -2,6 +2,7 @@
 // their sampler; VAE, prompt and reward are taken from the graph.
 
 import { app } from "../../../scripts/app.js"
+import { decodersOf } from "./downstream.js"
 import { addNode, connect, connectTo, findOutput, findPrompt, findVae, makeRoom } from "./graph.js"
 import { originOf, promptOutside, setValue, targetsOf, textOf, valueOf } from "./graph.js"
 import { words } from "./improve_words.js"
@@ -12,21 +13,37 @@ const WRAPPED = ["SamplerCustom", "SamplerCustomAdvanced"]
 const RENAMED = { noise_seed: "seed" }
 const GAP = 60
 
+const SPLIT = ["SplitSigmas", "SplitSigmasDenoise"] // their first output: the steps up to one at which there is noise left
+
 /** Why the node cannot be improved, or an empty text. */
 function hindrance(node) {
   const said = words().hindrance
-  if (WRAPPED.includes(node.type)) {
-    const sampler = originOf(node, "sampler")
-    if (!sampler) return said.noSampler
-    return sampler.node?.type === "SGOOL_Sampler" ? said.improved(titleOf("SGOOL_Sampler")) : ""
-  }
-  if (node.type !== "KSamplerAdvanced") return ""
-  const whole =
+  const decoders = decodersOf(node)
+  if (decoders.length && !decoders.some((each) => each.outputs.some((output) => output.type === "IMAGE"))) return said.noImage(decoders[0].title)
+  if (WRAPPED.includes(node.type)) return hindranceOfWrapped(node)
+  return node.type !== "KSamplerAdvanced" || samplesAll(node) ? "" : said.someSteps(titleOf("SGOOL_KSampler"))
+}
+
+function hindranceOfWrapped(node) {
+  const said = words().hindrance
+  const sampler = originOf(node, "sampler")
+  if (!sampler) return said.noSampler
+  if (sampler.node?.type === "SGOOL_Sampler") return said.improved(titleOf("SGOOL_Sampler"))
+  if (originOf(node, "noise")?.node?.type === "DisableNoise" || valueOf(node, "add_noise") === false) return said.noNoise
+  const sigmas = originOf(node, "sigmas")
+  return SPLIT.includes(sigmas?.node?.type) && sigmas.slot === 0 ? said.firstSteps : ""
+}
+
+/** Whether a KSamplerAdvanced samples all steps. Where one of these comes by a link, that is not known. */
+function samplesAll(node) {
+  const names = ["add_noise", "start_at_step", "end_at_step", "return_with_leftover_noise"]
+  return (
+    !names.some((name) => originOf(node, name)) &&
     valueOf(node, "add_noise") === "enable" &&
     valueOf(node, "start_at_step") === 0 &&
     valueOf(node, "end_at_step") >= valueOf(node, "steps") &&
     valueOf(node, "return_with_leftover_noise") === "disable"
-  return whole ? "" : said.someSteps(titleOf("SGOOL_KSampler"))
+  )
 }
 
 /** An SGOOL KSampler in the place of the node, with its links and values. */

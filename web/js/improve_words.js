@@ -16,6 +16,9 @@ export const WORDS = {
       noSampler: "connect a sampler first",
       improved: (sampler) => `it has an ${sampler}`,
       someSteps: (ksampler) => `${ksampler} samples all steps, this node some`,
+      noImage: (decoder) => `what it makes is no image: ${decoder} decodes it`,
+      noNoise: "it adds no noise, which is what is improved",
+      firstSteps: "it samples the first steps alone: its image still has noise in it",
     },
   },
   ko: {
@@ -31,6 +34,9 @@ export const WORDS = {
       noSampler: "먼저 샘플러를 연결하세요",
       improved: (sampler) => `이미 ${sampler} 노드가 있음`,
       someSteps: (ksampler) => `${ksampler} 노드는 모든 단계를, 이 노드는 일부만 샘플링함`,
+      noImage: (decoder) => `결과가 이미지가 아님: ${decoder} 노드가 디코딩함`,
+      noNoise: "개선할 노이즈를 더하지 않음",
+      firstSteps: "앞부분 단계만 샘플링하여 이미지에 노이즈가 남음",
     },
   },
   ja: {
@@ -46,6 +52,9 @@ export const WORDS = {
       noSampler: "先にサンプラーを接続してください",
       improved: (sampler) => `「${sampler}」ノードがすでにあります`,
       someSteps: (ksampler) => `「${ksampler}」はすべてのステップを、このノードは一部をサンプリングします`,
+      noImage: (decoder) => `結果は画像ではなく、「${decoder}」がデコードします`,
+      noNoise: "改善の対象であるノイズを加えません",
+      firstSteps: "最初のステップだけをサンプリングし、画像にノイズが残ります",
     },
   },
   zh: {
@@ -61,6 +70,9 @@ export const WORDS = {
       noSampler: "请先连接采样器",
       improved: (sampler) => `它已经有“${sampler}”节点`,
       someSteps: (ksampler) => `“${ksampler}”采样所有步，此节点只采样一部分`,
+      noImage: (decoder) => `它生成的不是图像，由“${decoder}”解码`,
+      noNoise: "它不加噪声，而要改进的正是噪声",
+      firstSteps: "它只采样前面的步，图像中仍有噪声",
     },
   },
 }

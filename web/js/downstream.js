@@ -1,0 +1,38 @@
+// What a node's latents lead to, through reroutes and switches, into subgraphs and out of them.
+
+import { targetsOf } from "./graph.js"
+
+const ANY = /^(\*|LATENT|COMFY_MATCHTYPE.*)$/ // of outputs that may hand on a latent, of a node that gets one
+
+/** The nodes of the workflow whose subgraph this graph is: one for each time that it is used. */
+export function hostsOf(graph, within = globalThis.app.rootGraph) {
+  return within.nodes.flatMap((node) => (node.subgraph ? [...(node.subgraph === graph ? [node] : []), ...hostsOf(graph, node.subgraph)] : []))
+}
+
+/** The nodes inside that an input of a subgraph's node goes to. */
+function inside(host, slot) {
+  const border = host.subgraph.inputs.find((input) => input.name === host.inputs[slot].name)
+  const links = (border?.linkIds ?? []).map((id) => host.subgraph.getLink(id)).filter(Boolean)
+  return links.flatMap((link) => entered(host.subgraph.getNodeById(link.target_id), link.target_slot))
+}
+
+const entered = (node, slot) => (node?.subgraph ? inside(node, slot) : node ? [node] : [])
+
+function reached(node, slot) {
+  return targetsOf(node, slot).flatMap((target) => {
+    if (!target.border) return entered(target.node, target.slot)
+    return hostsOf(node.graph).flatMap((host) => reached(host, node.graph.outputs.indexOf(target.border)))
+  })
+}
+
+/** The nodes that decode the latents that a node makes: those with a VAE which give something else than latents. */
+export function decodersOf(node) {
+  const seen = new Set([node])
+  for (const each of seen) {
+    each.outputs?.forEach((output, slot) => {
+      if (ANY.test(output.type)) reached(each, slot).forEach((target) => seen.add(target))
+    })
+  }
+  const decodes = (each) => each.inputs?.some((input) => input.type === "VAE") && !each.outputs?.some((output) => output.type === "LATENT")
+  return [...seen].filter((each) => each !== node && decodes(each))
+}
