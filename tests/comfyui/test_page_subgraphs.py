@@ -55,6 +55,7 @@ item.callback();
 toast.add = add;
 return said;
 """
+FEW = {"preset": "balanced", "preset.iterations": 6}
 USED_OUTSIDE: Graph = {  # so that VAE and reward come out of the subgraph of the model
     "11": {"class_type": "VAEDecode", "inputs": {"samples": ["6", 0], "vae": ["1", 2]}},
     "12": {"class_type": "SGOOL_RewardScore", "inputs": {"reward": ["1", 3], "images": ["11", 0], "prompt": "a red circle"}},
@@ -80,7 +81,7 @@ def opened(page: Page, graph: Graph, *inside: str) -> None:
 
 
 def test_a_run_moves_the_bar_and_shows_preview_and_text(page: Page, server: Server, design: str) -> None:
-    """Its text once the subgraph is open: the page shows none of what is in a closed one."""
+    """In the open subgraph, as the page shows them."""
     setting = {"Comfy.Execution.PreviewMethod": "auto"}
     server.post("/settings", setting)
     try:
@@ -99,6 +100,34 @@ def test_a_run_moves_the_bar_and_shows_preview_and_text(page: Page, server: Serv
         assert seen["bar"] == sorted(seen["bar"])
     assert page.run(SEEN)["previews"] >= 2
     assert "best" in page.wait_until(WIDGET, "SGOOL_KSampler", "best", timeout=20)
+
+
+IN_SAMPLER: Graph = CUSTOM_ADVANCED | {  # SGOOL Sampler, which speaks in core's node
+    "11": {"class_type": "SGOOL_SaliencyCLIPLoss", "inputs": {"reward": ["1", 3], "prompt": "a red circle"}},
+    "12": {"class_type": "SGOOL_Sampler", "inputs": {"sampler": ["7", 0], "objective": ["11", 0], "vae": ["1", 2], **FEW}},
+    "6": {"class_type": "SamplerCustomAdvanced", "inputs": {**CUSTOM_ADVANCED["6"]["inputs"], "sampler": ["12", 0]}},
+}
+FIXED = f"{ALL} for (const node of all) for (const each of node.widgets ?? []) if (each.name === 'control_after_generate') each.value = 'fixed'"
+# What stands above the subgraph's node, where it has been drawn.
+ABOVE = f"""
+{HOST}
+const badge = host.badges.map(each => typeof each === 'function' ? each() : each).find(each => each.text?.includes('loss'));
+const element = document.querySelector(`[data-node-id="${{host.id}}"] .sgool-host-text`);
+const text = element?.getBoundingClientRect().height > 0 ? element.textContent : badge?.boundingRect[2] > 0 ? badge.text : null;
+return arguments[0] === undefined ? text === null : text?.includes(arguments[0]) && text;
+"""
+
+
+def test_what_a_node_says_stands_above_the_closed_subgraph_until_the_next_run(page: Page, server: Server, design: str) -> None:
+    graph = DEMO | IN_SAMPLER if design == "canvas" else {**RUN, "5": {**RUN["5"], "inputs": RUN["5"]["inputs"] | FEW | {"seed": 73}}}
+    opened(page, server.with_defaults(graph), "SGOOL_SaliencyCLIPLoss", "SGOOL_KSampler", "SGOOL_Sampler", "SamplerCustomAdvanced")
+    page.run(FIXED)
+    page.run("window.app.queuePrompt(0)")
+    page.wait_until(ABOVE, "Iteration")
+    assert "best loss" in page.wait_until(ABOVE, "Done, took")
+    assert "Done" not in page.run("return JSON.stringify(window.app.rootGraph.serialize())")
+    page.run("window.app.queuePrompt(0)")  # of which all is cached
+    assert page.wait_until(ABOVE, timeout=20)
 
 
 def test_a_refusal_has_the_name_of_the_node_inside(page: Page, server: Server) -> None:

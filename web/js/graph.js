@@ -171,13 +171,16 @@ export function setValue(node, name, value) {
   if (widget.value !== value) widget.value = value // the page rounds what is typed: a cfg of 4.98 would become 5
 }
 
-/** The node that a run calls by that id: of one in subgraphs these are all numbers from the outside in, as "3:5"; null where there is none. */
-export function nodeOfRun(id) {
+/** The nodes that a run's id leads through, from the outside in: of one in subgraphs it has all numbers, as "3:5". Empty where one is missing. */
+export function pathOfRun(id) {
   let graph = globalThis.app?.rootGraph ?? globalThis.app?.graph
-  let node = null
+  const path = []
   for (const part of String(id).split(":")) {
-    node = graph?.getNodeById(part) ?? null
-    graph = node?.subgraph
+    path.push(graph?.getNodeById(part) ?? null)
+    graph = path.at(-1)?.subgraph
   }
-  return node
+  return path.includes(null) ? [] : path
 }
+
+/** The node that a run calls by that id, or null. */
+export const nodeOfRun = (id) => pathOfRun(id).at(-1) ?? null
