@@ -107,7 +107,9 @@ IN_SAMPLER: Graph = CUSTOM_ADVANCED | {  # SGOOL Sampler, which speaks in core's
     "12": {"class_type": "SGOOL_Sampler", "inputs": {"sampler": ["7", 0], "objective": ["11", 0], "vae": ["1", 2], **FEW}},
     "6": {"class_type": "SamplerCustomAdvanced", "inputs": {**CUSTOM_ADVANCED["6"]["inputs"], "sampler": ["12", 0]}},
 }
-FIXED = f"{ALL} for (const node of all) for (const each of node.widgets ?? []) if (each.name === 'control_after_generate') each.value = 'fixed'"
+FIXED = (
+    f"{ALL} for (const node of all) for (const each of node.widgets ?? []) if (each.name === 'control_after_generate') each.value = 'fixed'"
+)
 # What stands above the subgraph's node, where it has been drawn.
 ABOVE = f"""
 {HOST}
