@@ -26,7 +26,6 @@ from .preview import to_preview
 from .progress import Bar, Draw, Text
 from .resumable import LeftOff, Resumable
 from .sgool_sampler import SGOOLSampler
-from .vae import NO_VAE
 
 SEEDS = 1 << 64
 NO_OBJECTIVE = "There is no objective to choose by (none is connected, or its node is bypassed): connect one, such as Saliency CLIP Loss."
@@ -78,12 +77,11 @@ def best_of_n(run: PlainRun, *, seed: int, seeds: int, keep: int, halving: bool,
         vae: decodes latents.
 
     Raises:
-        ValueError: without objective or VAE, or where more is to be kept than is made.
+        ValueError: without objective, with a VAE of another model or none, or where more is to be kept than is made.
     """
     if objective is None:
         raise ValueError(NO_OBJECTIVE)
-    if vae is None:
-        raise ValueError(NO_VAE)
+    run.check_decoder(vae)
     made = seeds * run.batch
     if keep > made:
         raise ValueError(f"{keep} images are to be kept of the {made} that {seeds} seeds make; keep fewer, or try more seeds.")
@@ -208,7 +206,7 @@ class _Search:
     def _images(self, samples: Tensor) -> Tensor:
         """The images ``(n, 3, H, W)`` that are scored: of a video some of its frames."""
         decoded = self._decoded(samples)
-        return from_image(decoded[Frames().numbers(len(decoded))]).float()
+        return from_image(decoded[Frames().numbers(len(decoded))], finite=False).float()
 
     def _decoded(self, samples: Tensor) -> Tensor:
         """IMAGE of one image's latent, or of one video's, through core's own decode."""

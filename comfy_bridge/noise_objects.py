@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.sample
 import torch
 
 
@@ -29,4 +30,6 @@ class GivenNoise:
                 f"The noise is of {tuple(self.noise.shape)}, the latent of {tuple(wanted.shape)}. Use the latent that the noise was made "
                 "for, such as the one that SGOOL Invert Image to Noise hands on."
             )
+        # As core's noise does on its way: what draws from torch's global generator, such as a model with merged tokens, draws what it drew.
+        comfy.sample.prepare_noise(wanted, self.seed, input_latent.get("batch_index"))
         return self.noise.to("cpu", torch.float32).expand(len(wanted), *self.noise.shape[1:]).clone()

@@ -15,6 +15,9 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from .suitability import check_latent, decoded_channels
+from .vae import check_vae
+
 NESTED = "This latent has several parts (such as image and sound), which cannot be ranked; sample each seed with the node that you had."
 NO_SEED = "This NOISE ({kind}) has no seed that could be changed, so every seed would make the same image; connect RandomNoise."
 NO_STEPS = "There are no steps to sample: denoise is 0, or the sigmas are empty."
@@ -58,7 +61,7 @@ class PlainRun(ABC):
         batch: how many images or videos one seed makes.
 
     Raises:
-        ValueError: without steps, or for a latent of several parts.
+        ValueError: without steps, or for a latent of several parts or of another model.
     """
 
     def __init__(self, patcher: Any, sampler: comfy.samplers.Sampler, sigmas: Tensor, latent: dict[str, Any]) -> None:
@@ -67,10 +70,15 @@ class PlainRun(ABC):
         if latent["samples"].is_nested:
             raise ValueError(NESTED)
         self._image, self._latent = fixed_latent(patcher, latent)
+        check_latent(patcher.model, self._image)
         self._patcher, self._sigmas = patcher, sigmas
         self.sampler, self.steps = sampler, len(sigmas) - 1
         self.frames_are_batch = isinstance(patcher.model, comfy.model_base.SVD_img2vid)
         self.batch = 1 if self.frames_are_batch else len(self._image)
+
+    def check_decoder(self, vae: Any) -> None:
+        """See that ``vae`` decodes the model's latents to images. Raises ``ValueError`` with a sentence."""
+        check_vae(vae, decoded_channels(self._patcher.model, self._image))
 
     @abstractmethod
     def sample(self, seed: int, sampler: comfy.samplers.Sampler, callback: Callable[..., None]) -> Tensor:

@@ -19,14 +19,21 @@ def check_fits(model_wrap: Any, noise: Tensor, vae: Any, parts: Parts) -> None:
             f"This model's latent is no image's: its shape in the sampler is {tuple(optimized.shape)} (sound, or a 3D shape). "
             "SGOOL optimizes latents of images and videos; set iterations to 0 to sample plainly."
         )
-    channels = model_wrap.inner_model.latent_format.latent_channels
-    if noise.ndim != 3 and noise.shape[1] != channels:  # of a pack, the VAE is asked
-        raise ValueError(
-            f"The latent has {noise.shape[1]} channels, but this model's latents have {channels}: it is of another model. "
-            "Encode the image with the VAE of this model (VAE Encode), or connect an empty latent."
-        )
+    check_latent(model_wrap.inner_model, noise)
     check_noise_is_used(model_wrap.inner_model, noise)
     check_vae(vae, decoded_channels(model_wrap.inner_model, noise, parts))
+
+
+def check_latent(base_model: Any, latent: Tensor) -> None:
+    """See that a latent ``(B, C, ...)`` in the sampler is of the model's kind. Raises ``ValueError`` with a sentence."""
+    channels = base_model.latent_format.latent_channels
+    advice = "Encode the image with the VAE of this model (VAE Encode), or connect an empty latent."
+    if latent.ndim != 3 and latent.shape[1] != channels:  # of a pack, the VAE is asked
+        raise ValueError(
+            f"The latent has {latent.shape[1]} channels, but this model's latents have {channels}: it is of another model. {advice}"
+        )
+    if latent.ndim == 5 and base_model.latent_format.latent_dimensions == 2:
+        raise ValueError(f"The latent is a video's, of the shape {tuple(latent.shape)}, but this model makes images. {advice}")
 
 
 def decoded_channels(base_model: Any, noise: Tensor, parts: Parts | None = None) -> int:

@@ -15,6 +15,8 @@ from itertools import permutations
 
 import numpy as np
 
+from ..schema.prompts import quoted
+
 COLORS: dict[str, tuple[int, int, int]] = {
     "red": (214, 40, 40),
     "orange": (242, 132, 32),
@@ -135,7 +137,7 @@ def parse(text: str) -> Caption:
     phrases = tuple(Phrase(m["color"], m["shape"], m["size"], 2 if m["count"] == "two" else 1) for m in matches if m is not None)
     if not phrases or len(phrases) != len(matches) or sum(p.count for p in phrases) > MOST_READ:
         raise ValueError(
-            f"The demo model's judge cannot read the prompt {text!r}. It reads one to four objects, such as "
+            f"The demo model's judge cannot read the prompt {quoted(text)}. It reads one to four objects, such as "
             f"'a small red circle left of a large blue ring'; colors: {', '.join(COLOR_NAMES)}; shapes: {', '.join(SHAPES)}."
         )
     return Caption(phrases, relation if len(phrases) > 1 else None)

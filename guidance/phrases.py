@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
+from ..schema.prompts import says_something
+
 TOGETHER = "and", "with"
 WHERE = "next to", "beside", "near", "above", "below", "over", "under", "behind", "in front of", "(?:to the )?(?:left|right) of"
 BETWEEN = re.compile(rf"[;,\n，。；、]|\.(?!\d)|\b(?:{'|'.join(TOGETHER + WHERE)})\b", re.IGNORECASE)
 """What stands between things in English: punctuation, and words for together and for where. Not "of", "in" and "on", which join what
 belongs to one thing ("a glass of milk", "a woman in red")."""
-
-LETTER = re.compile(r"\w")
 
 
 def given(prompt: str) -> list[str]:
@@ -24,4 +24,4 @@ def named_in(prompt: str) -> list[str]:
 
 
 def _stripped(parts: list[str]) -> list[str]:
-    return [phrase for part in parts if LETTER.search(phrase := part.strip())]
+    return [phrase for part in parts if says_something(phrase := part.strip())]

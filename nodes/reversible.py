@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from ..comfy_bridge.inversion import PAIR, invert, reversible
+from ..comfy_bridge.layout import from_image
 from ..comfy_bridge.noise_objects import GivenNoise
 from ..comfy_bridge.reversible_samplers import PRECISIONS, ReversibleSampler
 from ..latent_optimization.reversible import BDIA, EDICT, OBELM, SOLVERS, McCallumFoster, Solver
@@ -173,6 +174,7 @@ class InvertImage(io.ComfyNode):
         if image is not None and vae is None:
             raise ValueError(VAE_FOR_IMAGE)
         sigmas = _sigmas(model, scheduler, steps, denoise)
+        image = None if image is None else _encodable(image)
         remark = "" if image is None else _cropped(vae, image)
         source = {"samples": vae.encode(image)} if latent is None else latent
         samples = comfy.sample.fix_empty_latent_channels(model, source["samples"])
@@ -184,6 +186,12 @@ class InvertImage(io.ComfyNode):
             {**source, "samples": samples},
             found.to_text() + remark,
         )
+
+
+def _encodable(image: torch.Tensor) -> torch.Tensor:
+    """Gray in three channels; alpha stays, for a VAE that encodes it. Raises ``ValueError`` for what is no image."""
+    colors = from_image(image).movedim(1, -1)
+    return colors if image.ndim == 3 or image.shape[-1] == 1 else image
 
 
 def _cropped(vae: Any, image: torch.Tensor) -> str:

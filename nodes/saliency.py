@@ -18,7 +18,6 @@ from ..saliency_models import drawing, transalnet, unisal
 from ..saliency_models.center_prior import central_gaussian
 from ..saliency_models.color_maps import NAMES, color
 from ..saliency_models.comparison import METRICS, compare, parse_points
-from ..saliency_models.interface import check_images
 from .sockets import SaliencyModel
 
 register_saliency()
@@ -171,7 +170,7 @@ class PredictSaliency(io.ComfyNode):
         color_map: str,
         saliency_model: bridge.SaliencyPredictor | None = None,
     ) -> io.NodeOutput:
-        images = check_images(from_image(image))
+        images = from_image(image)
         predictor = saliency_model or bridge.default_predictor()
         size = (images.shape[-2], images.shape[-1])
         if wrong := _too_small(input_size):
@@ -242,9 +241,7 @@ class SaliencyOverlay(io.ComfyNode):
 
 def _images_and_maps(image: Tensor, mask: Tensor, what: str) -> tuple[Tensor, Tensor]:
     """Images and maps with a common batch, one of either for many of the other."""
-    images, maps = check_images(from_image(image)).float(), from_mask(mask).to(image.device).float()
-    if not bool(torch.isfinite(maps).all()):
-        raise ValueError("The mask holds NaN or infinite values. Look at the node that made it.")
+    images, maps = from_image(image).float(), from_mask(mask).to(image.device).float()
     if len(images) == 1:
         return match_batch(images, len(maps), "images"), maps
     return images, match_batch(maps, len(images), what)
@@ -315,7 +312,7 @@ class CompareSaliency(io.ComfyNode):
         batch = len(maps)
         images = None
         if image is not None:
-            images = match_batch(check_images(from_image(image)).float().to(maps.device), batch, "images")
+            images = match_batch(from_image(image).float().to(maps.device), batch, "images")
         found = compare(
             maps,
             reference=None if reference is None else match_batch(from_mask(reference).to(maps), batch, "reference maps"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..schema.prompts import quoted
 from .encoders import TransformersEncoder
 from .preprocessing import Preprocessing
 
@@ -53,7 +54,9 @@ def download_encoder(name: str, revision: str | None = None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=WANTED_FILES))
     except HFValidationError as error:
-        raise ValueError(f"{name!r} is not the name of a model on the hub; such names look like openai/clip-vit-large-patch14.") from error
+        raise ValueError(
+            f"{quoted(name)} is not the name of a model on the hub; such names look like openai/clip-vit-large-patch14."
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ValueError(
             f"The model {name!r} could not be brought from the hub ({type(error).__name__}). Check its name and the network, or put its "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..schema.prompts import quoted
 from .center_prior import central_gaussian
 from .color_maps import color
 from .drawing import fit, mark, overlay, titled
@@ -51,7 +52,7 @@ def parse_points(text: str) -> list[Tensor]:
         parts = [part for part in re.split(r"[,;\s]+", content) if part]
         if len(parts) != 2 or not all(_NUMBER.fullmatch(part) for part in parts):
             raise ValueError(
-                f"Line {number} of the fixations is {line.strip()!r}; expected x,y in pixels, such as 120,85, one fixation a line "
+                f"Line {number} of the fixations is {quoted(line.strip())}; expected x,y in pixels, such as 120,85, one fixation a line "
                 "(--- begins the next image)."
             )
         images[-1].append((float(parts[1]), float(parts[0])))

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
+
+SHOWN = 80
 
 
 def plain_prompts(prompts: Sequence[str], what: str) -> list[str]:
-    """The prompts without white space around them. Raises ``ValueError`` if one is empty; ``what`` names them."""
+    """The prompts without white space around them. Raises ``ValueError`` if one says nothing; ``what`` names them."""
     stripped = [prompt.strip() for prompt in prompts]
     for number, prompt in enumerate(stripped, start=1):
-        if not prompt:
+        if not says_something(prompt):
             which = f"{what} {number} of {len(stripped)}" if len(stripped) > 1 else what
-            raise ValueError(f"The {which} is empty; write what the image is to show.")
+            how = f"{quoted(prompt)} has no words" if prompt else "is empty"
+            raise ValueError(f"The {which} {how}; write what the image is to show.")
     return stripped
+
+
+def says_something(text: str) -> bool:
+    """Whether there is more in it than punctuation and white space: a letter, a digit or a pictograph."""
+    return any(each.isalnum() or unicodedata.category(each) == "So" for each in text)
+
+
+def quoted(text: str) -> str:
+    """A text as a sentence quotes it: without its end where it is long."""
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...")
 
 
 def one_per_image(prompts: Sequence[str], images: int) -> list[str]:

@@ -79,6 +79,18 @@ def test_each_kept_image_is_what_a_ksampler_makes_of_its_seed(model: Any, vae: A
     assert sheet.shape[0] == 1
 
 
+@pytest.mark.parametrize(
+    ("latent", "sentence"),
+    [
+        (torch.ones(1, 16, 8, 8), "The latent has 16 channels, but this model's latents have 4"),
+        (torch.zeros(1, 4, 2, 8, 8), "The latent is a video's, of the shape .1, 4, 2, 8, 8., but this model makes images"),
+    ],
+)
+def test_a_latent_of_another_model_is_refused(model: Any, vae: Any, latent: torch.Tensor, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        best(model, vae, latent_image={"samples": latent})
+
+
 def test_the_best_are_the_best_of_all_seeds(model: Any, vae: Any) -> None:
     *_, scores, seeds, table = best(model, vae, keep=3)
     alone = {}

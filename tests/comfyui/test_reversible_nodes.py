@@ -8,7 +8,7 @@ import comfy.model_patcher
 import comfy.samplers
 import pytest
 import torch
-from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced
+from comfy_extras.nodes_custom_sampler import RandomNoise, SamplerCustomAdvanced
 from sgool.comfy_bridge.inversion import PAIR
 from sgool.comfy_bridge.noise_objects import GivenNoise
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
@@ -188,3 +188,22 @@ def test_noise_of_another_shape_is_refused() -> None:
         ReversibleSamplerNode.execute("EDICT", 0.93, 1.0, "float64", {"samples": torch.zeros(SHAPE)})
     assert GivenNoise(torch.ones(1, 4, 8, 8)).generate_noise({"samples": torch.zeros(3, 4, 8, 8)}).shape == (3, 4, 8, 8)
     assert PAIR == "sgool_pair"
+
+
+def test_given_noise_leaves_the_global_generator_as_a_seed_does() -> None:
+    """Models that draw while they run, such as those of Token Merging, make the same image of the same noise then."""
+    latent = {"samples": torch.zeros(SHAPE)}
+    RandomNoise.execute(7)[0].generate_noise(latent)
+    expected = torch.rand(3)
+    torch.rand(5)
+    NoiseFromLatent.execute({"samples": torch.ones(SHAPE)}, 7)[0].generate_noise(latent)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_gray_image_is_inverted_as_the_same_in_color() -> None:
+    gray = torch.rand(1, 16, 16, 1, generator=torch.Generator().manual_seed(0))
+    model, vae = gentle_model(), tiny_vae()
+    found, expected = (inverted(model, latent=None, image=each, vae=vae, steps=2)[0] for each in (gray, gray.expand(-1, -1, -1, 3)))
+    assert torch.equal(found["samples"], expected["samples"])
+    with pytest.raises(ValueError, match="The IMAGE batch is empty"):
+        inverted(model, latent=None, image=gray[:0], vae=vae)

@@ -114,6 +114,8 @@ def load(name: str, **changes: Any) -> bridge.SaliencyPredictor:
     [
         (torch.zeros(0, 8, 8, 3), "batch is empty"),
         (torch.full((1, 8, 8, 3), float("nan")), "NaN or infinite pixels"),
+        (torch.full((1, 8, 8, 3), math.inf), "NaN or infinite pixels"),
+        (torch.zeros(1, 8, 8, 3, dtype=torch.uint8), "floats in"),
         (torch.zeros(1, 8, 8, 2), "1 or 3 or 4 channels"),
     ],
 )
