@@ -121,7 +121,7 @@ class _Search:
         left, dropped = self._halved(runs, plan)
         finished = [each for seed in left for each in self._finished(seed, runs[seed])]
         made += sum(run.steps for run in runs.values())
-        ranking = Ranking.of([*finished, *dropped], made, len(seeds) * steps, messages)
+        ranking = Ranking.of([*finished, *dropped], made, len(seeds) * steps if plan else made, messages)
         for message in ranking.messages:
             logging.info("SGOOL Best of N: %s", message)
         return self._gathered(ranking)

@@ -145,9 +145,10 @@ class InvertImage(io.ComfyNode):
 
     @classmethod
     def validate_inputs(
-        cls, denoise: Any = None, image: Any = _NOT_CONNECTED, vae: Any = _NOT_CONNECTED, latent: Any = _NOT_CONNECTED
+        cls, model: Any = None, image: Any = _NOT_CONNECTED, vae: Any = _NOT_CONNECTED, latent: Any = _NOT_CONNECTED
     ) -> bool | str:
-        # A connected input is None here. Core asks only where one of these is in the graph, and of these only denoise always is.
+        # A connected input is None here. Core asks only where one of these is in the graph, and of these only the model always is; a
+        # widget in its place would lose core's own check of its range.
         if (image is _NOT_CONNECTED) == (latent is _NOT_CONNECTED):
             return ONE_SOURCE
         return VAE_FOR_IMAGE if latent is _NOT_CONNECTED and vae is _NOT_CONNECTED else True

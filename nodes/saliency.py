@@ -27,6 +27,7 @@ ALIASES = ["saliency", "attention", "eye tracking", "fixation", "heatmap", "wher
 DEFAULT = "default"
 NORMALIZATIONS = ["as predicted", "maximum", "range"]
 BASELINES = ["center prior", "uniform"]
+LARGEST_INPUT = 4096
 
 
 def _default(function: Callable[..., Any], argument: str) -> Any:
@@ -112,7 +113,7 @@ class PredictSaliency(io.ComfyNode):
                     "input_size",
                     default=0,
                     min=0,
-                    max=4096,
+                    max=LARGEST_INPUT,
                     step=32,
                     advanced=True,
                     tooltip="Longer side, in pixels, of the copy that the predictor looks at. 0 is its own size, which it was made for. "
@@ -155,7 +156,7 @@ class PredictSaliency(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, input_size: int | None = None) -> bool | str:
-        return _too_small(input_size or 0) or True
+        return _not_a_size(input_size or 0) or True
 
     @classmethod
     def execute(
@@ -173,7 +174,7 @@ class PredictSaliency(io.ComfyNode):
         images = from_image(image)
         predictor = saliency_model or bridge.default_predictor()
         size = (images.shape[-2], images.shape[-1])
-        if wrong := _too_small(input_size):
+        if wrong := _not_a_size(input_size):
             raise ValueError(wrong)
         maps = predictor.at_size(input_size, size)(images).float()
         if center_prior:
@@ -325,8 +326,11 @@ class CompareSaliency(io.ComfyNode):
         return io.NodeOutput(found.text, to_image(found.image), *numbers, ui={"text": (found.text,)})
 
 
-def _too_small(input_size: int) -> str:
-    return f"The input size is {input_size}; set it to 0 (the predictor's own), or to 32 or more." if 0 < input_size < 32 else ""
+def _not_a_size(input_size: int) -> str:
+    """What is wrong with it, if anything. Core leaves the whole range to a node that looks at an input itself."""
+    if input_size == 0 or 32 <= input_size <= LARGEST_INPUT:
+        return ""
+    return f"The input size is {input_size}; set it to 0 (the predictor's own), or to 32 or more, at most {LARGEST_INPUT}."
 
 
 def _fixations(text: str, mask: Tensor | None, maps: Tensor) -> list[Tensor] | None:

@@ -291,6 +291,12 @@ def sources() -> Graph:
     [
         ("SGOOL_LoadSaliencyModel", {"model_name": "u2net"}, "The weights of 'u2net' are not in models/saliency"),
         ("SGOOL_PredictSaliency", {"image": ["paper", 0], "input_size": 31}, "The input size is 31; set it to 0"),
+        (
+            "SGOOL_PredictSaliency",
+            {"image": ["paper", 0], "input_size": 4128},
+            "set it to 0 (the predictor's own), or to 32 or more, at most",
+        ),
+        ("SGOOL_InvertImage", {**INVERTED, "latent": ["latent", 0], "denoise": 2.0}, "Value 2.0 bigger than max of 1.0: denoise"),
         ("SGOOL_DemoJudge", {"images": ["paper", 0], "prompt": " \n"}, "The judge needs the prompt that was asked for"),
         ("SGOOL_InvertImage", INVERTED, "Connect either an image (with the VAE) or a latent."),
         ("SGOOL_InvertImage", {**INVERTED, "image": ["paper", 0], "latent": ["latent", 0]}, "Connect either an image"),

@@ -14,6 +14,7 @@ import torch
 from sgool.comfy_bridge import progress
 from sgool.comfy_bridge.best_of_n import OPTIMIZES
 from sgool.comfy_bridge.sgool_sampler import SGOOLSampler
+from sgool.demo.loader import load_vae as demo_vae
 from sgool.guidance.augmentations import Augmentations
 from sgool.guidance.objective import Context, Scored
 from sgool.latent_optimization.presets import PRESETS
@@ -91,6 +92,11 @@ def test_a_latent_of_another_model_is_refused(model: Any, vae: Any, latent: torc
         best(model, vae, latent_image={"samples": latent})
 
 
+def test_a_vae_of_another_model_is_refused(model: Any) -> None:
+    with pytest.raises(ValueError, match="This VAE is for latents of 16 channels, the model's have 4"):
+        best(model, demo_vae())
+
+
 def test_the_best_are_the_best_of_all_seeds(model: Any, vae: Any) -> None:
     *_, scores, seeds, table = best(model, vae, keep=3)
     alone = {}
@@ -113,6 +119,11 @@ def test_halving_costs_half(model: Any, vae: Any, calls: list[int]) -> None:
     assert "32 sampling steps instead of 64" in table
     assert table.count("dropped after step 2") == 4
     assert table.count("dropped after step 4") == 2
+
+
+def test_without_halving_nothing_is_said_to_be_saved(model: Any, vae: Any) -> None:
+    *_, table = best(model, vae, seeds=2, keep=1, sampler_name="dpm_fast")  # tells of fewer steps than the schedule has
+    assert "sampling steps." in table
 
 
 def test_a_batch_makes_as_many_candidates_a_seed(model: Any, vae: Any) -> None:
