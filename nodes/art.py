@@ -24,7 +24,7 @@ from ..guidance.art.texture_rules import STROKE_RULES, TextureStatistics
 from ..guidance.art.vgg import NETWORKS
 from ..guidance.art.view import ViewObjective, asks_for_subject
 from .sockets import Objective, SaliencyModel
-from .widgets import choice_of, chosen, widgets_of
+from .widgets import choice_of, chosen, widgets_of, with_known_choices
 
 register_saliency()
 register_texture()
@@ -109,6 +109,7 @@ class CompositionNode(io.ComfyNode):
         )
 
     @classmethod
+    @with_known_choices()
     def execute(cls, rule: dict[str, Any], saliency_model: Any = None, mask: Any = None, focus: float = FOCUS) -> io.NodeOutput:
         return io.NodeOutput(Composition(chosen(rule, "rule", RULES), subject_of(saliency_model, mask), focus))
 
@@ -154,6 +155,7 @@ class ColorNode(io.ComfyNode):
         )
 
     @classmethod
+    @with_known_choices()
     def execute(cls, rule: dict[str, Any], reference: Any = None, saliency_model: Any = None, mask: Any = None) -> io.NodeOutput:
         name = rule["rule"]
         if name != PALETTE:
@@ -200,6 +202,7 @@ class LightNode(io.ComfyNode):
         )
 
     @classmethod
+    @with_known_choices()
     def execute(cls, rule: dict[str, Any], saliency_model: Any = None, mask: Any = None, depth: Any = None) -> io.NodeOutput:
         wish = chosen(rule, "rule", LIGHT_RULES)
         if mask is None and depth is not None:
@@ -254,6 +257,7 @@ class TextureNode(io.ComfyNode):
         )
 
     @classmethod
+    @with_known_choices()
     def execute(
         cls, rule: dict[str, Any], reference: Any = None, clip_vision: Any = None, saliency_model: Any = None, mask: Any = None
     ) -> io.NodeOutput:

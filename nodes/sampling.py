@@ -16,6 +16,7 @@ from ..latent_optimization.presets import DEFAULT_PRESET, PRESETS, Preset, prese
 from .ksampler_inputs import ksampler_inputs
 from .settings import OptimizationSettingsNode
 from .sockets import Objective, OptimizationSettings
+from .widgets import with_known_choices
 
 ALIASES = ["sgool", "saliency", "latent optimization", "noise optimization", "initial noise", "doodl", "guidance"]
 ALIASES += ["improve prompt", "prompt alignment", "prompt adherence", "aesthetic", "better image", "reno"]
@@ -99,6 +100,7 @@ class SGOOLSamplerNode(io.ComfyNode):
         return _vae_is_there(objective, vae)
 
     @classmethod
+    @with_known_choices()
     def execute(
         cls,
         *,
@@ -152,6 +154,7 @@ class SGOOLKSamplerNode(io.ComfyNode):
         return _vae_is_there(objective, vae)
 
     @classmethod
+    @with_known_choices()
     def execute(
         cls,
         *,

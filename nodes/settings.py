@@ -15,7 +15,7 @@ from ..latent_optimization.smoothing import Smoothing
 from ..latent_optimization.trust_region import TrustRegion
 from ..latent_optimization.update_rules import UPDATE_RULES
 from .sockets import OptimizationSettings
-from .widgets import MOST, choice_of, chosen, widgets_of
+from .widgets import MOST, choice_of, chosen, widgets_of, with_known_choices
 
 NONE = "none"
 DEFAULTS = PRESETS[DEFAULT_PRESET].settings
@@ -119,6 +119,7 @@ class OptimizationSettingsNode(io.ComfyNode):
         )
 
     @classmethod
+    @with_known_choices("stored_calls")
     def execute(cls, **widgets: Any) -> io.NodeOutput:
         return io.NodeOutput(preset_from(widgets))
 

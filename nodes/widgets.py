@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from comfy_api.latest import io
@@ -74,3 +75,26 @@ def chosen(value: dict[str, Any], name: str, kinds: dict[str, type[Any]]) -> Any
     """The instance that a ``choice_of`` says; ``None`` for its option without a dataclass."""
     numbers = {key: number for key, number in value.items() if key != name}
     return kinds[value[name]](**numbers) if value[name] in kinds else None
+
+
+def with_known_choices(*may_be_left_out: str) -> Callable[[Callable[..., io.NodeOutput]], Callable[..., io.NodeOutput]]:
+    """For ``execute`` of a node with dynamic combos: core leaves out one whose value it does not know, and this says so.
+
+    Such a value comes from a graph in API format, or from a workflow of another version.
+
+    Args:
+        may_be_left_out: combos that older graphs in API format do not have.
+    """
+
+    def decorated(execute: Callable[..., io.NodeOutput]) -> Callable[..., io.NodeOutput]:
+        @functools.wraps(execute)
+        def checked(cls: type[io.ComfyNode], **given: Any) -> io.NodeOutput:
+            for each in cls.define_schema().inputs:
+                if isinstance(each, io.DynamicCombo.Input) and each.id not in {*given, *may_be_left_out}:
+                    options = ", ".join(option.key for option in each.options)
+                    raise ValueError(f"This version does not have the {each.id} that the workflow asks for. Choose one of: {options}.")
+            return execute(cls, **given)
+
+        return checked
+
+    return decorated

@@ -312,6 +312,20 @@ def test_what_is_known_before_the_run_is_refused_before_it(server: Server, kind:
         server.submit(server.with_defaults(sources() | wrong))  # only queues
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"optimized": {"preset": "of tomorrow"}},
+            "This version does not have the preset that the workflow asks for. Choose one of: search",
+        ),
+        ({"settings": {"returned": "of tomorrow"}}, "This version does not have the returned that the workflow asks for. Choose one of: "),
+    ],
+)
+def test_a_choice_of_another_version_is_said(server: Server, changes: dict[str, Any], sentence: str) -> None:
+    assert sentence in server.run_expecting_error(graph(changes))
+
+
 def test_what_is_not_wrong_there_is_not_refused(server: Server) -> None:
     given: list[dict[str, Any]] = [{"latent": ["latent", 0]}, {"image": ["paper", 0], "vae": ["model", 2]}]
     right: list[tuple[str, dict[str, Any]]] = [("SGOOL_InvertImage", {**INVERTED, **each}) for each in given]
