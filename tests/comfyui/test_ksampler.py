@@ -244,13 +244,14 @@ def test_settings_change_what_they_name() -> None:
 
 
 def test_every_update_rule_and_regularizer_can_be_chosen() -> None:
-    for each in OptimizationSettingsNode.define_schema().inputs:
-        known = {"rule": UPDATE_RULES, "regularizer": REGULARIZERS, "trust_region": TRUST_REGIONS, "smoothing": SMOOTHING}.get(each.id)
-        for option in each.options if known else []:
-            settings = preset_from({**UNTOUCHED, each.id: {each.id: option.key, **as_given(option.inputs)}}).settings
-            chosen = getattr(settings, each.id)
-            shown = (known[option.key](), getattr(PRESETS[DEFAULT_PRESET].settings, each.id)) if option.key != "none" else (None,)
-            assert chosen in shown
+    known = {"rule": UPDATE_RULES, "regularizer": REGULARIZERS, "trust_region": TRUST_REGIONS, "smoothing": SMOOTHING}
+    combos = {each.id: each for each in OptimizationSettingsNode.define_schema().inputs}
+    for name, kinds in known.items():
+        assert {*kinds} <= {option.key for option in combos[name].options}
+        for option in combos[name].options:
+            settings = preset_from({**UNTOUCHED, name: {name: option.key, **as_given(option.inputs)}}).settings
+            shown = (kinds[option.key](), getattr(PRESETS[DEFAULT_PRESET].settings, name)) if option.key != "none" else (None,)
+            assert getattr(settings, name) in shown
 
 
 def test_connected_settings_replace_preset_and_iterations(models: dict[str, Any]) -> None:
