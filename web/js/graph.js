@@ -36,19 +36,6 @@ export function targetsOf(node, slot) {
     .filter((target) => target.node || target.border)
 }
 
-/** The VAE that decodes what the node makes; else any VAE of the graph; else null. */
-export function findVae(node) {
-  const seen = new Set([node])
-  for (const each of seen) {
-    const vae = each !== node && originOf(each, "vae")
-    if (vae) return vae
-    each.outputs?.forEach((output, slot) => {
-      if (output.type === "LATENT") targetsOf(each, slot).forEach((target) => target.node && seen.add(target.node))
-    })
-  }
-  return findOutput(node.graph, "VAE")
-}
-
 /** The first output of a type in the graph, or what comes into the subgraph of that type, or null. Muted and bypassed nodes do not count. */
 export function findOutput(graph, type) {
   for (const node of graph.nodes) {
@@ -59,58 +46,24 @@ export function findOutput(graph, type) {
   return border ? { border } : null
 }
 
-const TEXTS = ["text", "prompt", "t5xxl", "text_g", "clip_l", "text_l"]
-const TOWARDS_PROMPT = ["CONDITIONING", "GUIDER"]
-
-/** An origin that is a node, into subgraphs and out of them again, with the nodes of those that it is in. */
-function throughSubgraphs(from, hosts) {
-  while (from?.node?.subgraph || (from?.border && hosts.length)) {
-    if (from.border) {
-      from = originOf(hosts.at(-1), from.border.name)
-      hosts = hosts.slice(0, -1)
-    } else {
-      hosts = [...hosts, from.node]
-      from = originInside(from.node, from.slot)
-    }
-  }
-  return { from, hosts }
+/** The nodes of subgraphs that lead to a graph, from the outside in: such a path for each time that it is used. */
+export function pathsTo(graph, within = globalThis.app.rootGraph, before = []) {
+  return within.nodes
+    .filter((node) => node.subgraph)
+    .map((host) => [...before, host])
+    .flatMap((path) => [...(path.at(-1).subgraph === graph ? [path] : []), ...pathsTo(graph, path.at(-1).subgraph, path)])
 }
 
-/** The node whose text becomes the node's positive conditioning, the name of that text, and the nodes of the subgraphs that it is in,
- * from the outside in: {node, name, hosts}, or null. */
-export function findPrompt(node) {
-  const hosts = new Map([[node, []]]) // of each node seen
-  for (const [each, around] of hosts) {
-    const name = each !== node && TEXTS.find((text) => each.widgets?.some((widget) => widget.name === text))
-    if (name) return { node: each, name, hosts: around }
-    for (const input of each.inputs ?? []) {
-      const leads = TOWARDS_PROMPT.includes(input.type) && input.name !== "negative"
-      const found = leads ? throughSubgraphs(originOf(each, input.name), around) : null
-      if (found?.from?.node && !hosts.has(found.from.node)) hosts.set(found.from.node, found.hosts)
-    }
-  }
-  return null
-}
+/** The nodes whose subgraph a graph is. */
+export const hostsOf = (graph) => [...new Set(pathsTo(graph).map((path) => path.at(-1)))]
 
-/** The text that becomes a prompt, seen from the graph around its subgraphs: what gives it, {origin}, or the widget that it stands in,
- * {node, name}; null where it is inside alone. */
-export function promptOutside({ node, name, hosts }) {
-  const origin = originOf(node, name)
-  const host = hosts.at(-1)
-  if (!host) return origin ? { origin } : { node, name }
-  const outer = hosts.slice(0, -1)
-  if (origin?.border) return promptOutside({ node: host, name: origin.border.name, hosts: outer })
-  const slot = origin ? host.outputs.findIndex((_, number) => same(originInside(host, number), origin)) : -1
-  if (slot >= 0 && !outer.length) return { origin: { node: host, slot } }
-  const shown = origin?.node.inputs?.find((input) => input.widget && originOf(origin.node, input.name)?.border)
-  return shown ? promptOutside({ node: origin.node, name: shown.name, hosts }) : null
-}
-
-/** The text itself, where it is written in a node. */
-export function textOf({ node, name }) {
-  const origin = originOf(node, name)
-  const widgets = origin?.node?.widgets ?? []
-  return origin ? widgets.find((widget) => typeof widget.value === "string")?.value : valueOf(node, name)
+/** Show an input of a node in a subgraph on the subgraph's own nodes as well; returns its name there. */
+export function promote(node, name, type) {
+  const taken = node.graph.inputs.map((input) => input.name)
+  let label = name
+  for (let number = 2; taken.includes(label); number++) label = `${name}_${number}`
+  connect({ border: node.graph.addInput(label, type) }, node, name)
+  return label
 }
 
 const ROOM = () => globalThis.LiteGraph.NODE_TITLE_HEIGHT ?? 30

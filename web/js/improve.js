@@ -2,11 +2,11 @@
 // their sampler; VAE, prompt and reward are taken from the graph.
 
 import { app } from "../../../scripts/app.js"
-import { decodersOf } from "./downstream.js"
-import { addNode, connect, connectTo, findOutput, findPrompt, findVae, makeRoom } from "./graph.js"
-import { originOf, promptOutside, setValue, targetsOf, textOf, valueOf } from "./graph.js"
+import { decodersOf, findVae, makesImages } from "./downstream.js"
+import { addNode, connect, connectTo, findOutput, hostsOf, makeRoom, originOf, promote, setValue, targetsOf, valueOf } from "./graph.js"
 import { words } from "./improve_words.js"
 import { titleOf } from "./language.js"
+import { givePrompt } from "./prompt.js"
 
 const REPLACED = ["KSampler", "KSamplerAdvanced"]
 const WRAPPED = ["SamplerCustom", "SamplerCustomAdvanced"]
@@ -19,7 +19,7 @@ const SPLIT = ["SplitSigmas", "SplitSigmasDenoise"] // their first output: the s
 function hindrance(node) {
   const said = words().hindrance
   const decoders = decodersOf(node)
-  if (decoders.length && !decoders.some((each) => each.outputs.some((output) => output.type === "IMAGE"))) return said.noImage(decoders[0].title)
+  if (decoders.length && !decoders.some(makesImages)) return said.noImage(decoders[0].title)
   if (WRAPPED.includes(node.type)) return hindranceOfWrapped(node)
   return node.type !== "KSamplerAdvanced" || samplesAll(node) ? "" : said.someSteps(titleOf("SGOOL_KSampler"))
 }
@@ -76,38 +76,18 @@ function wrapped(sampling) {
   return node
 }
 
-/** Give the objective the text that the model gets, by a link; returns what the user should know. */
-function linkPrompt(found, objective) {
-  if (!found) return words().noPrompt(objective.title)
-  const outside = promptOutside(found)
-  if (!outside) return copyPrompt(found, objective)
-  if (outside.origin) {
-    connect(outside.origin, objective, "prompt")
-    return ""
-  }
-  const { node, name } = outside
-  const [x, y] = node.pos
-  const text = valueOf(node, name)
-  const shared = addNode(node.graph, "PrimitiveStringMultiline", [x, y + node.size[1] + GAP])
-  setValue(shared, "value", text)
-  shared.title = words().sharedTitle
-  if (node.inputs.some((input) => input.name === name)) connect({ node: shared, slot: 0 }, node, name)
-  connect({ node: shared, slot: 0 }, objective, "prompt")
-  return words().shared(shared.title)
-}
-
-/** A text inside of a subgraph, of which nothing comes out, is copied: a link does not reach it. */
-function copyPrompt(found, objective) {
-  const text = textOf(found)
-  if (typeof text !== "string") return words().noPrompt(objective.title)
-  setValue(objective, "prompt", text)
-  return words().copied(found.hosts.at(0).title, objective.title)
+/** Where a subgraph's latents are decoded outside of it: show its node's input for a VAE on the subgraph's nodes, and connect it there. */
+function connectVaeOutside(node) {
+  const hosts = hostsOf(node.graph).map((host) => [host, findVae(host)])
+  if (!hosts.length || !hosts.every(([, vae]) => vae)) return false
+  const name = promote(node, "vae", "VAE")
+  for (const [host, vae] of hosts) connect(vae, host, name)
+  return true
 }
 
 function improve(sampling) {
   const graph = sampling.graph
   const vae = findVae(sampling)
-  const prompt = findPrompt(sampling)
   const node = REPLACED.includes(sampling.type) ? replaced(sampling) : wrapped(sampling)
   const [x, y] = node.pos
   const objective = addNode(graph, "SGOOL_SaliencyCLIPLoss", [x, y + node.size[1] + GAP])
@@ -115,8 +95,8 @@ function improve(sampling) {
   if (reward) connect(reward, objective, "reward")
   connect({ node: objective, slot: 0 }, node, "objective")
   if (vae) connect(vae, node, "vae")
-  const said = [words().objective(objective.title), linkPrompt(prompt, objective)]
-  if (!vae) said.push(words().noVae)
+  const said = [words().objective(objective.title), givePrompt(node.type === "SGOOL_Sampler" ? sampling : node, objective)]
+  if (!vae && !connectVaeOutside(node)) said.push(words().noVae)
   const nowhere = valueOf(reward?.node ?? objective, "reward_name") === "none"
   if (nowhere) said.push(words().noReward(titleOf("SGOOL_LoadReward")))
   return said.filter(Boolean).join(" ")
