@@ -138,8 +138,8 @@ class Trajectory:
         sentences = []
         if self._failed_at and not math.isfinite(self.best.loss):
             sentences.append(
-                f"{name}: no finite loss was found, so its noise is returned as it was given. Look at what goes in: a latent or mask that is "
-                "not finite, or a model or VAE that overflows in half precision; run that in float32."
+                f"{name}: no finite loss was found, so its noise is returned as it was given. Look at what goes in: a latent or mask that "
+                "is not finite, or a model or VAE that overflows in half precision; run that in float32."
             )
         elif self._failed_at and not self.gave_up:
             where = ", ".join(map(str, self._failed_at))
