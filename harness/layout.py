@@ -80,7 +80,7 @@ def height_of(node: Node, sizes: Mapping[int, Size]) -> float:
 
 def columns(nodes: list[Node], sizes: Mapping[int, Size]) -> Iterator[list[Node]]:
     """The nodes of a group in columns no higher than ``HIGHEST``, as even as their order allows; images two beside each other."""
-    if all(node.type in IMAGES for node in nodes):
+    if all(node.type in IMAGES or node.collapsed for node in nodes):
         yield from filter(None, (nodes[0::2], nodes[1::2]))
         return
     total = sum(height_of(node, sizes) for node in nodes)

@@ -140,7 +140,8 @@ def as_graph(page: dict[str, Any], known: dict[str, Any]) -> Graph:
         values = list(node.get("widgets_values") or [])
         specs = specifications(known[node["type"]], {})[0]
         for name in (item["name"] for item in node["inputs"] if "widget" in item):
-            inputs.setdefault(name, values.pop(0))
+            shown = specs.get(name, [""])[0] == "IMAGECOMPARE"  # what a node shows, which the page does not keep
+            inputs.setdefault(name, {"__value__": ["", ""]} if shown else values.pop(0))
             spec = specs.get(name, [])
             if len(spec) > 1 and spec[1].get("control_after_generate"):
                 values.pop(0)
