@@ -38,6 +38,10 @@ KEPT_START = "The sampler starts from an inverted image, so no other noises were
 LAST_RUN = (
     "This schedule ends above sigma 0, where a latent and its denoised image differ: the sampler ran once more, for the denoised output."
 )
+STILL_NOISY = (
+    "The schedule ends at sigma {sigma:.3g}, so the objective judged images that have as much noise left: let it end at 0, or improve the "
+    "sampler that ends there."
+)
 NO_SALIENT = (
     "SGOOL scores a salient part as well, and this objective has none, which makes it DOODL: connect a saliency model, a mask or a salient "
     "prompt to Saliency CLIP Loss."
@@ -148,7 +152,7 @@ class SGOOLSampler(comfy.samplers.Sampler):
         latent = parts.sampled(result.latent)
         latent = latent[:, 0] if self._scores_both else latent
         messages = [*self._remarks, *model_remarks(model_wrap.inner_model, noise)]
-        messages += self._messages(model_wrap, len(sigmas) - 1, checked, result)
+        messages += self._messages(model_wrap, sigmas, checked, result)
         along_the_way = progress.along_the_way.chosen(result.history)
         result.history.settings = self.preset.to_dict()
         if callback is not None and not wants_denoised:  # at sigma 0 the latent is the denoised image
@@ -186,12 +190,13 @@ class SGOOLSampler(comfy.samplers.Sampler):
     def _wants_salient_part(self) -> bool:
         return self.preset.procedure is not None and self.preset.procedure.region is not None
 
-    def _messages(self, model_wrap: Any, steps: int, checked: self_check.Checked, result: Result) -> list[str]:
+    def _messages(self, model_wrap: Any, sigmas: Tensor, checked: self_check.Checked, result: Result) -> list[str]:
         """What a run has to say, in the order in which it came up."""
-        said = [APPROXIMATE] if gradient_is_approximate(self.sampler) else []
+        said = [STILL_NOISY.format(sigma=float(sigmas[-1]))] if float(sigmas[-1]) > 0 else []
+        said += [APPROXIMATE] if gradient_is_approximate(self.sampler) else []
         said += [COMPILED] if self.preset.settings.iterations and is_compiled(model_wrap) else []
         if self.preset.procedure is not None:
-            differs = procedure.difference(self.preset.procedure, self.sampler, steps, model_wrap)
+            differs = procedure.difference(self.preset.procedure, self.sampler, len(sigmas) - 1, model_wrap)
             said += [] if differs is None else [differs]
         said += [*checked.messages, *result.messages]
         if self._wants_salient_part and not any("salient" in row.parts for row in result.history.rows):

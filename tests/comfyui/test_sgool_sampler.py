@@ -17,7 +17,7 @@ import pytest
 import torch
 from sgool.comfy_bridge import budget
 from sgool.comfy_bridge.outcome import Outcome
-from sgool.comfy_bridge.sgool_sampler import LAST_RUN, SGOOLSampler
+from sgool.comfy_bridge.sgool_sampler import LAST_RUN, STILL_NOISY, SGOOLSampler
 from sgool.latent_optimization import along_the_way
 from sgool.latent_optimization.checkpointed_calls import JacobianSchedule
 from sgool.latent_optimization.presets import Preset
@@ -160,6 +160,7 @@ def test_the_last_run_is_not_repeated(model: Any, monkeypatch: pytest.MonkeyPatc
     sampler = wrapped(stored_calls=0)
     output, _, calls = run_through(model, sampler, sigmas, monkeypatch)
     outcome = outcome_of(sampler)
+    assert not any("The schedule ends" in message for message in outcome.messages)
     assert calls == 3 * 3 + 2 * 3  # three runs, and backward computes each call of two of them again
     assert (outcome.history.cost.sampler_runs, outcome.history.cost.model_calls) == (3, 9)
     plain = run_through(model, comfy.samplers.sampler_object("euler"), sigmas, monkeypatch)[0]
@@ -172,6 +173,7 @@ def test_a_schedule_that_ends_early_has_its_denoised_output_and_says_what_that_t
     output, denoised, calls = run_through(model, sampler, sigmas, monkeypatch)
     outcome = outcome_of(sampler)
     assert LAST_RUN in outcome.messages
+    assert STILL_NOISY.format(sigma=float(sigmas[-1])) in outcome.messages
     assert calls == 3 * 3 + 2 * 3 + 3
     assert (outcome.history.cost.sampler_runs, outcome.history.cost.model_calls) == (4, 12)
     monkeypatch.setattr(custom.Noise_RandomNoise, "generate_noise", lambda self, latent: outcome.noise)
