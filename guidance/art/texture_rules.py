@@ -19,6 +19,7 @@ from .view import View
 SIDE = 128  # longer side of the copy whose texture is measured
 FILTERS, KERNEL, SCALES = 32, 7, 3
 SEED = 1
+FAINTEST = 1e-6  # sum of squares of a reference's matrices that no distance is relative to
 FAINT = 1e-4  # mean squared step of lightness below which there are no strokes
 WIDEST = 0.1  # sigma, of the shorter side: what is smoother is no stroke
 
@@ -35,7 +36,7 @@ class TextureStatistics:
         subject, ground: weights of the two parts, at least 0; where nobody said where the subject is, the whole image has their sum.
 
     Raises:
-        ValueError: a weight below 0, or both 0.
+        ValueError: a weight below 0, or both 0; references of one color.
     """
 
     needs_subject = False
@@ -48,6 +49,8 @@ class TextureStatistics:
             small = shrink(references.detach().clone().float().clamp(0, 1), SIDE)
             even = torch.full_like(small[:, 0], 1 / small[:, 0].numel() * len(small))
             self.wanted = [gram.mean(0) for gram in gram_matrices(small, even)]
+        if max(float((gram**2).sum()) for gram in self.wanted) < FAINTEST:
+            raise ValueError("The texture's reference is of one color, or nearly so: there is no texture to be like. Take another image.")
 
     def __call__(self, view: View) -> Tensor:
         parts = [("subject", self.subject), ("ground", self.ground)] if view.has_subject else [("image", self.subject + self.ground)]
@@ -58,7 +61,7 @@ class TextureStatistics:
         distances = []
         for gram, wanted in zip(gram_matrices(view.images, view.weights(where)), self.wanted, strict=True):
             goal = wanted.to(gram)
-            distances.append(((gram - goal) ** 2).sum((1, 2)) / ((goal**2).sum() + 1e-6))
+            distances.append(((gram - goal) ** 2).sum((1, 2)) / ((goal**2).sum() + FAINTEST))
         return torch.stack(distances).mean(0)
 
 

@@ -113,6 +113,14 @@ def test_subject_and_ground_have_weights_of_their_own() -> None:
             TextureStatistics(strokes(0), *weights)
 
 
+@pytest.mark.parametrize("spread", [0.0, 1 / 255, 0.05])
+def test_a_reference_without_texture_is_refused(spread: float) -> None:
+    flat = 0.5 + spread * torch.linspace(0, 1, 96).expand(1, 3, 96, 96)
+    with pytest.raises(ValueError, match="of one color, or nearly so"):
+        of_texture(flat)
+    of_texture(torch.cat([flat, strokes(30, size=96).float()]))
+
+
 @pytest.mark.parametrize("rule", [*STROKE_RULES, "texture"])
 def test_gradient_is_that_of_finite_differences(rule: str) -> None:
     mask = torch.rand(1, 1, 6, 7, generator=torch.Generator().manual_seed(2))
@@ -129,7 +137,7 @@ def test_gradient_is_that_of_finite_differences(rule: str) -> None:
 )
 def test_losses_and_gradients_are_finite_and_those_of_single_images(rule: str, shape: tuple[int, int, int], level: float | None) -> None:
     images = (noise(*shape) if level is None else torch.full((shape[0], 3, *shape[1:]), level, dtype=torch.float64)).requires_grad_()
-    of = of_texture(torch.full((1, 3, 9, 30), 0.5)) if rule == "texture" else objective(rule)
+    of = of_texture(noise(1, 9, 30)) if rule == "texture" else objective(rule)
     losses = of(images, Context()).losses
     (gradient,) = torch.autograd.grad(losses.sum(), images)
     assert bool(torch.isfinite(losses).all() and torch.isfinite(gradient).all())
