@@ -25,6 +25,11 @@ BOXED: Graph = {
     "21": {"class_type": "GLIGENTextBoxApply", "inputs": {"conditioning_to": ["2", 0], **BOX}},
 }
 BOTH: Graph = {"21": {"class_type": "ConditioningCombine", "inputs": {"conditioning_1": ["20", 0], "conditioning_2": ["2", 0]}}}
+EDITED: Graph = {"21": {"class_type": "ReferenceLatent", "inputs": {"conditioning": ["2", 0]}}}
+HEAR = """
+const toast = window.app.extensionManager.toast, add = toast.add;
+toast.add = told => { window.said = told.detail; toast.add = add; return add.call(toast, told) };
+"""
 MUTE = "window.app.graph.nodes.find(n => n.widgets?.some(w => w.value === 'a blue square')).mode = 2"
 FIND = "const find = type => window.app.graph.nodes.find(n => n.type === type);"
 REROUTE = f"""
@@ -51,6 +56,8 @@ ON_HOST = f"{HOST} return host.widgets.some(widget => widget.value === 'a red ci
 
 
 def load(page: Page, graph: Graph) -> None:
+    """In a fresh page: one keeps the values of an earlier graph's namesakes for what subgraphs show."""
+    page.open()
     page.wait_until("return window.app.graph.nodes.length > 0")  # the page's own first graph, which comes late
     page.run("window.app.loadApiJson(JSON.parse(arguments[0]), 'prompt')", json.dumps(graph))
     kinds = json.dumps(sorted(node["class_type"] for node in graph.values()), separators=(",", ":"))
@@ -95,6 +102,14 @@ def test_the_text_of_a_primitive_node(page: Page) -> None:
     assert improved(page)[0] == "a green triangle"
     page.run("window.app.graph.nodes.find(n => n.type === 'PrimitiveNode').widgets[0].value = 'a black star'")
     assert only(shown(page), "SGOOL_SaliencyCLIPLoss")["prompt"] == "a black star"
+
+
+@pytest.mark.parametrize("edits", [False, True], ids=["description", "instruction"])
+def test_an_instruction_is_told_from_a_description(page: Page, edits: bool) -> None:
+    load(page, with_positive("21", EDITED) if edits else BEFORE)
+    page.run(HEAR)
+    assert improved(page)[0] == "a red circle"
+    assert ("says what to change" in page.run("return window.said")) == edits
 
 
 def test_no_image_is_refused_behind_a_reroute(page: Page) -> None:

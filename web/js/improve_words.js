@@ -9,6 +9,7 @@ export const WORDS = {
     shared: (prompt) => `The prompt is now in the node ${prompt}, for model and objective.`,
     sharedTitle: "Prompt",
     copied: (subgraph, loss) => `The prompt is inside of the subgraph ${subgraph} and was copied to ${loss}: change both.`,
+    instruction: (loss) => `The prompt says what to change, but a reward compares images with a description: give ${loss} one in its place.`,
     noPrompt: (loss) => `No prompt was found: write it in ${loss}.`,
     noVae: "No VAE was found: connect the model's.",
     noReward: (load) => `No reward is in models/rewards yet: Run says which file to get, the help of ${load} lists others.`,
@@ -27,6 +28,8 @@ export const WORDS = {
     shared: (prompt) => `프롬프트는 이제 ${prompt} 노드에 있고, 모델과 목적 함수가 함께 씁니다.`,
     sharedTitle: "프롬프트",
     copied: (subgraph, loss) => `프롬프트는 서브그래프 ${subgraph} 안에 있어 ${loss} 노드에 복사했습니다. 바꿀 때는 둘 다 바꾸세요.`,
+    instruction: (loss) =>
+      `프롬프트는 무엇을 바꿀지 말하지만, 보상 모델은 이미지를 설명과 비교합니다. ${loss} 노드에는 그 대신 결과에 대한 설명을 주세요.`,
     noPrompt: (loss) => `프롬프트를 찾지 못했습니다. ${loss} 노드에 쓰세요.`,
     noVae: "VAE를 찾지 못했습니다. 모델의 VAE를 연결하세요.",
     noReward: (load) => `models/rewards에 아직 보상 모델이 없습니다. 실행하면 어떤 파일이 필요한지 알려 주고, 다른 파일은 ${load} 노드의 도움말에 있습니다.`,
@@ -45,6 +48,8 @@ export const WORDS = {
     shared: (prompt) => `プロンプトは「${prompt}」ノードに移り、モデルと目的関数が共有します。`,
     sharedTitle: "プロンプト",
     copied: (subgraph, loss) => `プロンプトはサブグラフ「${subgraph}」の中にあるため、「${loss}」にコピーしました。変更するときは両方を変えてください。`,
+    instruction: (loss) =>
+      `プロンプトは何を変えるかを述べますが、報酬モデルは画像を説明文と比べます。「${loss}」には代わりに結果の説明文を与えてください。`,
     noPrompt: (loss) => `プロンプトが見つかりません。「${loss}」ノードに書いてください。`,
     noVae: "VAEが見つかりません。モデルのVAEを接続してください。",
     noReward: (load) => `models/rewardsに報酬モデルがまだありません。実行すると必要なファイルが示され、ほかのファイルは「${load}」ノードのヘルプにあります。`,
@@ -63,6 +68,7 @@ export const WORDS = {
     shared: (prompt) => `提示词现在在“${prompt}”节点中，供模型和目标函数共用。`,
     sharedTitle: "提示词",
     copied: (subgraph, loss) => `提示词在子图“${subgraph}”里，已复制到“${loss}”：修改时请两处都改。`,
+    instruction: (loss) => `提示词说的是要改什么，而奖励模型把图像与描述相比：请改为给“${loss}”一段对结果的描述。`,
     noPrompt: (loss) => `没有找到提示词：请写在“${loss}”节点中。`,
     noVae: "没有找到VAE：请连接模型的VAE。",
     noReward: (load) => `models/rewards中还没有奖励模型：运行时会提示需要哪个文件，“${load}”节点的帮助列出了其他文件。`,

@@ -7,6 +7,7 @@ const GAP = 60
 const TEXTS = ["text", "prompt", "user_prompt", "t5xxl", "text_g", "mt5xl", "qwen25_7b", "clip_l", "text_l", "bert"]
 const TOWARDS_PROMPT = /^(CONDITIONING|GUIDER|\*|COMFY_MATCHTYPE.*)$/ // the last two are of reroutes and switches
 const [MUTED, BYPASSED] = [2, 4]
+const EDITS = /Edit|ReferenceLatent|InstructPixToPix|Kontext/ // nodes on the way of a prompt that is an instruction
 
 /** Whether what comes into an input may be made of the prompt. */
 function leadsToPrompt(node, input) {
@@ -35,7 +36,7 @@ function throughSubgraphs(from, hosts) {
 }
 
 /** The node whose text becomes the node's positive conditioning, the name of that text, and the nodes of the subgraphs that it is in, from
- * the outside in: {node, name, hosts}, or null.
+ * the outside in: {node, name, hosts, edits}, or null; edits: whether the text says what to change, as models that edit images take it.
  * @param path The nodes of the subgraphs that the node itself is in.
  */
 export function findPrompt(node, path) {
@@ -45,7 +46,10 @@ export function findPrompt(node, path) {
     const origins = (each.inputs ?? []).filter((input) => leadsToPrompt(each, input)).map((input) => throughSubgraphs(originOf(each, input.name), around))
     const found = origins.filter(({ from }) => from?.node)
     const name = TEXTS.find((text) => each.widgets?.some((widget) => widget.name === text))
-    if (name && each !== node && each.mode !== BYPASSED && !found.length) return { node: each, name, hosts: around }
+    if (name && each !== node && each.mode !== BYPASSED && !found.length) {
+      const edits = [...seen.keys()].some(({ type }) => EDITS.test(type))
+      return { node: each, name, hosts: around, edits }
+    }
     for (const { from, hosts } of found) if (!seen.has(from.node)) seen.set(from.node, hosts)
   }
   return null
@@ -119,6 +123,7 @@ export function givePrompt(sampling, objective) {
       target = path[depth - 1]
     }
     said.add(linkPrompt({ ...found, hosts: found.hosts.slice(depth) }, target, name))
+    if (found.edits) said.add(words().instruction(objective.title))
     if (target === objective) break // for all subgraphs' nodes alike
   }
   return [...said].join(" ")
