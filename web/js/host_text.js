@@ -1,4 +1,4 @@
-// What a node inside of a closed subgraph says while it runs, above the subgraph's own node. The page has bar and preview there, but shows
+// What a node inside of a closed subgraph says while it runs, above the subgraph's own node. The page has a bar there, but shows
 // text in a node that is in sight alone, and a subgraph's node has no widgets but those of its inputs to put it into.
 
 import { app } from "../../../scripts/app.js"
