@@ -104,9 +104,17 @@ def test_the_text_of_a_primitive_node(page: Page) -> None:
     assert only(shown(page), "SGOOL_SaliencyCLIPLoss")["prompt"] == "a black star"
 
 
-@pytest.mark.parametrize("edits", [False, True], ids=["description", "instruction"])
-def test_an_instruction_is_told_from_a_description(page: Page, edits: bool) -> None:
-    load(page, with_positive("21", EDITED) if edits else BEFORE)
+@pytest.mark.parametrize(
+    ("graph", "mode", "edits"),
+    [
+        pytest.param(BEFORE, 0, False, id="description"),
+        pytest.param(with_positive("21", EDITED), 0, True, id="instruction"),
+        pytest.param(with_positive("21", EDITED), 4, False, id="bypassed"),
+    ],
+)
+def test_an_instruction_is_told_from_a_description(page: Page, graph: Graph, mode: int, edits: bool) -> None:
+    load(page, graph)
+    page.run("window.app.graph.nodes.filter(n => n.type === 'ReferenceLatent').forEach(n => { n.mode = arguments[0] })", mode)
     page.run(HEAR)
     assert improved(page)[0] == "a red circle"
     assert ("says what to change" in page.run("return window.said")) == edits

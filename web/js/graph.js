@@ -66,6 +66,9 @@ export function promote(node, name, type) {
   return label
 }
 
+/** Between a node and a new one below it. */
+export const GAP = 60
+
 const ROOM = () => globalThis.LiteGraph.NODE_TITLE_HEIGHT ?? 30
 
 /** Whether two nodes, their titles included, cover each other. */

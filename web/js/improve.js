@@ -3,7 +3,7 @@
 
 import { app } from "../../../scripts/app.js"
 import { decodersOf, findVae, makesImages } from "./downstream.js"
-import { addNode, connect, connectTo, findOutput, hostsOf, makeRoom, originOf, promote, setValue, targetsOf, valueOf } from "./graph.js"
+import { GAP, addNode, connect, connectTo, findOutput, hostsOf, makeRoom, originOf, promote, setValue, targetsOf, valueOf } from "./graph.js"
 import { words } from "./improve_words.js"
 import { titleOf } from "./language.js"
 import { givePrompt } from "./prompt.js"
@@ -11,8 +11,6 @@ import { givePrompt } from "./prompt.js"
 const REPLACED = ["KSampler", "KSamplerAdvanced"]
 const WRAPPED = ["SamplerCustom", "SamplerCustomAdvanced"]
 const RENAMED = { noise_seed: "seed" }
-const GAP = 60
-
 const SPLIT = ["SplitSigmas", "SplitSigmasDenoise"] // their first output: the steps up to one at which there is noise left
 
 /** Why the node cannot be improved, or an empty text. */

@@ -1,12 +1,11 @@
 // The prompt of a sampling node, and what gives it to an objective: the text that becomes its positive conditioning.
 
-import { addNode, connect, originInside, originOf, pathsTo, promote, same, setValue, valueOf } from "./graph.js"
+import { GAP, addNode, connect, originInside, originOf, pathsTo, promote, same, setValue, valueOf } from "./graph.js"
 import { words } from "./improve_words.js"
 
-const GAP = 60
 const TEXTS = ["text", "prompt", "user_prompt", "t5xxl", "text_g", "mt5xl", "qwen25_7b", "clip_l", "text_l", "bert"]
 const TOWARDS_PROMPT = /^(CONDITIONING|GUIDER|\*|COMFY_MATCHTYPE.*)$/ // the last two are of reroutes and switches
-const [MUTED, BYPASSED] = [2, 4]
+const [ON, MUTED, BYPASSED] = [0, 2, 4]
 const EDITS = /Edit|ReferenceLatent|InstructPixToPix|Kontext/ // nodes on the way of a prompt that is an instruction
 
 /** Whether what comes into an input may be made of the prompt. */
@@ -39,7 +38,7 @@ function throughSubgraphs(from, hosts) {
  * the outside in: {node, name, hosts, edits}, or null; edits: whether the text says what to change, as models that edit images take it.
  * @param path The nodes of the subgraphs that the node itself is in.
  */
-export function findPrompt(node, path) {
+function findPrompt(node, path) {
   const seen = new Map([[node, path]])
   for (const [each, around] of seen) {
     if (each.mode === MUTED) continue
@@ -47,7 +46,7 @@ export function findPrompt(node, path) {
     const found = origins.filter(({ from }) => from?.node)
     const name = TEXTS.find((text) => each.widgets?.some((widget) => widget.name === text))
     if (name && each !== node && each.mode !== BYPASSED && !found.length) {
-      const edits = [...seen.keys()].some(({ type }) => EDITS.test(type))
+      const edits = [...seen.keys()].some(({ type, mode }) => mode === ON && EDITS.test(type))
       return { node: each, name, hosts: around, edits }
     }
     for (const { from, hosts } of found) if (!seen.has(from.node)) seen.set(from.node, hosts)
@@ -57,7 +56,7 @@ export function findPrompt(node, path) {
 
 /** The text that becomes a prompt, seen from the graph around its subgraphs: what gives it, {origin}, or the widget that it stands in,
  * {node, name}; null where it is inside alone. */
-export function promptOutside({ node, name, hosts }) {
+function promptOutside({ node, name, hosts }) {
   const origin = originOf(node, name)
   const host = hosts.at(-1)
   if (!host) return origin ? { origin } : { node, name }
@@ -70,7 +69,7 @@ export function promptOutside({ node, name, hosts }) {
 }
 
 /** The text itself, where it is written in a node. */
-export function textOf({ node, name }) {
+function textOf({ node, name }) {
   const origin = originOf(node, name)
   const widgets = origin?.node?.widgets ?? []
   return origin ? widgets.find((widget) => typeof widget.value === "string")?.value : valueOf(node, name)
