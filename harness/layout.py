@@ -79,7 +79,7 @@ def height_of(node: Node, sizes: Mapping[int, Size]) -> float:
 
 
 def columns(nodes: list[Node], sizes: Mapping[int, Size]) -> Iterator[list[Node]]:
-    """The nodes of a group in columns no higher than ``HIGHEST``, as even as their order allows; images, folded nodes among them, in pairs."""
+    """The nodes of a group in columns no higher than ``HIGHEST``, as even as their order allows; images (and folded nodes) in pairs."""
     if all(node.type in IMAGES or node.collapsed for node in nodes):
         yield from filter(None, (nodes[0::2], nodes[1::2]))
         return
